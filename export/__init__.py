@@ -1,0 +1,1 @@
+"""Floor 1: model files (ONNX) and the runtimes that run, time and measure them."""

@@ -1,0 +1,1 @@
+"""One file per runtime, each with the same calls: load, run, time."""

@@ -1,0 +1,59 @@
+"""once-for-all: train one elastic supernet, then hand every device its own network.
+
+Names are loaded on first use, so that ``import ofa`` stays fast and does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ofa.export.onnx import export_onnx
+    from ofa.predictors.accuracy import AccuracyPredictor
+    from ofa.predictors.cost import CostTable
+    from ofa.strategies.search import SearchResult, search
+    from ofa.supernet.calibration import calibrate
+    from ofa.supernet.saving import load_subnet, save_subnet
+    from ofa.supernet.space import SearchSpace, Subnet
+    from ofa.supernet.supernet import Supernet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AccuracyPredictor": "ofa.predictors.accuracy",
+    "CostTable": "ofa.predictors.cost",
+    "SearchResult": "ofa.strategies.search",
+    "SearchSpace": "ofa.supernet.space",
+    "Subnet": "ofa.supernet.space",
+    "Supernet": "ofa.supernet.supernet",
+    "calibrate": "ofa.supernet.calibration",
+    "export_onnx": "ofa.export.onnx",
+    "load_subnet": "ofa.supernet.saving",
+    "save_subnet": "ofa.supernet.saving",
+    "search": "ofa.strategies.search",
+}
+__all__ = [
+    "AccuracyPredictor",
+    "CostTable",
+    "SearchResult",
+    "SearchSpace",
+    "Subnet",
+    "Supernet",
+    "__version__",
+    "calibrate",
+    "export_onnx",
+    "load_subnet",
+    "save_subnet",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ofa' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""What ``ofa.search`` runs: evolution (more strategies follow)."""

@@ -1,0 +1,58 @@
+"""Packaging. One import package, ``ofa``; the folders of the repository's root are mapped below it."""
+
+import pathlib
+
+from setuptools import setup
+
+ROOT = pathlib.Path(__file__).parent
+PACKAGES = {
+    "ofa": "ofa",
+    "ofa.strategies": "ofa/strategies",
+    "ofa.supernet": "supernet",
+    "ofa.supernet.families": "supernet/families",
+    "ofa.supernet.training": "supernet/training",
+    "ofa.predictors": "predictors",
+    "ofa.export": "export",
+    "ofa.export.runtimes": "export/runtimes",
+    "ofa.recipes": "recipes",
+}
+
+setup(
+    name="once-for-all",
+    version="0.1.0",
+    description="Train one elastic supernet, then hand every device its own verified network.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"]},
+    install_requires=[
+        "torch>=2.9,<3",
+        "timm>=1.0.20,<2",
+        "numpy>=1.26,<3",
+        "scikit-learn>=1.5,<2",
+        "scipy>=1.11,<2",
+        "onnx>=1.19,<2",
+        "onnxruntime>=1.20,<2",
+        "onnxscript>=0.5,<1",
+        "safetensors>=0.4.5,<1",
+        "pydantic>=2.7,<3",
+        "pyyaml>=6,<7",
+        "typer>=0.12,<1",
+        "tqdm>=4.66,<5",
+        "pillow>=10,<14",
+    ],
+    extras_require={
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"],
+        "tflite": ["flatbuffers>=25,<26", "ai-edge-litert>=2,<3"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "ruff>=0.8,<1", "build>=1.2,<2"],
+    },
+    entry_points={"console_scripts": ["ofa = ofa.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,1 @@
+"""Floor 0: search spaces, elastic layers, the supernet, calibration, training. Knows no other floor."""

@@ -1,0 +1,1 @@
+"""Per timm family: how a Subnet becomes timm constructor arguments, and which leaves are elastic."""
