@@ -89,7 +89,6 @@ class Stem(_Part):
 
     width: Annotated[int, Field(ge=1)] = 16
     stride: Literal[1, 2] = 2
-    act: Activation = "hard_swish"
     first_width: Annotated[int, Field(ge=1)] = 16
     first_act: Activation = "relu"
 
@@ -132,6 +131,7 @@ class SearchSpace(_Part):
     stem: Stem = Stem()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     head: Head = Head()
+    act: Activation = "hard_swish"  # of stem and head
 
     @model_validator(mode="after")
     def _check(self) -> SearchSpace:

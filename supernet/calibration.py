@@ -1,0 +1,66 @@
+"""Batch norm statistics of one network, measured on its own activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Replaces every batch norm's running statistics by those of ``batches``, in place; returns the model.
+
+    Each batch is normalised by its own statistics, as in training; mean and variance are then pooled over all batches
+    (variance within batches plus variance of their means), so batches of unequal size count by their size. Works on
+    extracted models and on a supernet (then for the active subnet's channels).
+
+    Args:
+        batches: normalised images ``(n, channels, height, width)``.
+
+    Raises:
+        ValueError: no batch, or only single values to take a variance of.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    wide = {"dtype": torch.float64}  # the variance is a difference of two large sums
+    sums = {
+        norm: (0, 0, torch.zeros_like(norm.running_mean, **wide), torch.zeros_like(norm.running_var, **wide))
+        for norm in norms
+    }
+    momenta, was_training = [norm.momentum for norm in norms], [module.training for module in model.modules()]
+
+    def add(norm: _BatchNorm, inputs: tuple[Tensor], _output: Tensor) -> None:
+        n, width = inputs[0].numel() // inputs[0].shape[1], inputs[0].shape[1]
+        count, _, first, second = sums[norm]
+        # Momentum 1: these are the batch's own, the variance unbiased.
+        mean, var = norm.running_mean[:width].double(), norm.running_var[:width].double()
+        first[:width] += n * mean
+        second[:width] += (n - 1) * var + n * mean**2
+        sums[norm] = (count + n, width, first, second)
+
+    hooks = [norm.register_forward_hook(add) for norm in norms]
+    batch = None
+    try:
+        model.eval()
+        for norm in norms:
+            norm.training, norm.momentum = True, 1.0
+        for batch in batches:
+            model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in zip(model.modules(), was_training, strict=True):
+            module.training = training
+
+    if batch is None:
+        raise ValueError("calibration needs at least one batch of images; it got none")
+    for norm, (count, width, first, second) in sums.items():
+        if count:  # else its block is switched off
+            mean = first[:width] / count
+            norm.running_mean[:width] = mean
+            norm.running_var[:width] = ((second[:width] - count * mean**2) / (count - 1)).clamp_min(0)
+    return model

@@ -1,0 +1,48 @@
+"""A subnet in a folder: ``weights.safetensors`` and ``subnet.json``, readable with timm and safetensors alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import timm
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.space import Subnet
+from ofa.supernet.supernet import FAMILIES
+
+_FAMILY_OF_CLASS = {"timm.models.MobileNetV3": FAMILIES["mobilenetv3"]}
+
+
+def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
+    """Writes an extracted (and perhaps fine-tuned) model and which subnet it is.
+
+    Raises ``ValueError`` when ``model`` was not made by ``Supernet.extract``.
+    """
+    description = getattr(model, "description", None)
+    if description is None:
+        raise ValueError("this model was not made by Supernet.extract; save it with safetensors.torch.save_file instead")
+    description = {**description, "num_classes": model.num_classes}  # may have got another classifier since
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(Path(folder) / "weights.safetensors", safetensors.torch.save(state))
+    values = {"subnet": subnet.to_dict(), "id": subnet.id, "timm": description, "timm_version": timm.__version__}
+    write_json(Path(folder) / "subnet.json", values)
+
+
+def load_subnet(folder: Path) -> nn.Module:
+    """The timm model of a folder written by ``save_subnet``, in eval mode, channels_last.
+
+    Raises ``FileNotFoundError``, or ``ValueError`` naming the file that is damaged.
+    """
+    description = read_json(Path(folder) / "subnet.json")["timm"]
+    model = _FAMILY_OF_CLASS[description["class"]].build(description, device="meta")
+    model.description = description
+    path = Path(folder) / "weights.safetensors"
+    try:
+        model.load_state_dict(safetensors.torch.load(path.read_bytes()), assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or not of {path.parent / 'subnet.json'}: {error}") from error
+    return model.to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,71 @@
+"""The supernet: the largest network of a space, able to run as any of its subnets."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from ofa.supernet.families import mobilenetv3
+from ofa.supernet.space import SearchSpace, Subnet
+
+FAMILIES: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3}
+
+
+class Supernet(nn.Module):
+    """A timm model whose leaves were made elastic.
+
+    ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms. A new supernet is
+    active as its largest subnet, and then equals the timm model that it was made from.
+
+    Args:
+        space: the search space.
+        num_classes, in_chans: of the classifier and the images.
+        drop_rate: dropout before the classifier while training.
+    """
+
+    def __init__(self, space: SearchSpace, *, num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.space, self.num_classes, self.in_chans = space, num_classes, in_chans
+        self.family = FAMILIES[space.family]
+        self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate)
+        self.family.make_elastic(self.model, space)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""
+        return self.model(x.contiguous(memory_format=torch.channels_last))
+
+    def activate(self, subnet: Subnet) -> Supernet:
+        """Runs as ``subnet`` from now on; returns itself. Raises ``ValueError`` when it is not of this space."""
+        self.space.encode(subnet)
+        self.family.activate(self.model, self.space, subnet)
+        return self
+
+    def extract(self, subnet: Subnet) -> nn.Module:
+        """``subnet`` as an ordinary timm model with its own copy of the weights, in eval mode, channels_last.
+
+        In eval mode it computes exactly what ``activate(subnet)`` does. Calibrate it before use.
+        """
+        self.space.encode(subnet)
+        description = self.describe(subnet)
+        target = self.family.build(description, device="meta")
+        target.description = description  # what ``save_subnet`` writes
+        target.load_state_dict(self.family.extract_state(self.model, target), assign=True)
+        return target.to(memory_format=torch.channels_last).eval()
+
+    def describe(self, subnet: Subnet) -> dict:
+        """What timm needs to build ``subnet``, as JSON values."""
+        return self.family.describe(self.space, subnet, num_classes=self.num_classes, in_chans=self.in_chans)
+
+    def sort_channels(self, *, opened: int = 1) -> None:
+        """Moves important channels to the front; see the family's ``sort_channels``."""
+        self.family.sort_channels(self.model, self.space, opened=opened)
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.
+
+        Decay pulls them to zero; they start at the identity.
+        """
+        return {name for name, _ in self.named_parameters() if ".transforms." in name}
