@@ -1,0 +1,1 @@
+"""Training a supernet: phases (what is open when), sampling (which subnets a step), losses, the loop, checkpoints."""
