@@ -24,7 +24,9 @@ def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
     """
     description = getattr(model, "description", None)
     if description is None:
-        raise ValueError("this model was not made by Supernet.extract; save it with safetensors.torch.save_file instead")
+        raise ValueError(
+            "this model was not made by Supernet.extract; save it with safetensors.torch.save_file instead"
+        )
     description = {**description, "num_classes": model.num_classes}  # may have got another classifier since
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_atomic(Path(folder) / "weights.safetensors", safetensors.torch.save(state))

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 DTYPE = np.int8
 
+Stride = Annotated[int, Field(ge=1, le=2)]
 Kernel = Annotated[int, Field(ge=1, le=31)]
 # 3.0 becomes 3, so that one network is written one way.
 Ratio = Annotated[float, Field(gt=0), AfterValidator(lambda value: int(value) if value == int(value) else value)]
@@ -28,7 +29,7 @@ Activation = Literal["relu", "relu6", "hard_swish", "swish"]
 
 
 def mid_width(in_width: int, expand: float, divisor: int = 8) -> int:
-    """Channels of a block's middle: timm's ``make_divisible``, restated so that reading a space does not import torch."""
+    """Channels of a block's middle: timm's ``make_divisible``, restated because timm imports torch."""
     wished = in_width * expand
     width = max(divisor, int(wished + divisor / 2) // divisor * divisor)
     return width + divisor if width < 0.9 * wished else width
@@ -88,7 +89,7 @@ class Stem(_Part):
     """The fixed beginning: a 3x3 convolution of ``stride``, then one depthwise separable block of ``first_width``."""
 
     width: Annotated[int, Field(ge=1)] = 16
-    stride: Literal[1, 2] = 2
+    stride: Stride = 2
     first_width: Annotated[int, Field(ge=1)] = 16
     first_act: Activation = "relu"
 
@@ -97,7 +98,7 @@ class Stage(_Part):
     """Blocks of one width; the first has ``stride``. Options are ascending."""
 
     width: Annotated[int, Field(ge=1)]
-    stride: Literal[1, 2] = 1
+    stride: Stride = 1
     depths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (2, 3, 4)
     kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)] = (3, 5, 7)
     expands: Annotated[tuple[Ratio, ...], Field(min_length=1)] = (3, 4, 6)
@@ -183,6 +184,16 @@ class SearchSpace(_Part):
                 slots.append(Slot(number, index, width))
                 width = stage.width
         return tuple(slots)
+
+    def sizes(self, resolution: int) -> tuple[int, ...]:
+        """Side of the square feature map that each block slot reads, and last that the head reads."""
+        size = -(-resolution // self.stem.stride)
+        sizes = []
+        for slot in self.slots:
+            sizes.append(size)
+            if slot.index == 0:
+                size = -(-size // self.stages[slot.stage].stride)
+        return (*sizes, size)
 
     @cached_property
     def options(self) -> tuple[tuple[float, ...], ...]:
@@ -276,7 +287,7 @@ class SearchSpace(_Part):
         )
 
     def encode(self, subnet: Subnet) -> np.ndarray:
-        """The canonical code ``(genes,)``. Raises ``ValueError`` naming the gene when the subnet is not of this space."""
+        """The canonical code ``(genes,)``. Raises ``ValueError`` naming the gene that is not of this space."""
         stages, slots = len(self.stages), len(self.slots)
         lengths = {"depths": stages, "kernels": slots, "expands": slots}
         for name, length in lengths.items():

@@ -40,9 +40,7 @@ def describe(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: 
         if slot.index < subnet.depths[slot.stage]:
             stride = stage.stride if slot.index == 0 else 1
             se = f"_se{_SE_RATIO}" if stage.se else ""
-            blocks[1 + slot.stage].append(
-                f"ir_r1_k{kernel}_s{stride}_e{expand}_c{stage.width}{se}_n{_ACTS[stage.act]}"
-            )
+            blocks[1 + slot.stage].append(f"ir_r1_k{kernel}_s{stride}_e{expand}_c{stage.width}{se}_n{_ACTS[stage.act]}")
     return {
         "class": "timm.models.MobileNetV3",
         "blocks": blocks,
@@ -64,19 +62,16 @@ def build(description: dict[str, Any], *, drop_rate: float = 0.0, device: str | 
 
 
 def _arguments(description: dict[str, Any]) -> dict[str, Any]:
-    return dict(
-        block_args=decode_arch_def(description["blocks"]),
-        num_classes=description["num_classes"],
-        in_chans=description["in_chans"],
-        stem_size=description["stem_size"],
-        num_features=description["num_features"],
-        head_bias=False,
-        act_layer=get_act_layer(description["act_layer"]),
-        se_layer=partial(
+    return {
+        **{key: description[key] for key in ("num_classes", "in_chans", "stem_size", "num_features")},
+        "block_args": decode_arch_def(description["blocks"]),
+        "act_layer": get_act_layer(description["act_layer"]),
+        "se_layer": partial(
             SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU, rd_round_fn=round_channels
         ),
-        round_chs_fn=int,  # widths are spelled out in the blocks
-    )
+        "round_chs_fn": int,  # widths are spelled out in the blocks
+        "head_bias": False,
+    }
 
 
 class _WithoutInit(TorchFunctionMode):
@@ -117,7 +112,7 @@ def activate(model: MobileNetV3, space: SearchSpace, subnet: Subnet) -> None:
 
 
 def extract_state(model: MobileNetV3, target: MobileNetV3) -> dict[str, Tensor]:
-    """The weights of an elastic model that the plain model ``target`` uses: prefixes, with kernel transforms baked in."""
+    """The weights of an elastic model that the plain model ``target`` uses, kernel transforms baked in."""
     source = model.state_dict()
     state = {}
     with torch.no_grad():
@@ -174,3 +169,18 @@ def _reorder(leaf: nn.Module, order: Tensor, *, names: tuple[str, ...], axis: in
         tensor = getattr(leaf, name, None)
         if tensor is not None:
             tensor.copy_(tensor.index_select(axis, order))
+
+
+def parts(model: MobileNetV3) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:
+    """A plain model cut into stem, elastic stages and head, sharing its layers: what a cost table measures apart."""
+    stem = nn.Sequential(model.conv_stem, model.bn1, model.blocks[0])
+    head = nn.Sequential(
+        model.blocks[-1],
+        model.global_pool,
+        model.conv_head,
+        model.norm_head,
+        model.act2,
+        model.flatten,
+        model.classifier,
+    )
+    return stem, list(model.blocks[1:-1]), head

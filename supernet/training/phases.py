@@ -13,8 +13,8 @@ from ofa.supernet.space import SearchSpace
 class Phase:
     """One phase.
 
-    ``kernel``, ``depth`` and ``expand`` say how many options of each choice are open, counted from the largest: 1 is the
-    largest alone. Gradients are averaged over ``subnets`` networks a step. ``lr`` is the peak of a cosine.
+    ``kernel``, ``depth`` and ``expand`` say how many options of each choice are open, counted from the largest: 1 is
+    the largest alone. Gradients are averaged over ``subnets`` networks a step. ``lr`` is the peak of a cosine.
     ``sort_channels`` reorders channels by importance before the phase begins.
     """
 

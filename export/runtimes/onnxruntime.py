@@ -1,0 +1,57 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+NAME = "onnxruntime"
+
+
+def load(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session over an ONNX file or its bytes, with all graph optimisations.
+
+    Raises ``ValueError`` naming the file when it is no ONNX model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        name = "the ONNX model" if isinstance(model, bytes) else model
+        raise ValueError(f"onnxruntime cannot load {name}: {error}") from error
+
+
+def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
+    """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``."""
+    return session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(images, np.float32)})[0]
+
+
+def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
+    """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times."""
+    binding = session.io_binding()
+    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    binding.bind_cpu_input(session.get_inputs()[0].name, data)
+    binding.bind_output(session.get_outputs()[0].name)
+    return lambda: session.run_with_iobinding(binding)
+
+
+def environment(*, threads: int) -> dict[str, Any]:
+    """What a measured time holds for: runtime, version, threads, processor."""
+    return {"runtime": NAME, "version": onnxruntime.__version__, "threads": threads, "cpu": _cpu()}
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,68 @@
+"""Does the exported file compute what the torch model computes? Asked of the runtime itself, on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 1e-3  # of the output's range
+EQUAL_PREDICTIONS = 0.999
+
+
+class Disagreement(ValueError):
+    """The exported file computes something else than the model."""
+
+
+@torch.no_grad()
+def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: Iterable[Tensor]) -> dict[str, Any]:
+    """Runs both on the same normalised images.
+
+    Returns ``largest_difference`` of any logit, the logits' ``range`` (largest minus smallest), the share of
+    ``equal_predictions`` and the number of ``images``.
+    """
+    largest, low, high, equal, count = 0.0, np.inf, -np.inf, 0, 0
+    for images in batches:
+        expected = model(images).cpu().numpy()
+        got = run(images.cpu().numpy())
+        largest = max(largest, float(np.abs(expected - got).max()))
+        low, high = min(low, float(expected.min())), max(high, float(expected.max()))
+        equal += int((expected.argmax(1) == got.argmax(1)).sum())
+        count += len(images)
+    if count == 0:
+        raise ValueError("there are no images to compare on")
+    return {
+        "images": count,
+        "largest_difference": largest,
+        "range": high - low,
+        "equal_predictions": equal / count,
+    }
+
+
+def accept_or_reject(path: Path, result: dict[str, Any]) -> None:
+    """Raises ``Disagreement`` when ``compare`` found too large a difference; the file is ``.rejected`` then."""
+    # Written so that NaN fails.
+    close = result["largest_difference"] <= TOLERANCE * result["range"]
+    if close and result["equal_predictions"] >= EQUAL_PREDICTIONS:
+        return
+    rejected = path.with_name(path.name + ".rejected")
+    path.replace(rejected)
+    raise Disagreement(
+        f"{rejected}: the exported model disagrees with the torch model (largest difference "
+        f"{result['largest_difference']:.3g} of an output range {result['range']:.3g}, "
+        f"{result['equal_predictions']:.1%} equal predictions on {result['images']} images); do not use this file, report it with its versions"
+    )
+
+
+@torch.no_grad()
+def accuracy(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Top-1 accuracy of a runtime on pairs of normalised images and labels."""
+    right = count = 0
+    for images, labels in batches:
+        right += int((run(images.cpu().numpy()).argmax(1) == labels.cpu().numpy()).sum())
+        count += len(labels)
+    return right / count
