@@ -1,0 +1,206 @@
+"""The ``ofa`` command. Commands import what they need when they run, so that help and errors come at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ofa import __version__
+from ofa.errors import UserError
+
+if TYPE_CHECKING:
+    from ofa.recipe import Recipe
+
+STAGE_HELP = {
+    "train": "Train the supernet.",
+    "collect": "Measure the validation accuracy of sampled subnets.",
+    "predict": "Fit the accuracy predictor to the measured subnets.",
+    "measure": "Time the space's blocks on each target's runtime.",
+    "search": "Search the best subnet inside each target's limits.",
+    "export": "Write, verify and measure each target's model.",
+    "report": "Write the report of a finished run.",
+}
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str, typer.Argument(metavar="RUN_OR_RECIPE", help="A run folder, a recipe file, or a shipped recipe's name.")
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default: runs/NAME.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be given several times."),
+]
+Update = Annotated[
+    bool, typer.Option("--update", help="Let the recipe replace the run folder's own; stages it changes run again.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"once-for-all {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train one elastic supernet, then hand every device its own verified network.
+
+    Example: ofa run quickstart
+    """
+
+
+@app.command()
+def run(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
+    """Do the whole job, or go on with it.
+
+    Stages that are finished and whose inputs have not changed are skipped.
+
+    Example: ofa run recipes/quickstart.yaml --out runs/first --set train.epochs=3
+    """
+    recipe, folder = _open(source, out, set_)
+    from ofa.run import STAGES, run_stages
+
+    run_stages(recipe, folder, stages=STAGES, update=update)
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
+        recipe, folder = _open(source, out, set_)
+        from ofa.run import run_stages
+
+        run_stages(recipe, folder, stages=(stage,), update=update)
+
+    command.__doc__ = f"{STAGE_HELP[stage]} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
+    return command
+
+
+for _stage in STAGE_HELP:
+    app.command(_stage)(_stage_command(_stage))
+
+
+@app.command()
+def check(source: Source, set_: Set = None) -> None:
+    """Validate a recipe and print what would run.
+
+    Example: ofa check my.yaml --set space=ofa_mbv3
+    """
+    recipe, _ = _open(source, None, set_)
+    from ofa.plan import plan
+
+    typer.echo(plan(recipe))
+
+
+@app.command()
+def spaces() -> None:
+    """List the search spaces that a recipe can name.
+
+    Example: ofa spaces
+    """
+    from ofa.supernet.presets import PRESETS
+    from ofa.supernet.space import SearchSpace
+
+    rows = []
+    for name in PRESETS:
+        space = SearchSpace.preset(name)
+        rows.append((name, f"{space.genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for name, genes, size, resolutions in rows:
+        typer.echo(f"{name:<{widths[0]}}  {genes:>{widths[1]}}  {size:>{widths[2]}}  {resolutions}")
+
+
+def _progression(values: Sequence[int]) -> str:
+    steps = {after - before for before, after in itertools.pairwise(values)}
+    if len(values) < 4 or len(steps) > 1:
+        return ", ".join(map(str, values))
+    return f"{values[0]} to {values[-1]} by {steps.pop()}"
+
+
+@app.command()
+def runtimes() -> None:
+    """List the runtimes that a target can name.
+
+    Example: ofa runtimes
+    """
+    from importlib.metadata import version
+
+    typer.echo(
+        f"onnxruntime {version('onnxruntime')}  .onnx models on this machine's CPU ({os.cpu_count()} cores); "
+        "latency is timed on measure.threads threads, 1 unless the recipe says otherwise"
+    )
+
+
+@app.command()
+def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Print the result table of a run.
+
+    Example: ofa show runs/quickstart
+    """
+    if not (run / "recipe.yaml").is_file():
+        raise UserError(f"{run}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
+    from ofa.report import show as text
+
+    typer.echo(text(run))
+
+
+def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
+    """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
+    from ofa.recipe_file import find_recipe, load_recipe
+
+    folder = Path(source)
+    if (folder / "recipe.yaml").is_file():
+        return load_recipe(folder / "recipe.yaml", overrides=overrides or ()), out or folder
+    recipe = load_recipe(find_recipe(source), overrides=overrides or ())
+    return recipe, out or Path("runs") / recipe.name
+
+
+def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (``arguments`` default to ``sys.argv[1:]``).
+
+    Exits with 2 and a message for a user's mistake, 130 for Ctrl-C. Other exceptions pass through.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]  # wherever it stands, also behind the command
+    try:
+        code = app(words or ["--help"], prog_name="ofa", standalone_mode=False)
+        # How typer passes Ctrl-C on differs between its versions: an exception here, or the code 130.
+        if code == 130:
+            raise KeyboardInterrupt
+    except UserError as error:
+        _fail(str(error), code=2, debug=debug)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped; the same command goes on from here", code=130, debug=debug)
+    except Exception as error:
+        # Click's usage errors: by their method, since newer typers carry a click of their own.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'ofa'} --help"
+        _fail(f"{error.format_message().rstrip('.')}; see `{help_command}`", code=2, debug=debug)
+    if isinstance(code, int) and code:
+        raise SystemExit(code)

@@ -1,0 +1,135 @@
+"""A recipe into a run folder: which stages must run, and what is done when a file is damaged or the recipe changed.
+
+This module imports no torch, so that a run with nothing to do says so at once; ``ofa.stages`` does the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofa.data_identity import data_identity
+from ofa.errors import UserError
+from ofa.journal import Journal, digest, move_aside
+from ofa.recipe import Recipe
+from ofa.recipe_file import dump_yaml, load_recipe, recipe_differences
+from ofa.supernet.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage is made from (sections of the recipe, files of other stages), and what it leaves half done."""
+
+    sections: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+
+
+_STAGES: dict[str, Stage] = {
+    "train": Stage(("seed", "space", "data", "train"), partial=("train/checkpoint.safetensors", "train/metrics.jsonl")),
+    "collect": Stage(("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv",)),
+    "predict": Stage(("seed", "space", "predictor"), ("collect",)),
+    "measure": Stage(("seed", "space", "data", "measure", "runtimes")),
+    "search": Stage(("seed", "space", "data", "search", "targets"), ("predict", "measure")),
+    "export": Stage(("space", "data", "collect", "targets"), ("train", "search")),
+    "report": Stage(("name", "data", "measure"), ("predict", "measure", "search", "export")),
+}
+STAGES = tuple(_STAGES)
+
+
+def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, update: bool = False) -> None:
+    """Runs ``stages`` in order; those that are finished and whose inputs have not changed are skipped.
+
+    Prints one line a stage, and the report's table at the end. ``update`` lets ``recipe`` replace the run folder's own.
+
+    Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
+    """
+    _adopt(recipe, folder, update=update)
+    journal = Journal(folder)
+    job = None
+    for name in stages:
+        _check_needs(journal, name, folder)
+        inputs = _inputs(journal, name, recipe)
+        if journal.finished(name) and journal.inputs(name) == inputs:
+            broken = journal.broken(name)
+            if not broken:
+                continue
+            _set_aside(broken)
+        elif journal.inputs(name) != inputs:
+            for path in _STAGES[name].partial:
+                if (folder / path).exists():
+                    move_aside(folder / path, "old")
+        if job is None:
+            from ofa.stages import Job
+
+            job = Job(recipe, folder)
+        started = time.perf_counter()
+        journal.start(name, inputs)
+        try:
+            files, summary = job.do(name)
+        except OSError as error:
+            raise _explained(error, folder) from error
+        seconds = time.perf_counter() - started
+        journal.finish(name, inputs, files, seconds=seconds)
+        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+    if job is None:
+        print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+    if "report" in stages:
+        from ofa.report import show
+
+        print(f"\n{show(folder)}")
+
+
+def _adopt(recipe: Recipe, folder: Path, *, update: bool) -> None:
+    """Makes ``recipe`` the folder's, or checks that it is."""
+    path = folder / "recipe.yaml"
+    if not path.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} is there already and is no run folder; give another one with --out")
+    elif not update and (changed := recipe_differences(load_recipe(path).to_dict(), recipe.to_dict())):
+        raise UserError(
+            f"{folder} belongs to another recipe ({'; '.join(changed)}); give another folder with --out, "
+            "or --update to change this run (stages that use these keys run again)"
+        )
+    write_atomic(path, dump_yaml(recipe.to_dict()))
+
+
+def _check_needs(journal: Journal, name: str, folder: Path) -> None:
+    for need in _STAGES[name].needs:
+        if not journal.finished(need):
+            raise UserError(f"{name} needs the stage {need} first: `ofa {need} {folder}`, or `ofa run` for all")
+        if broken := journal.broken(need):
+            raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
+
+
+def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
+    values = recipe.to_dict() | {"runtimes": {name: target.runtime for name, target in recipe.targets.items()}}
+    stage = _STAGES[name]
+    made_from = {section: values[section] for section in stage.sections}
+    if "data" in stage.sections:
+        made_from["data identity"] = data_identity(recipe.data)
+    return digest([made_from, {need: journal.outputs(need) for need in stage.needs}])
+
+
+def _set_aside(broken: Sequence[Path]) -> None:
+    for path in broken:
+        if path.exists():
+            aside = move_aside(path, "damaged")
+            print(f"{path} is not what was written (damaged or edited): moved to {aside.name}, made anew", flush=True)
+        else:
+            print(f"{path} is missing: made anew", flush=True)
+
+
+def _explained(error: OSError, folder: Path) -> Exception:
+    """A full disk in a sentence; anything else as it is."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
+    return UserError(
+        f"{folder}: the disk is full ({free / 2**20:.0f} MiB free); what was finished is intact, "
+        "make room and give the same command again"
+    )

@@ -1,0 +1,303 @@
+"""The seven stages of a run. Each reads earlier artefacts, writes its own, returns its files and a line to print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ofa import accuracy_file
+from ofa.data import Data, open_data
+from ofa.errors import UserError
+from ofa.export.onnx import export_onnx
+from ofa.export.runtimes import onnxruntime
+from ofa.export.runtimes.timing import interleaved
+from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.journal import move_aside
+from ofa.predictors import latency
+from ofa.predictors.accuracy import AccuracyPredictor, quality
+from ofa.predictors.collect import spread_sample, top1
+from ofa.predictors.cost import CostTable
+from ofa.recipe import Limit, Recipe
+from ofa.report import write_report
+from ofa.strategies.search import InfeasibleLimit, search
+from ofa.supernet.calibration import calibrate
+from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.saving import load_subnet, save_subnet
+from ofa.supernet.space import Subnet
+from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ofa.supernet.training.loop import Diverged, Settings
+from ofa.supernet.training.loop import train as train_supernet
+from ofa.supernet.training.phases import Phase, progressive_shrinking
+
+VERIFY_IMAGES = 256
+
+Outcome = tuple[list[Path], str]
+
+
+class Job:
+    """One recipe, its folder, and what several stages share: the opened data and the trained supernet."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def do(self, stage: str) -> Outcome:
+        return _DO[stage](self)
+
+    @cached_property
+    def data(self) -> Data:
+        return open_data(self.recipe.data, resolution=self.recipe.space.resolutions[-1], seed=self.recipe.seed)
+
+    @property
+    def head(self) -> dict[str, int]:
+        return {"num_classes": len(self.data.classes), "in_chans": self.data.channels}
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "supernet" / "weights.safetensors"
+
+    def new_supernet(self) -> Supernet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            net = Supernet(self.recipe.space, **self.head, drop_rate=self.recipe.train.dropout)
+        return net.to(self.device)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet."""
+        net = self.new_supernet()
+        net.load_state_dict(safetensors.torch.load(self.weights.read_bytes()))
+        return net.eval()
+
+    def images(self, split: str, resolution: int, *, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised batches on the device, resized as deployment would."""
+        for images, labels in self.data.split_batches(split, resolution=resolution, limit=limit):
+            yield self.data.normalize(images.to(self.device)), labels.to(self.device)
+
+    def specialised(self, subnet: Subnet) -> torch.nn.Module:
+        """The subnet, extracted and calibrated on training images."""
+        calibration = self.images("train", subnet.resolution, limit=self.recipe.collect.calibration_images)
+        return calibrate(self.supernet.extract(subnet), (images for images, _ in calibration))
+
+
+def phases(recipe: Recipe) -> tuple[Phase, ...]:
+    """The recipe's training phases, written out."""
+    config = recipe.train
+    if config.phases == "progressive_shrinking":
+        return progressive_shrinking(recipe.space, epochs=config.epochs, lr=config.lr)
+    return tuple(Phase(**phase.model_dump()) for phase in config.phases)
+
+
+def train(job: Job) -> Outcome:
+    config, data = job.recipe.train, job.data
+    folder = job.folder / "train"
+    checkpoint_path, metrics_path = folder / "checkpoint.safetensors", folder / "metrics.jsonl"
+    resume, metrics = None, []
+    if checkpoint_path.exists():
+        try:
+            resume = read_checkpoint(checkpoint_path)
+        except ValueError as error:
+            aside = move_aside(checkpoint_path, "damaged")
+            print(f"{error}: moved to {aside.name}, training starts anew", flush=True)
+    schedule = phases(job.recipe)
+    if resume and metrics_path.exists():
+        done = sum(phase.epochs for phase in schedule[: resume.phase]) + resume.epoch
+        metrics = metrics_path.read_text(encoding="utf-8").splitlines()[:done]
+
+    def keep(checkpoint: Checkpoint, figures: dict[str, Any]) -> None:
+        metrics.append(json.dumps(figures))
+        write_atomic(metrics_path, "\n".join(metrics) + "\n")
+        write_checkpoint(checkpoint_path, checkpoint)
+
+    settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name != "seed"}
+    net = job.new_supernet()
+    try:
+        train_supernet(
+            net,
+            schedule,
+            lambda epoch: data.train_batches(epoch, config.batch_size),
+            steps=data.steps(config.batch_size),
+            prepare=data.normalize,
+            settings=Settings(**settings, seed=job.recipe.seed),
+            resume=resume,
+            on_epoch=keep,
+        )
+    except Diverged as error:
+        kept = f"; the last good checkpoint is {checkpoint_path}" if checkpoint_path.exists() else ""
+        raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){kept}") from error
+    write_atomic(job.weights, safetensors.torch.save(net.state_dict()))
+    broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
+    epochs = sum(phase.epochs for phase in schedule)
+    return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
+
+
+def collect(job: Job) -> Outcome:
+    config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
+    rng = np.random.default_rng([job.recipe.seed, 2])
+    codes = spread_sample(space, config.subnets, CostTable.macs(space, **job.head), rng)
+    codes = codes[np.argsort(codes[:, 0], kind="stable")]  # one resolution after the other: images are resized once
+    done, problem = accuracy_file.recover(path, space)
+    if problem:
+        print(problem, flush=True)
+    if done:
+        measured, _ = accuracy_file.read(path, space)
+        if done > len(codes) or not np.array_equal(measured, codes[:done]):
+            # Rows are measured in a fixed order, so these are of something else.
+            aside = move_aside(path, "damaged")
+            print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
+            done = 0
+    bar = tqdm(codes[done:], desc="measure accuracy", unit="subnet", initial=done, total=len(codes), disable=None)
+    for code in bar:
+        subnet = space.decode(code)
+        images = job.images("validation", subnet.resolution, limit=config.images)
+        accuracy_file.append(path, subnet, top1(job.specialised(subnet), images))
+    _, accuracies = accuracy_file.read(path, space)
+    low, high = accuracies.min(), accuracies.max()
+    return [path], f"{len(codes)} subnets, validation accuracy {low:.1%} to {high:.1%}"
+
+
+def predict(job: Job) -> Outcome:
+    space, kind, seed = job.recipe.space, job.recipe.predictor.kind, job.recipe.seed
+    codes, accuracies = accuracy_file.read(job.folder / "accuracy.csv", space)
+    folder = job.folder / "predictor"
+    found = quality(space, codes, accuracies, kind=kind, seed=seed)
+    write_json(folder / "quality.json", found)
+    AccuracyPredictor(space, kind=kind, seed=seed).fit(codes, accuracies).save(folder)
+    summary = (
+        f"{kind} on held-out subnets: Kendall tau {found['kendall_tau']:.2f}, RMSE {100 * found['rmse']:.2f} points, "
+        f"{found['calibration']:.0%} within one standard deviation"
+    )
+    return sorted(folder.glob("*.json")) + sorted(folder.glob("*.npz")), summary
+
+
+def measure(job: Job) -> Outcome:
+    config = job.recipe.measure
+    settings = {name: getattr(config, name) for name in type(config).model_fields}
+    # Every target's runtime is onnxruntime on this machine so far: one table serves them all.
+    table = latency.measure(job.recipe.space, **job.head, **settings, seed=job.recipe.seed)
+    files = [job.folder / "costs" / f"{name}.json" for name in job.recipe.targets]
+    for path in files:
+        table.save(path)
+    found = table.info["quality"]
+    summary = (
+        f"{table.info['blocks']} blocks on {table.info['runtime']} {table.info['version']}; error on "
+        f"{found['test_subnets']} unseen subnets {found['mape']:.1%}, Kendall tau {found['kendall_tau']:.2f} "
+        f"(a repeated measurement: {found['repeat_mape']:.1%}, {found['repeat_kendall_tau']:.2f})"
+    )
+    return files, summary
+
+
+def search_targets(job: Job) -> Outcome:
+    recipe, space = job.recipe, job.recipe.space
+    predictor = AccuracyPredictor.load(job.folder / "predictor")
+    counted = {name: getattr(CostTable, name)(space, **job.head) for name in ("macs", "params")}
+    files = []
+    for name, target in recipe.targets.items():
+        costs = {**counted, "latency": CostTable.load(job.folder / "costs" / f"{name}.json")}
+        limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
+        try:
+            settings = recipe.search.model_dump()
+            found = search(space, predictor, limits=limits, seed=recipe.seed, **settings)
+        except InfeasibleLimit as error:
+            raise UserError(f"targets.{name}: {error}") from error
+        code = space.encode(found.best)[None]
+        _, deviation = predictor.predict(code, return_std=True)
+        values = {
+            "subnet": found.best.to_dict(),
+            "id": found.best.id,
+            "limits": {table.name: limit for table, limit in limits.items()},
+            "predicted": {
+                "accuracy": found.accuracy,
+                "accuracy_std": float(deviation[0]),
+                **{cost: float(table.predict(code)[0]) for cost, table in costs.items()},
+            },
+            "evaluated": found.evaluated,
+            "history": found.history,
+            "front": [{**point, "subnet": point["subnet"].to_dict()} for point in found.front],
+        }
+        files.append(job.folder / "search" / f"{name}.json")
+        write_json(files[-1], values)
+    return files, f"{len(files)} targets: " + ", ".join(f"{path.stem} {read_json(path)['id']}" for path in files)
+
+
+def _absolute(limit: Limit, table: CostTable) -> float:
+    if not limit.relative:
+        return limit.value
+    return limit.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
+
+
+def export(job: Job) -> Outcome:
+    data, files, worst = job.data, [], 0.0
+    for name in tqdm(job.recipe.targets, desc="export and verify", unit="target", disable=None):
+        found = read_json(job.folder / "search" / f"{name}.json")
+        subnet = Subnet.from_dict(found["subnet"])
+        folder = job.folder / "models" / name
+        model = job.specialised(subnet).cpu()
+        save_subnet(model, subnet, folder)
+        metadata = {
+            "classes": data.classes,
+            "mean": data.mean,
+            "std": data.std,
+            "interpolation": data.interpolation,
+            "crop_pct": data.crop_pct,
+            "subnet": subnet.to_dict(),
+        }
+        path = export_onnx(model, folder / "model.onnx", resolution=subnet.resolution, metadata=metadata)
+        session = onnxruntime.load(path, threads=job.recipe.measure.threads)
+
+        def run(images: np.ndarray, session: Any = session) -> np.ndarray:
+            return onnxruntime.run(session, images)
+
+        validation = job.images("validation", subnet.resolution, limit=VERIFY_IMAGES)
+        result = compare(model, run, (images.cpu() for images, _ in validation))
+        try:
+            accept_or_reject(path, result)
+        except Disagreement as error:
+            raise UserError(f"targets.{name}: {error}") from error
+        result["validation_accuracy"] = accuracy(run, job.images("validation", subnet.resolution))
+        write_json(folder / "verify.json", result | onnxruntime.environment(threads=job.recipe.measure.threads))
+        worst = max(worst, result["largest_difference"] / result["range"])
+        files += [folder / file for file in ("model.onnx", "weights.safetensors", "subnet.json", "verify.json")]
+    return files, f"{len(job.recipe.targets)} ONNX models, at most {worst:.1e} of the output range from torch's"
+
+
+def report(job: Job) -> Outcome:
+    """The only place that reads the test split."""
+    threads = job.recipe.measure.threads
+    sessions, calls, tests = [], [], []
+    for name in job.recipe.targets:
+        model = load_subnet(job.folder / "models" / name)
+        resolution = read_json(job.folder / "models" / name / "subnet.json")["subnet"]["resolution"]
+        session = onnxruntime.load(job.folder / "models" / name / "model.onnx", threads=threads)
+        sessions.append(session)
+        calls.append(onnxruntime.prepared(session, (1, model.in_chans, resolution, resolution)))
+        images = job.images("test", resolution)
+        tests.append(accuracy(lambda batch, session=session: onnxruntime.run(session, batch), images))
+    times = np.median(1e3 * interleaved(calls, rounds=100, description="time the models"), axis=0)
+    measured = {
+        name: {"latency": float(time), "test_accuracy": test}
+        for name, time, test in zip(job.recipe.targets, times, tests, strict=True)
+    }
+    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts)
+    return files, f"{files[-1]}"
+
+
+_DO: dict[str, Callable[[Job], Outcome]] = {
+    "train": train,
+    "collect": collect,
+    "predict": predict,
+    "measure": measure,
+    "search": search_targets,
+    "export": export,
+    "report": report,
+}
