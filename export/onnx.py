@@ -21,7 +21,8 @@ def export_onnx(model: nn.Module, path: Path, *, resolution: int, metadata: Mapp
     """Writes an eval-mode timm model as ONNX; returns the path.
 
     Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size; output
-    ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of ``metadata``, each as JSON.
+    ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of ``metadata``, each as
+    JSON.
 
     Raises ``ValueError`` when the model is in training mode.
     """

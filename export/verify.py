@@ -29,16 +29,17 @@ def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: 
     for images in batches:
         expected = model(images).cpu().numpy()
         got = run(images.cpu().numpy())
-        largest = max(largest, float(np.abs(expected - got).max()))
-        low, high = min(low, float(expected.min())), max(high, float(expected.max()))
+        # numpy's maximum passes NaN on; Python's max may drop it.
+        largest = np.maximum(largest, np.abs(expected - got).max())
+        low, high = np.minimum(low, expected.min()), np.maximum(high, expected.max())
         equal += int((expected.argmax(1) == got.argmax(1)).sum())
         count += len(images)
     if count == 0:
         raise ValueError("there are no images to compare on")
     return {
         "images": count,
-        "largest_difference": largest,
-        "range": high - low,
+        "largest_difference": float(largest),
+        "range": float(high - low),
         "equal_predictions": equal / count,
     }
 
@@ -54,7 +55,8 @@ def accept_or_reject(path: Path, result: dict[str, Any]) -> None:
     raise Disagreement(
         f"{rejected}: the exported model disagrees with the torch model (largest difference "
         f"{result['largest_difference']:.3g} of an output range {result['range']:.3g}, "
-        f"{result['equal_predictions']:.1%} equal predictions on {result['images']} images); do not use this file, report it with its versions"
+        f"{result['equal_predictions']:.1%} equal predictions on {result['images']} images); do not use this file, "
+        "report it with its versions"
     )
 
 

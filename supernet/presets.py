@@ -24,13 +24,13 @@ def _ofa_mbv3(*, stem: int, widths: list[int], head: int, features: int) -> dict
 PRESETS: dict[str, dict[str, Any]] = {
     "ofa_mbv3": _ofa_mbv3(stem=16, widths=[24, 40, 80, 112, 160], head=960, features=1280),
     "ofa_mbv3_w1.2": _ofa_mbv3(stem=24, widths=[32, 48, 96, 136, 192], head=1152, features=1536),
-    # For images of 16 to 32 pixels: the same blocks, three stages, a quarter of the downsampling.
+    # For images of 16 to 32 pixels: the same blocks in three stages, a quarter of the downsampling.
     "tiny_mbv3": {
         "family": "mobilenetv3",
         "resolutions": [16, 20, 24, 28, 32],
-        "stem": {"width": 8, "first_width": 8, "stride": 1},
+        "stem": {"width": 16, "first_width": 16, "stride": 2},
         "stages": [
-            {"width": 16, "stride": 2, "act": "relu", **_TINY_OPTIONS},
+            {"width": 16, "stride": 1, "act": "relu", **_TINY_OPTIONS},
             {"width": 24, "stride": 2, "act": "hard_swish", "se": True, **_TINY_OPTIONS},
             {"width": 40, "stride": 2, "act": "hard_swish", "se": True, **_TINY_OPTIONS},
         ],

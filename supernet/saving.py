@@ -39,8 +39,12 @@ def load_subnet(folder: Path) -> nn.Module:
 
     Raises ``FileNotFoundError``, or ``ValueError`` naming the file that is damaged.
     """
-    description = read_json(Path(folder) / "subnet.json")["timm"]
-    model = _FAMILY_OF_CLASS[description["class"]].build(description, device="meta")
+    values = read_json(Path(folder) / "subnet.json")
+    try:
+        description = values["timm"]
+        model = _FAMILY_OF_CLASS[description["class"]].build(description, device="meta")
+    except Exception as error:  # timm asserts and raises what it likes on blocks that it does not know
+        raise ValueError(f"{Path(folder) / 'subnet.json'} is damaged: timm cannot build from it ({error!r})") from error
     model.description = description
     path = Path(folder) / "weights.safetensors"
     try:

@@ -206,7 +206,7 @@ class SearchSpace(_Part):
             *(stage.expands for stage in slot_stages),
         )
 
-    @cached_property
+    @property  # not cached: equality of spaces compares what is cached, and arrays have none
     def option_counts(self) -> np.ndarray:
         """Number of options of each gene ``(genes,)``."""
         return np.array([len(options) for options in self.options])

@@ -28,10 +28,13 @@ class Supernet(nn.Module):
     def __init__(self, space: SearchSpace, *, num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> None:
         super().__init__()
         self.space, self.num_classes, self.in_chans = space, num_classes, in_chans
-        self.family = FAMILIES[space.family]
         self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate)
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def family(self) -> ModuleType:
+        return FAMILIES[self.space.family]  # not kept: a module (of Python) cannot be copied with the network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""

@@ -44,16 +44,26 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
                 tensors[f"{number}.{name}"] = value
             else:
                 values[f"{number}.{name}"] = value
-    return tensors, {"state": values, "param_groups": state["param_groups"]}
+    groups = []
+    for number, group in enumerate(state["param_groups"]):  # lamb counts its steps here, in a tensor
+        tensors |= {f"group{number}.{name}": value for name, value in group.items() if isinstance(value, Tensor)}
+        # A dtype is an option that the optimizer was made with, and will be again.
+        groups.append({name: value for name, value in group.items() if not isinstance(value, Tensor | torch.dtype)})
+    return tensors, {"state": values, "param_groups": groups}
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], values: dict[str, Any]) -> None:
-    """Restores what ``pack_optimizer`` packed."""
+    """Restores what ``pack_optimizer`` packed, into an optimizer made with the same options."""
     state: dict[int, dict[str, Any]] = {}
+    made = optimizer.state_dict()["param_groups"]
+    groups = [{**group, **packed} for group, packed in zip(made, values["param_groups"], strict=True)]
     for key, value in {**values["state"], **tensors}.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": values["param_groups"]})
+        owner, _, name = key.partition(".")
+        if owner.startswith("group"):
+            groups[int(owner.removeprefix("group"))][name] = value
+        else:
+            state.setdefault(int(owner), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -69,6 +79,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             position = json.loads(file.metadata()["checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(position["phase"], position["epoch"], tensors, position["optimizer"])
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    return Checkpoint(position["phase"], position["epoch"], tensors, position["optimizer"])

@@ -28,7 +28,7 @@ Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 class Settings:
     """Everything of a training run that is the same in every phase.
 
-    ``optimizer`` is any of timm's names. ``distill`` weighs the full network's soft labels. ``warmup_epochs`` rise
+    ``optimizer`` is any of timm's names but kron, whose state no checkpoint holds. ``distill`` weighs the full network's soft labels. ``warmup_epochs`` rise
     linearly in the first phase. ``clip_grad`` is the largest gradient norm; None leaves gradients alone.
     """
 
@@ -97,15 +97,16 @@ def train(
         )
         if first_epoch:
             unpack_optimizer(optimizer, part(resume.tensors, "optimizer"), resume.optimizer)
-        warmup = round(settings.warmup_epochs * steps) if number == 0 else 0
-        scheduler = CosineLRScheduler(
-            optimizer, t_initial=phase.epochs * steps, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
+        total = phase.epochs * steps
+        warmup = min(round(settings.warmup_epochs * steps), total - 1) if number == 0 else 0
+        scheduler = CosineLRScheduler(  # with a prefix, its length is what follows the warm-up
+            optimizer, t_initial=total - warmup, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
         )
         scheduler.step_update(first_epoch * steps)
 
         net.train()
         bar = tqdm(
-            total=phase.epochs * steps,
+            total=total,
             initial=first_epoch * steps,
             desc=f"train {phase.name}",
             unit="step",
@@ -126,7 +127,7 @@ def train(
                 seen += len(labels)
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            if not all(torch.isfinite(parameter).all() for parameter in net.parameters()):
+            if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
                 raise Diverged(f"the weights are no longer finite after epoch {epoch + 1} of {where}; {_REMEDY}")
             if on_epoch:
                 seconds = time.perf_counter() - started
@@ -181,7 +182,7 @@ def _step(
 
 def resize(images: Tensor, resolution: int) -> Tensor:
     """Float images at another size, as image libraries shrink them (bilinear, antialiased), channels_last."""
-    if images.shape[-1] != resolution:
+    if images.shape[-2:] != (resolution, resolution):
         images = F.interpolate(images, size=(resolution, resolution), mode="bilinear", antialias=True)
     return images.contiguous(memory_format=torch.channels_last)
 

@@ -131,7 +131,8 @@ def test_files_of_two_predictors_are_not_mixed(tmp_path):
 def test_constant_accuracy_is_predicted_everywhere(kind, value):
     codes, _ = measured(12)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
         predictor = AccuracyPredictor(SPACE, kind=kind).fit(codes, np.full(12, value))
         mean, std = predictor.predict(SPACE.sample(100, np.random.default_rng(1)), return_std=True)
     np.testing.assert_allclose(mean, value, atol=0.05)
@@ -144,7 +145,8 @@ def test_repeated_rows_and_quiet_fits(kind):
     codes = np.concatenate([codes] * 4)
     accuracy = truth(codes) + np.random.default_rng(0).normal(0, 0.5, len(codes))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
         mean, std = AccuracyPredictor(SPACE, kind=kind).fit(codes, accuracy).predict(codes[:15], return_std=True)
     # Each is near the average of its four measurements, which alone is within 0.25 of the truth.
     assert np.abs(mean - accuracy.reshape(4, 15).mean(axis=0)).mean() < 0.5

@@ -1,0 +1,124 @@
+"""What a recipe would do, for ``ofa check``: stages, subnets, steps, and the time they will take on this machine."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from ofa.data import open_data
+from ofa.data_identity import data_place
+from ofa.predictors.collect import spread_sample
+from ofa.predictors.cost import CostTable
+from ofa.recipe import Limit, Recipe
+from ofa.stages import phases
+from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.loop import resize
+from ofa.supernet.training.phases import Phase, lowest_options
+
+# Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
+_EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
+_TRIAL_IMAGES = 64
+_EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
+
+
+def plan(recipe: Recipe) -> str:
+    """The plan as text. Data that is not there is said in the text; steps and times are then left out.
+
+    Raises ``UserError`` when the data is there but wrong.
+    """
+    space = recipe.space
+    lines = [f"{recipe.name}: a valid recipe", f"space     {space.size:,} networks, {space.genes} genes"]
+    place = data_place(recipe.data)
+    here = place is None or place.is_dir()
+    if not here:
+        lines.append(f"data      {place} IS NOT THERE: steps and times cannot be told")
+        return "\n".join([*lines, *_schedule(phases(recipe), None), *_rest(recipe)])
+    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed)
+    counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
+    lines.append(f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)")
+    head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    macs = CostTable.macs(space, **head)
+    seconds_per_mac = _seconds_per_mac(recipe, macs, head)
+    steps = data.steps(recipe.train.batch_size)
+    train = [
+        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * _macs_of_phase(recipe, phase, index, macs)
+        for index, phase in enumerate(phases(recipe))
+    ]
+    collect = recipe.collect
+    evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
+    images = evaluated + min(collect.calibration_images, data.counts["train"])
+    spread = spread_sample(space, collect.subnets, macs, np.random.default_rng(0))
+    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).sum()
+    total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
+    lines += _schedule(phases(recipe), steps)
+    lines += _rest(recipe)
+    lines.append(
+        f"time      about {_duration(total)} on this machine: training {_duration(sum(train))}, measuring accuracy "
+        f"{_duration(measure_accuracy)}, the rest {_duration(total - sum(train) - measure_accuracy)}"
+    )
+    return "\n".join(lines)
+
+
+def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
+    lines = []
+    for phase in schedule:
+        opened = f"open: kernel {phase.kernel}, depth {phase.depth}, expand {phase.expand}"
+        count = "" if steps is None else f" = {phase.epochs * steps} steps"
+        lines.append(
+            f"train     {phase.name}: {phase.epochs} epochs{count}, learning rate {phase.lr:.3g}, "
+            f"{phase.subnets} subnet(s) a step, {opened}"
+        )
+    return lines
+
+
+def _rest(recipe: Recipe) -> list[str]:
+    lines = [
+        f"collect   accuracy of {recipe.collect.subnets} subnets",
+        f"predict   {recipe.predictor.kind}",
+        f"measure   latency of blocks and {recipe.measure.fit_subnets + recipe.measure.test_subnets} whole subnets",
+    ]
+    for name, target in recipe.targets.items():
+        lines.append(f"target    {name}: {target.runtime}, {', '.join(_limit(limit) for limit in target.limits)}")
+    return lines
+
+
+def _limit(limit: Limit) -> str:
+    if limit.relative:
+        return f"{limit.cost} at most {limit.value:g}x the largest subnet's"
+    return f"{limit.cost} at most {limit.value:g}{' ms' if limit.cost == 'latency' else ''}"
+
+
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> float:
+    """Of a training step, from a few steps of the largest network at a middle resolution."""
+    space = recipe.space
+    code = space.encode(space.largest)
+    code[0] = len(space.resolutions) // 2
+    net = Supernet(space, **head).train()
+    batch = min(recipe.train.batch_size, _TRIAL_IMAGES)
+    images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
+    labels = torch.zeros(batch, dtype=torch.long)
+    times = []
+    for _ in range(4):
+        started = time.perf_counter()
+        torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
+        times.append(time.perf_counter() - started)
+    return min(times) / (batch * float(macs.predict(code[None])[0]))
+
+
+def _macs_of_phase(recipe: Recipe, phase: Phase, index: int, macs: CostTable) -> float:
+    """Mean MACs that one image costs in a step, in units of a training step: sampled subnets, and the teacher."""
+    space = recipe.space
+    rng = np.random.default_rng(0)
+    sampled = macs.predict(space.sample(200, rng, lowest=lowest_options(space, phase))).mean()
+    full = Phase("full", epochs=1, lr=1.0)
+    teacher = macs.predict(space.sample(200, rng, lowest=lowest_options(space, full))).mean() if index else 0.0
+    return float(phase.subnets * sampled + _EVALUATION * teacher)
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

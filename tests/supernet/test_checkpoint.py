@@ -1,0 +1,114 @@
+"""Checkpoints give back exactly what was put in, or say which file is damaged."""
+
+import re
+
+import pytest
+import safetensors.torch
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from ofa.supernet.training.checkpoint import (
+    Checkpoint,
+    pack_optimizer,
+    part,
+    read_checkpoint,
+    unpack_optimizer,
+    write_checkpoint,
+)
+
+TENSORS = {
+    "net.weight": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last),
+    "net.count": torch.tensor(7),
+    "teacher.weight": torch.randn(2),
+    "optimizer.0.momentum_buffer": torch.randn(5),
+}
+PLAIN = {"net.weight": torch.ones(2)}
+CHECKPOINT = Checkpoint(phase=2, epoch=3, tensors=TENSORS, optimizer={"state": {}, "param_groups": [{"lr": 0.1}]})
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "new" / "checkpoint.safetensors"
+    write_checkpoint(path, CHECKPOINT)
+    again = read_checkpoint(path)
+    assert (again.phase, again.epoch, again.optimizer) == (2, 3, CHECKPOINT.optimizer)
+    assert set(again.tensors) == set(TENSORS)
+    for name, tensor in TENSORS.items():
+        assert again.tensors[name].dtype == tensor.dtype and torch.equal(again.tensors[name], tensor)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_part_takes_a_prefix_off():
+    tensors = {"net.a.b": torch.zeros(1), "net.c": torch.ones(1), "network.d": torch.ones(1)}
+    assert part(tensors, "net") == {"a.b": tensors["net.a.b"], "c": tensors["net.c"]}
+    assert part(tensors, "teacher") == {}
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 60, 0.5, 0.99])
+def test_truncated_file_is_named(tmp_path, kept):
+    path = tmp_path / "checkpoint.safetensors"
+    write_checkpoint(path, CHECKPOINT)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged: "):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04\x95 a pickle, perhaps",
+        safetensors.torch.save(PLAIN),
+        safetensors.torch.save(PLAIN, metadata={"other": "{}"}),
+        safetensors.torch.save(PLAIN, metadata={"checkpoint": "{"}),
+        safetensors.torch.save(PLAIN, metadata={"checkpoint": "[]"}),
+        safetensors.torch.save(PLAIN, metadata={"checkpoint": '{"phase": 1, "optimizer": {}}'}),
+    ],
+)
+def test_file_of_something_else_is_named(tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged: "):
+        read_checkpoint(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint(tmp_path / "checkpoint.safetensors")
+
+
+# adamw has tuples among its options, adafactor plain numbers in its state, lamb a tensor and adafactorbv a dtype in its
+# groups.
+@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsproptf", "adafactor", "lamb", "adafactorbv"])
+def test_optimizer_goes_on_where_it_was(tmp_path, name):
+    def fresh():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+        model.to(memory_format=torch.channels_last)
+        return model, create_optimizer_v2(model, opt=name, lr=0.01, momentum=0.9, weight_decay=0.01)
+
+    def go(model, optimizer, steps):
+        for step in steps:
+            torch.manual_seed(step)
+            optimizer.zero_grad()
+            model(torch.randn(8, 3, 3, 3)).square().mean().backward()
+            optimizer.step()
+
+    model, optimizer = fresh()
+    go(model, optimizer, range(3))
+    optimizer.param_groups[0]["lr"] = 0.005
+    tensors, values = pack_optimizer(optimizer)
+    weights = {f"net.{key}": tensor for key, tensor in model.state_dict().items()}
+    packed = {f"optimizer.{key}": tensor for key, tensor in tensors.items()}
+    write_checkpoint(tmp_path / "file", Checkpoint(0, 1, {**weights, **packed}, values))
+    go(model, optimizer, range(3, 6))
+
+    checkpoint = read_checkpoint(tmp_path / "file")
+    assert part(checkpoint.tensors, "optimizer"), "the optimizer keeps nothing; the test shows nothing"
+    again, restored = fresh()
+    again.load_state_dict(part(checkpoint.tensors, "net"))
+    unpack_optimizer(restored, part(checkpoint.tensors, "optimizer"), checkpoint.optimizer)
+    assert restored.param_groups[0]["lr"] == 0.005
+    go(again, restored, range(3, 6))
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor), key
