@@ -37,13 +37,17 @@ def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProt
         elif node.op == "call_module":
             leaf = module.get_submodule(node.target)
             names[node] = _module(writer, leaf, inputs[0], name=str(node.target), node=node, root=module)
-        elif node.target in _FUNCTIONS:
+        elif node.target in _FUNCTIONS and len(inputs) == 2 and not node.kwargs:
             names[node] = writer.add(_FUNCTIONS[node.target], inputs)
-        elif node.op == "call_method" and node.target == "mean":
+        elif node.op == "call_method" and node.target == "mean" and _is_pool(node):
             names[node] = writer.pool(inputs[0])
         else:
             raise NotImplementedError(f"{node.name}: no ONNX operator is known for {node.target}")
     return writer.model(shape)
+
+
+def _is_pool(mean: fx.Node) -> bool:
+    return mean.args[1:] == ((2, 3),) and mean.kwargs == {"keepdim": True}
 
 
 _FUNCTIONS: dict[object, str] = {operator.add: "Add", operator.mul: "Mul", torch.add: "Add", torch.mul: "Mul"}

@@ -16,16 +16,15 @@ from ofa.supernet.files import read_json, write_atomic, write_json
 _COLUMNS = (
     "target",
     "limit",
-    "subnet",
+    "subnet\nid, pixels, depths",
     "MACs",
     "params",
-    "latency ms, predicted",
-    "measured",
-    "val. accuracy, predicted",
-    "measured",
-    "test accuracy",
+    "latency ms\npredicted / measured",
+    "validation accuracy %\npredicted / measured",
+    "test\n%",
     "model",
 )
+_ONE_LINE = tuple(column.replace("\n", ", ") for column in _COLUMNS)
 _SHOWN_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "scikit-learn", "numpy")
 
 
@@ -72,10 +71,11 @@ def show(folder: Path) -> str:
     if not path.exists():
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
     values = read_json(path)
-    rows = [_COLUMNS, *_rows(values)]
+    headers = [tuple(f"{column}\n".split("\n")[line] for column in _COLUMNS) for line in (0, 1)]
+    rows = [*headers, *_rows(values)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *_notes(values)])
+    return "\n".join([*lines[:2], "-" * max(map(len, lines)), *lines[2:], "", *_notes(values)])
 
 
 def _rows(values: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -83,20 +83,19 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, ...]]:
     for name, target in values["targets"].items():
         predicted, measured = target["predicted"], target["measured"]
         subnet = target["subnet"]
-        limits = ", ".join(f"{cost} {_quantity(cost, limit)}" for cost, limit in target["limits"].items())
+        limits = ", ".join(_quantity(cost, limit) for cost, limit in target["limits"].items())
         over = "!" if measured["latency"] > target["limits"].get("latency", float("inf")) else ""
         rows.append(
             (
                 name,
                 limits,
-                f"{target['id']}, {subnet['resolution']} px, depths {'-'.join(map(str, subnet['depths']))}",
+                f"{target['id']} {subnet['resolution']} {'-'.join(map(str, subnet['depths']))}",
                 _short(predicted["macs"]),
                 _short(predicted["params"]),
-                f"{predicted['latency']:.3f}",
-                f"{measured['latency']:.3f}{over}",
-                f"{predicted['accuracy']:.1%} ± {predicted['accuracy_std']:.1%}",
-                f"{measured['validation_accuracy']:.1%}",
-                f"{measured['test_accuracy']:.1%}",
+                f"{predicted['latency']:.3f} / {measured['latency']:.3f}{over}",
+                f"{100 * predicted['accuracy']:.1f} +-{100 * predicted['accuracy_std']:.1f} / "
+                f"{100 * measured['validation_accuracy']:.1f}",
+                f"{100 * measured['test_accuracy']:.1f}",
                 target["model"],
             )
         )
@@ -114,14 +113,14 @@ def _notes(values: dict[str, Any]) -> list[str]:
         limit, measured = target["limits"].get("latency"), target["measured"]["latency"]
         if limit is not None and measured > limit:
             notes.append(
-                f"! {name}: {measured / limit - 1:.1%} above its latency limit when measured, inside it when predicted; the "
-                f"table's own error on unseen subnets is {table['quality']['mape']:.1%}."
+                f"! {name}: {measured / limit - 1:.1%} above its latency limit in this last measurement; "
+                f"the table's own error on unseen subnets is {table['quality']['mape']:.1%}."
             )
     return notes
 
 
 def _markdown(values: dict[str, Any]) -> str:
-    head = "| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS)
+    head = "| " + " | ".join(_ONE_LINE) + " |\n|" + "---|" * len(_COLUMNS)
     body = "\n".join("| " + " | ".join(row) + " |" for row in _rows(values))
     notes = "\n".join(_notes(values) + _details(values))
     return f"# {values['name']}\n\n{head}\n{body}\n\n{notes}\n"
@@ -131,7 +130,7 @@ def _html(values: dict[str, Any]) -> str:
     def row(cells: tuple[str, ...], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    body = "\n".join([row(_COLUMNS, "th"), *(row(cells, "td") for cells in _rows(values))])
+    body = "\n".join([row(_ONE_LINE, "th"), *(row(cells, "td") for cells in _rows(values))])
     notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in _notes(values) + _details(values))
     name = html.escape(values["name"])
     style = "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}td,th{border:1px solid;padding:.3em}"
@@ -154,7 +153,7 @@ def _details(values: dict[str, Any]) -> list[str]:
 
 
 def _quantity(cost: str, value: float) -> str:
-    return f"<= {value:.3f} ms" if cost == "latency" else f"<= {_short(value)}"
+    return f"<= {value:.3f} ms" if cost == "latency" else f"<= {_short(value)} {cost}"
 
 
 def _short(count: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -41,13 +42,14 @@ def measure(
 
     Every distinct block, stem and head (at up to five resolutions) and ``fit_subnets + test_subnets`` whole subnets
     are timed in the same interleaved rounds; the cost of an empty call is subtracted from the parts. A slope and an
-    intercept are fitted on the first whole subnets, for what blocks do not show alone (warm caches, fusion over their borders).
+    intercept are fitted on the first whole subnets, for what blocks do not show alone (warm caches, fusion over their
+    borders).
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape`` and
     ``kendall_tau``, and as ``repeat_mape`` how well half of the rounds predicts the other half.
     """
     measured = _measured_resolutions(space)
-    small = space.model_copy(update={"resolutions": measured})  # the same layout at fewer resolutions
+    small = SearchSpace.from_dict({**space.to_dict(), "resolutions": measured})  # the same layout
     family = FAMILIES[space.family]
     parts = _Parts()
     heads, slots = _add_parts(parts, small, family, num_classes=num_classes, in_chans=in_chans)
@@ -55,6 +57,9 @@ def measure(
     macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 1])
     codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, macs, rng))
+    if len(codes) < fit_subnets + test_subnets:  # the space has no more networks: share those that there are
+        fit_subnets = -(-len(codes) * fit_subnets // (fit_subnets + test_subnets))
+        test_subnets = len(codes) - fit_subnets
     wholes = []
     for code in tqdm(codes, desc="export whole subnets", disable=None if progress else True):
         subnet = space.decode(code)
@@ -94,6 +99,25 @@ def measure(
         },
     }
     return replace(table, info=info)
+
+
+def time_subnets(
+    space: SearchSpace,
+    subnets: Sequence[Subnet],
+    *,
+    num_classes: int,
+    in_chans: int = 3,
+    threads: int = 1,
+    rounds: int = 50,
+) -> np.ndarray:
+    """Milliseconds for one image of each whole subnet ``(n,)``, timed in interleaved rounds; weights do not matter."""
+    family, calls = FAMILIES[space.family], []
+    for subnet in subnets:
+        model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
+        shape = (in_chans, subnet.resolution, subnet.resolution)
+        session = onnxruntime.load(onnx_graph(model, shape).SerializeToString(), threads=threads)
+        calls.append(onnxruntime.prepared(session, (1, *shape)))
+    return np.median(1e3 * interleaved(calls, rounds=rounds, progress=False), axis=0)
 
 
 class _Parts:
@@ -178,8 +202,11 @@ def _affine(sums: np.ndarray, measured: np.ndarray) -> tuple[float, float]:
     return float(slope), float(intercept)
 
 
-def _error(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+def _error(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
+    """Both None without subnets to compare on, the rank correlation also with only one."""
+    if not len(measured):
+        return {"mape": None, "kendall_tau": None}
     return {
         "mape": float(np.mean(np.abs(predicted - measured) / measured)),
-        "kendall_tau": float(kendalltau(predicted, measured).statistic),
+        "kendall_tau": float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else None,
     }

@@ -64,6 +64,11 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
         else:
             state.setdefault(int(owner), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            # Files hold no memory format; a norm over a tensor depends on it in the last bit.
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

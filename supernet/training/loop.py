@@ -28,8 +28,9 @@ Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 class Settings:
     """Everything of a training run that is the same in every phase.
 
-    ``optimizer`` is any of timm's names but kron, whose state no checkpoint holds. ``distill`` weighs the full network's soft labels. ``warmup_epochs`` rise
-    linearly in the first phase. ``clip_grad`` is the largest gradient norm; None leaves gradients alone.
+    ``optimizer`` is any of timm's names but kron, whose state no checkpoint holds. ``distill`` weighs the full
+    network's soft labels. ``warmup_epochs`` rise linearly in the first phase. ``clip_grad`` is the largest gradient
+    norm; None leaves gradients alone.
     """
 
     optimizer: str = "sgd"

@@ -1,0 +1,157 @@
+"""The directly written ONNX graph computes what torch computes, for everything that a space can hold."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from ofa.export.graph import onnx_graph
+from ofa.export.runtimes import onnxruntime
+from ofa.supernet.families.mobilenetv3 import parts
+from ofa.supernet.presets import PRESETS
+from ofa.supernet.space import SearchSpace
+from ofa.supernet.supernet import Supernet
+
+torch.set_num_threads(1)  # tests run beside each other
+
+
+def space(act):
+    stages = [
+        {"width": 16, "stride": 2, "depths": [2], "kernels": [3], "expands": [3], "act": act},
+        {"width": 24, "stride": 2, "depths": [2], "kernels": [5], "expands": [2], "act": act, "se": True},
+    ]
+    stem = {"width": 8, "first_width": 12, "first_act": act, "stride": 1}
+    return SearchSpace.from_dict({"resolutions": [17], "stem": stem, "stages": stages, "act": act})
+
+
+def scrambled(module):
+    """With random batch norms: folding them must not be checked on ones and zeros."""
+    torch.manual_seed(0)
+    for norm in module.modules():
+        if isinstance(norm, BatchNormAct2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, 0, 0.3)
+            norm.running_mean.normal_(0, 0.3)
+            norm.running_var.uniform_(0.5, 2)
+    return module.eval()
+
+
+@torch.no_grad()
+def assert_same(module, shape, *, batch=3):
+    proto = onnx_graph(module, shape)
+    onnx.checker.check_model(proto, full_check=True)
+    x = 2 * torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1))
+    expected = module(x).numpy()
+    got = onnxruntime.run(onnxruntime.load(proto.SerializeToString()), x.numpy())
+    assert got.shape == expected.shape and np.ptp(expected) > 0
+    assert np.abs(got - expected).max() < 1e-5 * np.ptp(expected)
+    return proto
+
+
+@pytest.mark.parametrize(
+    "act, ops", [("relu", "Relu"), ("relu6", "Clip"), ("hard_swish", "HardSwish"), ("swish", "Sigmoid")]
+)
+def test_every_activation(act, ops):
+    given = space(act)
+    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    written = [node.op_type for node in assert_same(model, (3, 17, 17)).graph.node]
+    # Stem and first block have one each, the four elastic blocks two, the head two; squeeze-excite always has a ReLU.
+    assert written.count(ops) == 2 + 4 * 2 + 2 + (2 if act == "relu" else 0)
+    assert "BatchNormalization" not in written
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_whole_subnets_and_their_parts(name):
+    given = SearchSpace.preset(name)
+    code = given.sample(1, np.random.default_rng(0))[0]
+    subnet = given.decode(code)
+    model = scrambled(Supernet(given, num_classes=5, in_chans=1).extract(subnet))
+    side = given.resolutions[0]
+    assert_same(model, (1, side, side), batch=2)
+
+    stem, stages, head = parts(model)
+    sizes = given.sizes(side)
+    assert_same(stem, (1, side, side))
+    for slot, size in zip(given.slots, sizes, strict=False):
+        if slot.index < subnet.depths[slot.stage]:
+            assert_same(stages[slot.stage][slot.index], (slot.in_width, size, size))
+    assert_same(head, (given.stages[-1].width, sizes[-1], sizes[-1]))
+
+
+def test_parts_in_a_row_are_the_model():
+    given = SearchSpace.preset("tiny_mbv3")
+    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    stem, stages, head = parts(model)
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(nn.Sequential(stem, *stages, head)(x), model(x))
+
+
+def test_names_and_shapes():
+    graph = onnx_graph(nn.Sequential(nn.Conv2d(3, 4, 3, 2)).eval(), (3, 9, 9)).graph
+    (given,), (wanted,) = graph.input, graph.output
+    assert (given.name, wanted.name) == ("input", "logits")
+    dims = [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, 9, 9]
+
+
+def test_a_call_that_does_nothing():
+    assert_same(nn.Identity().eval(), (1, 1, 1))
+
+
+def test_convolution_variants():
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(4, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False),
+        BatchNormAct2d(8, act_layer=nn.ReLU),
+        nn.Conv2d(8, 6, 3, padding=2, dilation=2),
+        BatchNormAct2d(6, apply_act=False),
+        nn.Sigmoid(),
+    ]
+    assert_same(scrambled(nn.Sequential(*layers)), (4, 13, 13))
+
+
+class Subtracts(nn.Module):
+    def forward(self, x):
+        return x - 1
+
+
+class MeanOverChannels(nn.Module):
+    def forward(self, x):
+        return x.mean(1, keepdim=True)
+
+
+class Scales(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+class AddsTwice(nn.Module):
+    def forward(self, x):
+        return torch.add(x.mean((2, 3), keepdim=True), x, alpha=2)
+
+
+class KeepsNoDimensions(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "module, words",
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softplus()), "1: no ONNX operator is known for Softplus"),
+        (nn.Sequential(nn.ReLU(), BatchNormAct2d(3)), "1: a batch norm that does not follow a convolution"),
+        (nn.Sequential(nn.Sequential(nn.GELU())), "0.0: no ONNX operator is known for GELU"),
+        (Subtracts(), "sub: no ONNX operator is known for"),
+        (Scales(), "mul: no ONNX operator is known for"),
+        (AddsTwice(), "add: no ONNX operator is known for"),
+        (MeanOverChannels(), "mean: "),
+        (KeepsNoDimensions(), "mean: "),
+    ],
+)
+def test_unknown_layers_are_named(module, words):
+    with pytest.raises(NotImplementedError) as caught:
+        onnx_graph(module.eval(), (3, 8, 8))
+    assert str(caught.value).startswith(words)

@@ -1,0 +1,121 @@
+"""A latency table of a very small space, measured for real."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ofa.predictors import latency
+from ofa.predictors.cost import CostTable
+from ofa.supernet.space import SearchSpace
+
+SPACE = SearchSpace.from_dict(
+    {
+        "resolutions": [16, 24, 32, 48, 64, 80, 96],
+        "stem": {"width": 8, "first_width": 8},
+        "stages": [
+            {"width": 16, "stride": 2, "depths": [1, 3], "kernels": [3], "expands": [1, 6]},
+            {"width": 24, "stride": 2, "depths": [1], "kernels": [3, 5], "expands": [2], "se": True},
+        ],
+        "head": {"width": 32, "features": 32},
+    }
+)
+
+
+def changed(space, **fields):
+    return SearchSpace.from_dict({**space.to_dict(), **fields})
+
+
+@pytest.fixture(scope="module")
+def table():
+    return latency.measure(SPACE, num_classes=4, rounds=6, fit_subnets=6, test_subnets=5, progress=False)
+
+
+def test_says_what_it_holds_for(table):
+    assert (table.name, table.unit, table.space) == ("latency", "ms", SPACE)
+    info = table.info
+    assert info["runtime"] == "onnxruntime" and info["threads"] == 1 and info["rounds"] == 6
+    assert {"version", "cpu", "date"} <= set(info)
+    sides = info["measured_resolutions"]
+    assert len(sides) == 5 and (sides[0], sides[-1]) == (16, 96)
+    # Per resolution: stem, head, first block (2 ratios), the two equal ones after it (2), second stage (2 kernels).
+    assert info["blocks"] == 5 * (1 + 1 + 2 + 2 + 2)
+
+
+def test_quality_is_of_subnets_that_the_fit_has_not_seen(table):
+    quality = table.info["quality"]
+    assert set(quality) == {
+        "test_subnets",
+        "fit_subnets",
+        "mape",
+        "kendall_tau",
+        "repeat_mape",
+        "repeat_kendall_tau",
+    }
+    assert (quality["fit_subnets"], quality["test_subnets"]) == (6, 5)
+    assert 0 <= quality["mape"] < 1 and 0 <= quality["repeat_mape"] < 1
+    # The largest of these networks costs dozens of times the smallest, so that even a busy machine ranks them.
+    assert 0.3 < quality["kendall_tau"] <= 1 and 0.3 < quality["repeat_kendall_tau"] <= 1
+
+
+def test_larger_is_slower(table):
+    codes = SPACE.sample(200, np.random.default_rng(0))
+    predicted = table.predict(codes)
+    assert (predicted > 0).all() and np.isfinite(predicted).all()
+    low, high = table.predict(np.stack([SPACE.encode(SPACE.smallest), SPACE.encode(SPACE.largest)]))
+    assert low > 0 and 4 * low < high < 1000
+    correlation = np.corrcoef(predicted, CostTable.macs(SPACE, num_classes=4).predict(codes))[0, 1]
+    assert correlation > 0.8
+
+
+def test_save_and_load(table, tmp_path):
+    table.save(tmp_path / "table.json")
+    again = CostTable.load(tmp_path / "table.json")
+    codes = SPACE.sample(200, np.random.default_rng(1))
+    assert np.array_equal(again.predict(codes), table.predict(codes)) and again.info == table.info
+
+
+def test_fewer_networks_than_wanted():
+    stage = {"width": 8, "depths": [1], "kernels": [3], "expands": [2]}
+    one, two = (changed(SPACE, resolutions=sides, stages=[stage]) for sides in ([16], [16, 96]))
+    for space, shares in ((two, (1, 1)), (one, (1, 0))):
+        table = CostTable.latency(space, num_classes=2, in_chans=1, rounds=3, progress=False)
+        quality = table.info["quality"]
+        assert (quality["fit_subnets"], quality["test_subnets"]) == shares
+        assert quality["kendall_tau"] is None and (quality["mape"] is None) == (shares[1] == 0)
+        assert (table.predict(space.sample(5, np.random.default_rng(0))) > 0).all()
+        json.dumps(table.info, allow_nan=False)
+
+
+def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
+    rng = np.random.default_rng(2)
+    measured = latency._measured_resolutions(SPACE)
+    assert len(measured) == latency.MOST_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
+    rows = [SPACE.resolutions.index(resolution) for resolution in measured]
+    fixed, blocks = rng.random(5), rng.random((5, 4, 2, 2))
+    blocks[:, 1, 0, 1] = np.nan  # an option that this stage does not have
+    all_fixed, all_blocks = latency._interpolated(SPACE, measured, fixed, blocks)
+    assert all_fixed.shape == (7,) and all_blocks.shape == (7, 4, 2, 2)
+    assert np.array_equal(all_fixed[rows], fixed) and np.array_equal(all_blocks[rows], blocks, equal_nan=True)
+    assert np.isnan(all_blocks).sum() == 7
+
+    areas, all_areas = np.square(measured), np.square(SPACE.resolutions)
+    all_fixed, all_blocks = latency._interpolated(SPACE, measured, 3.0 + 2 * areas, np.ones((5, 4, 2, 2)))
+    assert all_fixed == pytest.approx(3.0 + 2 * all_areas) and (all_blocks == 1).all()
+
+
+def test_few_resolutions_are_all_measured():
+    assert latency._measured_resolutions(changed(SPACE, resolutions=[16, 96])) == (16, 96)
+    five = changed(SPACE, resolutions=[16, 24, 32, 40, 96])
+    assert latency._measured_resolutions(five) == five.resolutions
+
+
+@pytest.mark.parametrize("slope, intercept", [(1.0, 0.0), (0.8, 0.3), (1.5, -0.1)])
+def test_correction_finds_a_straight_line(slope, intercept):
+    sums = np.linspace(1, 5, 6)
+    assert latency._affine(sums, slope * sums + intercept) == pytest.approx((slope, intercept))
+
+
+def test_correction_without_spread_is_a_factor():
+    assert latency._affine(np.array([2.0, 2.0]), np.array([3.0, 3.0])) == pytest.approx((1.5, 0.0))
+    assert latency._affine(np.array([2.0]), np.array([1.0])) == pytest.approx((0.5, 0.0))
