@@ -1,6 +1,6 @@
 """Do our parameter and MAC tables equal the published figures of 1,468 OFA MobileNetV3 subnets, exactly?
 
-    python benchmarks/published_costs.py ../shared/data/nas/ofa_mbv3_w1.0_imagenet.csv
+python benchmarks/published_costs.py ../shared/data/nas/ofa_mbv3_w1.0_imagenet.csv
 """
 
 from __future__ import annotations

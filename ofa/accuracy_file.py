@@ -40,23 +40,25 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
     """Makes an unfinished file readable; returns how many rows it has, and what was wrong with it if anything was.
 
     A last line without its end is what a killed process leaves: it is dropped. Any other bad line makes the file
-    damaged: it is moved aside, and a new one holds the good rows.
+    damaged: it is moved aside, and a new one holds the rows before that line. Rows are measured in a fixed order, so
+    those behind it are measured again in their places.
     """
     if not path.exists():
         return 0, None
     text = path.read_text(encoding="utf-8", errors="replace")
     whole, _, _ = text.rpartition("\n")
     lines, good, problem = whole.splitlines(), [], None
+    if lines and lines[0] != HEADER:
+        lines, problem = [], f"{path}, line 1: the header must be {HEADER}"
     for number, line in enumerate(lines[1:], start=2):
         try:
             _parse(line, space, f"{path}, line {number}")
-            good.append(line)
         except ValueError as error:
-            problem = problem or str(error)
-    if lines and lines[0] != HEADER:
-        problem = problem or f"{path}, line 1: the header must be {HEADER}"
+            problem = str(error)
+            break
+        good.append(line)
     if problem:
-        problem += f"; moved to {move_aside(path, 'damaged').name}, {len(good)} good rows kept"
+        problem += f"; moved to {move_aside(path, 'damaged').name}, {len(good)} rows before it kept"
     write_atomic(path, "\n".join([HEADER, *good]) + "\n")
     return len(good), problem
 

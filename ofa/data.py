@@ -7,25 +7,21 @@ antialiased).
 
 from __future__ import annotations
 
-import random
-import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ofa.decode import Decode, as_it_is, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
-from ofa.sources import SPLIT_SEED, Source, Split, open_source, spread_order
+from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig
@@ -94,10 +90,6 @@ class Data:
     def counts(self) -> dict[str, int]:
         """Images in each split, unreadable ones included."""
         return {name: len(split) for name, split in self._source.splits.items()}
-
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits that change when the data does, from names, counts and folder times, not contents."""
-        return self._source.fingerprint()
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
@@ -180,7 +172,8 @@ class Data:
         images = torch.empty(len(order), self.channels, size, size, dtype=torch.uint8)
         labels = torch.empty(len(order), dtype=torch.int64)
         done = 0
-        with tqdm(total=len(order), desc=f"reading {split} at {size} px", unit="img", delay=2, leave=False) as bar:
+        name = f"reading {split} at {size} px"
+        with tqdm(total=len(order), desc=name, unit="img", delay=2, leave=False, disable=None) as bar:
             for some, their_labels in self._load(split, _chunks(order, LOAD_BATCH), transform):
                 images[done : done + len(some)], labels[done : done + len(some)] = some, their_labels
                 done += len(some)
@@ -190,17 +183,17 @@ class Data:
     def _load(
         self, split: str, rows: Sequence[np.ndarray], transform: Callable, seeds: np.ndarray | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        decode = _Decode(self._source.splits[split], "L" if self.channels == 1 else "RGB", transform, seeds)
+        decode = Decode(self._source.splits[split], "L" if self.channels == 1 else "RGB", transform, seeds)
         loader = DataLoader(
             decode,
             batch_size=None,
             sampler=rows,
-            collate_fn=_as_it_is,
+            collate_fn=as_it_is,
             num_workers=min(self._workers, len(rows)),
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=ignore_interrupt,
             generator=torch.Generator(),  # the loader would draw from the global one
         )
-        with _interrupt_held_back():
+        with interrupt_held_back():
             batches = iter(loader)
         for batch in batches:
             for path, reason in batch.broken:
@@ -229,87 +222,6 @@ class Data:
         std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
         # Images of one flat tone have no spread; dividing by 1 leaves them as they are.
         return tuple(round(float(v), 4) for v in mean), tuple(round(float(v), 4) or 1.0 for v in std)
-
-
-# -- decoding, in the workers -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Batch:
-    images: np.ndarray
-    labels: np.ndarray
-    broken: list[tuple[str, str]]
-
-
-class _Decode(Dataset):
-    """Rows of a split to a decoded batch.
-
-    Arrays and not tensors go back: tensors would travel through shared memory, of which a container has 64 MB.
-    """
-
-    def __init__(self, split: Split, mode: str, transform: Callable, seeds: np.ndarray | None) -> None:
-        self.split, self.mode, self.transform, self.seeds = split, mode, transform, seeds
-
-    def __getitem__(self, rows: np.ndarray) -> _Batch:
-        images, kept, broken = [], [], []
-        with _private_randomness():
-            for row in rows:
-                try:
-                    image = self.split.open(row, self.mode)
-                except Exception as error:  # a damaged file makes PIL raise nearly anything
-                    broken.append((str(self.split.path(row)), _reason(error)))
-                    continue
-                if self.seeds is not None:
-                    _seed_everything(int(self.seeds[row]))
-                images.append(self.transform(image).numpy())
-                kept.append(row)
-        return _Batch(np.stack(images) if images else np.empty(0, np.uint8), self.split.labels[kept], broken)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-@contextmanager
-def _private_randomness() -> Iterator[None]:
-    """timm's transforms draw from the global generators of ``random``, numpy and torch: put those back afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-
-
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that also reseeds the GPU, which is not put back
-
-
-def _ignore_interrupt(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one stops the workers, which need not print anything."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """A worker inherits the mask, so that an interrupt before ``_ignore_interrupt`` does not make it print either."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _chunks(order: np.ndarray, size: int) -> list[np.ndarray]:

@@ -17,15 +17,20 @@ def digest(values: Any) -> str:
 
 
 class Journal:
-    """``run.json`` of a run folder: per stage the digest of its inputs, and of each file when it is finished."""
+    """``run.json`` of a run folder: per stage the digest of its inputs, and of each file when it is finished.
+
+    A damaged one is moved aside, and ``moved`` is its new path.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._path = folder, folder / "run.json"
-        try:
-            self._stages: dict[str, dict[str, Any]] = read_json(self._path) if self._path.exists() else {}
-        except ValueError:
-            move_aside(self._path, "damaged")
-            self._stages = {}
+        self._stages: dict[str, dict[str, Any]] = {}
+        self.moved: Path | None = None
+        if self._path.exists():
+            try:
+                self._stages = _entries(self._path)
+            except ValueError:
+                self.moved = move_aside(self._path, "damaged")
 
     def start(self, stage: str, inputs: str) -> None:
         self._write(stage, {"inputs": inputs})
@@ -53,6 +58,18 @@ class Journal:
     def _write(self, stage: str, entry: dict[str, Any]) -> None:
         self._stages[stage] = entry
         write_json(self._path, self._stages)
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Raises ``ValueError`` when it is not what ``Journal`` writes."""
+    stages = read_json(path)
+    whole = isinstance(stages, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("inputs"), str) and isinstance(entry.get("files", {}), dict)
+        for entry in stages.values()
+    )
+    if not whole:
+        raise ValueError(f"{path} is not a journal")
+    return stages
 
 
 def move_aside(path: Path, reason: str) -> Path:

@@ -65,6 +65,7 @@ def _share(text: str) -> float | None:
     return float(found[1]) if found and 0 < float(found[1]) <= 1 else None
 
 
+FEWEST_NETWORKS = 10  # as many as the accuracy predictor is judged on
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -145,7 +146,7 @@ class TrainConfig(_Section):
 class CollectConfig(_Section):
     """Subnets measured for the predictor, on the first ``images`` of the validation split (``None``: all)."""
 
-    subnets: Annotated[int, Field(ge=10)] = 100
+    subnets: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 100
     images: Count | None = None
     calibration_images: Count = 512
 
@@ -273,6 +274,9 @@ def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
 def _across_sections(recipe: Recipe) -> list[Problem]:
     problems = []
     data, train, stages = recipe.data, recipe.train, recipe.space.stages
+    if recipe.space.size < FEWEST_NETWORKS:
+        text = f"has {recipe.space.size} networks, too few to predict from; give it options for {FEWEST_NETWORKS}"
+        problems.append(("space", text))
     if data.folder and data.idx:
         problems.append(("data", "folder and idx are both given; keep one of them"))
     if data.test and not data.folder:

@@ -17,7 +17,21 @@ from ofa.recipe_errors import nearest, short
 
 
 class _Loader(yaml.SafeLoader):
-    """``safe_load`` that reads 5e6 and 1e-3 as numbers (YAML 1.2) and refuses keys that are given twice."""
+    """``safe_load`` that reads 5e6 and 1e-3 as numbers (YAML 1.2) and refuses keys that are given twice.
+
+    It also refuses lists and mappings nested deeper than any recipe's: thousands would end in a RecursionError.
+    """
+
+    deepest, depth = 20, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > self.deepest:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"nested deeper than {self.deepest} levels", mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -88,6 +102,12 @@ def _parse(text: str, source: str) -> Any:
     try:
         # The round trip through JSON gives every part its own object where YAML's anchors share one.
         return json.loads(json.dumps(_Loader(text).get_single_data(), default=str))
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position].split("\n")
+        place = f"line {len(before)}, column {len(before[-1]) + 1}"
+        raise UserError(
+            f"{source}: {place}: not valid YAML: the character U+{error.character:04X}; remove it"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

@@ -70,7 +70,10 @@ def show(folder: Path) -> str:
     path = Path(folder) / "report.json"
     if not path.exists():
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
-    values = read_json(path)
+    try:
+        values = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{error}; `ofa report {folder}` makes it anew") from error
     headers = [tuple(f"{column}\n".split("\n")[line] for column in _COLUMNS) for line in (0, 1)]
     rows = [*headers, *_rows(values)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]

@@ -8,14 +8,15 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
 from ofa.journal import Journal, digest, move_aside
-from ofa.recipe import Recipe
+from ofa.recipe import DataConfig, Recipe
 from ofa.recipe_file import dump_yaml, load_recipe, recipe_differences
 from ofa.supernet.files import write_atomic
 
@@ -39,6 +40,7 @@ _STAGES: dict[str, Stage] = {
     "report": Stage(("name", "data", "measure"), ("predict", "measure", "search", "export")),
 }
 STAGES = tuple(_STAGES)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, update: bool = False) -> None:
@@ -48,71 +50,108 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    _adopt(recipe, folder, update=update)
-    journal = Journal(folder)
-    job = None
-    for name in stages:
-        _check_needs(journal, name, folder)
-        inputs = _inputs(journal, name, recipe)
-        if journal.finished(name) and journal.inputs(name) == inputs:
-            broken = journal.broken(name)
-            if not broken:
-                continue
-            _set_aside(broken)
-        elif journal.inputs(name) != inputs:
-            for path in _STAGES[name].partial:
-                if (folder / path).exists():
-                    move_aside(folder / path, "old")
-        if job is None:
-            from ofa.stages import Job
-
-            job = Job(recipe, folder)
-        started = time.perf_counter()
-        journal.start(name, inputs)
-        try:
-            files, summary = job.do(name)
-        except OSError as error:
-            raise _explained(error, folder) from error
-        seconds = time.perf_counter() - started
-        journal.finish(name, inputs, files, seconds=seconds)
-        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
-    if job is None:
-        print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+    with _full_disk_explained(folder):
+        _run(recipe, folder, stages, update=update)
     if "report" in stages:
         from ofa.report import show
 
         print(f"\n{show(folder)}")
 
 
+def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+    data_identity(recipe.data)  # raises when it is not there, before anything is written
+    _adopt(recipe, folder, update=update)
+    journal = Journal(folder)
+    if journal.moved:
+        print(f"{folder / 'run.json'} is damaged: moved to {journal.moved.name}, all stages run again", flush=True)
+    job = None
+    for number, name in enumerate(stages):
+        _check_needs(journal, name, recipe, folder, fresh=stages[:number])
+        inputs = _inputs(journal, name, recipe)
+        broken = []
+        if journal.finished(name) and journal.inputs(name) == inputs:
+            broken = journal.broken(name)
+            if not broken:
+                continue
+        if job is None:
+            # Said before torch is imported, which takes seconds.
+            print(f"{folder}: {', '.join(stages[number:])}", flush=True)
+            from ofa.stages import Job
+
+            job = Job(recipe, folder)
+        if journal.inputs(name) != inputs:
+            _put_away(name, folder)
+        _set_aside(broken)
+        started = time.perf_counter()
+        journal.start(name, inputs)
+        files, summary = job.do(name)
+        seconds = time.perf_counter() - started
+        journal.finish(name, inputs, files, seconds=seconds)
+        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+    if job is None:
+        print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+
+
 def _adopt(recipe: Recipe, folder: Path, *, update: bool) -> None:
-    """Makes ``recipe`` the folder's, or checks that it is."""
+    """Makes ``recipe`` the folder's, or checks that it is. Until a stage has started, any recipe may be the folder's:
+    the first one may have had a wrong path in it."""
     path = folder / "recipe.yaml"
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} is there already and is no run folder; give another one with --out")
-    elif not update and (changed := recipe_differences(load_recipe(path).to_dict(), recipe.to_dict())):
+    elif (
+        not update
+        and (folder / "run.json").exists()
+        and (changed := recipe_differences(load_recipe(path).to_dict(), recipe.to_dict()))
+    ):
         raise UserError(
             f"{folder} belongs to another recipe ({'; '.join(changed)}); give another folder with --out, "
             "or --update to change this run (stages that use these keys run again)"
         )
-    write_atomic(path, dump_yaml(recipe.to_dict()))
+    try:
+        write_atomic(path, dump_yaml(recipe.to_dict()))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise UserError(f"{folder} cannot be written ({error.strerror}); give another folder with --out") from error
 
 
-def _check_needs(journal: Journal, name: str, folder: Path) -> None:
-    for need in _STAGES[name].needs:
+def _check_needs(journal: Journal, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
+    """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
+    before = _all_needs(name)
+    for need in STAGES:
+        if need not in before or need in fresh:
+            continue
+        remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"
         if not journal.finished(need):
-            raise UserError(f"{name} needs the stage {need} first: `ofa {need} {folder}`, or `ofa run` for all")
-        if broken := journal.broken(need):
+            raise UserError(f"{name} needs the stage {need} first: {remedy}")
+        if journal.inputs(need) != _inputs(journal, need, recipe):
+            raise UserError(f"{name} needs the stage {need} again, as the recipe or the data changed: {remedy}")
+        if need in _STAGES[name].needs and (broken := journal.broken(need)):
             raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
+
+
+def _all_needs(name: str) -> set[str]:
+    needs = _STAGES[name].needs
+    return set(needs).union(*map(_all_needs, needs))
 
 
 def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
     values = recipe.to_dict() | {"runtimes": {name: target.runtime for name, target in recipe.targets.items()}}
+    values["data"]["workers"] = DataConfig().workers  # how many read the images changes nothing
     stage = _STAGES[name]
     made_from = {section: values[section] for section in stage.sections}
     if "data" in stage.sections:
-        made_from["data identity"] = data_identity(recipe.data)
+        made_from["data identity"] = data_identity(recipe.data, train_only=name == "train")
     return digest([made_from, {need: journal.outputs(need) for need in stage.needs}])
+
+
+def _put_away(name: str, folder: Path) -> None:
+    """What a stage left half done, or would go on from, when it was made from something else."""
+    for path in (folder / partial for partial in _STAGES[name].partial):
+        if path.exists():
+            aside = move_aside(path, "old")
+            print(f"{path} is of another recipe, other data or other weights: moved to {aside.name}", flush=True)
 
 
 def _set_aside(broken: Sequence[Path]) -> None:
@@ -124,12 +163,15 @@ def _set_aside(broken: Sequence[Path]) -> None:
             print(f"{path} is missing: made anew", flush=True)
 
 
-def _explained(error: OSError, folder: Path) -> Exception:
-    """A full disk in a sentence; anything else as it is."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
-    return UserError(
-        f"{folder}: the disk is full ({free / 2**20:.0f} MiB free); what was finished is intact, "
-        "make room and give the same command again"
-    )
+@contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
+        raise UserError(
+            f"{folder}: the disk is full ({free / 2**20:.0f} MiB free); what was finished is intact, "
+            "make room and give the same command again"
+        ) from error

@@ -7,8 +7,6 @@ image because a run was given another seed.
 from __future__ import annotations
 
 import gzip
-import hashlib
-import json
 import math
 import os
 import zlib
@@ -16,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -69,17 +67,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """``splits`` has the keys train, validation and test; ``identity`` is hashed into the fingerprint (JSON values)."""
+    """``splits`` has the keys train, validation and test."""
 
     kind: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
-    identity: tuple[Any, ...]
-
-    def fingerprint(self) -> str:
-        counts = {name: len(split) for name, split in self.splits.items()}
-        text = json.dumps([self.kind, self.classes, counts, self.identity])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def open_source(config: DataConfig, *, resolution: int) -> Source:
@@ -100,7 +92,7 @@ def digits_source(resolution: int) -> Source:
     images = np.stack([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in small])
     classes = tuple(str(digit) for digit in range(10))
     split = Split(images, digits.target.astype(np.int64))
-    return Source("digits", classes, _split_in_three(split, classes, validation=0.2, test_share=0.2), ())
+    return Source("digits", classes, _split_in_three(split, classes, validation=0.2, test_share=0.2))
 
 
 # -- splits -----------------------------------------------------------------------------------------------------------
@@ -178,8 +170,7 @@ def idx_source(folder: Path, *, validation: float, test_share: float) -> Source:
         train, held_out = _split_off(split, validation * len(split), classes, "validation")
         test = Split(images, np.searchsorted(values, labels))
         splits = {"train": train, "validation": held_out, "test": test}
-    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return Source("idx", classes, splits, tuple(stats))
+    return Source("idx", classes, splits)
 
 
 def _idx_pair(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[Path]] | None:
@@ -247,9 +238,7 @@ def folder_source(root: Path, *, validation: float, test_share: float, test: str
         splits = {"train": train, "validation": held_out, "test": splits["test"]}
     elif len(splits) == 1:
         splits = _split_in_three(splits["train"], classes, validation=validation, test_share=test_share)
-    used = {path.parent for path in chain.from_iterable(paths for paths, _ in scanned.values())} | set(folders.values())
-    times = sorted((str(folder.relative_to(root)), folder.stat().st_mtime_ns) for folder in used)
-    return Source("folder", classes, splits, (str(root.resolve()), sorted(folders), *times))
+    return Source("folder", classes, splits)
 
 
 def _is_folder(key: str, folder: Path) -> None:

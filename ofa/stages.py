@@ -51,13 +51,10 @@ class Job:
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
 
     def do(self, stage: str) -> Outcome:
         return _DO[stage](self)
-
-    @cached_property
-    def data(self) -> Data:
-        return open_data(self.recipe.data, resolution=self.recipe.space.resolutions[-1], seed=self.recipe.seed)
 
     @property
     def head(self) -> dict[str, int]:

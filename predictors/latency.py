@@ -52,7 +52,7 @@ def measure(
     small = SearchSpace.from_dict({**space.to_dict(), "resolutions": measured})  # the same layout
     family = FAMILIES[space.family]
     parts = _Parts()
-    heads, slots = _add_parts(parts, small, family, num_classes=num_classes, in_chans=in_chans)
+    heads, slots = _add_parts(parts, small, family, num_classes=num_classes, in_chans=in_chans, progress=progress)
 
     macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 1])
@@ -135,13 +135,13 @@ class _Parts:
 
 
 def _add_parts(
-    parts: _Parts, space: SearchSpace, family: Any, *, num_classes: int, in_chans: int
+    parts: _Parts, space: SearchSpace, family: Any, *, num_classes: int, in_chans: int, progress: bool
 ) -> tuple[list[tuple[int, int]], dict[tuple[Slot, int, float, int], int]]:
     """Adds stems, heads and blocks; returns the numbers of (stem, head) by resolution and of each block."""
     slots: dict[tuple[Slot, int, float, int], int] = {}
     sizes = {resolution: space.sizes(resolution) for resolution in space.resolutions}
     heads: list[tuple[int, int]] = []
-    for subnet in _uniform_subnets(space):
+    for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
         description = family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)
         stem, stages, head = family.parts(family.build(description).eval())
         if not heads:

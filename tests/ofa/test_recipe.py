@@ -125,6 +125,10 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("targets.phone.limit=3", 'targets.phone.limit: unknown key; did you mean "limits"? Allowed: runtime, limits'),
         ("targets.limits={limit: 3, limits: {macs: 1x}}", "targets.limits.limit: unknown key; did you mean "),
         ("targets.phone.limits.mac=3", 'targets.phone.limits.mac: unknown key; did you mean "macs"? Allowed: latency_'),
+        (
+            "space={preset: ofa_mbv3, resolutions: [16], stages: [{width: 8, depths: [1], kernels: [3, 5]}]}",
+            "space: has 6 networks, too few to predict from; give it options for 10",
+        ),
         ("train.zzz=3", "train.zzz: unknown key. Allowed: phases, "),
         ('train.epochs="3"', 'train.epochs: must be an integer; it is "3"'),
         ("train.epochs=true", "train.epochs: must be an integer; it is true"),

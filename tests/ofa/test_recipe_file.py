@@ -52,6 +52,9 @@ def test_empty_sections_and_byte_order_marks_are_no_mistakes(tmp_path):
         ("seed: 1\nspace: [1\n", "line 3, column 1: not valid YAML: expected ',' or ']'"),
         ("seed: 1\nspace: x\nseed: 2\n", 'line 3, column 1: not valid YAML: "seed" is given twice'),
         ("1: 2\n", "line 1, column 1: not valid YAML: a key that is not text"),
+        ("seed: 1\nname: a\x01b\n", "line 2, column 8: not valid YAML: the character U+0001"),
+        pytest.param(f"a: {5000 * '['}", "line 1, column 24: not valid YAML: nested deeper than 20 levels", id="deep"),
+        ("a: &x [*x]\n", "not valid YAML: Circular reference detected"),
         ("a: !!python/object:os.system x\n", "line 1, column 4: not valid YAML: could not determine a constructor"),
     ],
 )

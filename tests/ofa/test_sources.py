@@ -1,7 +1,6 @@
 """Every source of images, its splits, and what is said about bad input."""
 
 import gzip
-import os
 import re
 import struct
 from pathlib import Path
@@ -295,15 +294,3 @@ def test_every_prefix_of_a_spread_order_keeps_the_proportions(counts):
     for size in range(1, len(labels) + 1):
         held = np.bincount(labels[order[:size]], minlength=len(counts))
         assert np.abs(held - size * np.array(counts) / len(labels)).max() < len(counts) + 1
-
-
-def test_the_fingerprint_changes_with_the_data_and_only_then(tmp_path):
-    write_classes(tmp_path / "a", **TWO)
-    first = opened(folder=tmp_path / "a").fingerprint()
-    assert first == opened(folder=tmp_path / "a").fingerprint()
-    others = [opened(folder=tmp_path / "a", validation=0.4).fingerprint(), opened().fingerprint()]
-    os.utime(tmp_path / "a" / "cat", ns=(1, 1))
-    others.append(opened(folder=tmp_path / "a").fingerprint())
-    (tmp_path / "a" / "cat" / "0.png").unlink()
-    others.append(opened(folder=tmp_path / "a").fingerprint())
-    assert len({first, *others}) == 5

@@ -34,6 +34,14 @@ def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch, failure, old)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([("file.bin", old)] if old else [])
 
 
+def test_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    path = tmp_path / "file.bin"
+    write_atomic(path, b"old" * 10)
+    with path.open("rb") as file:
+        write_atomic(path, b"new")
+        assert file.read() == b"old" * 10 and path.read_bytes() == b"new"
+
+
 def test_target_that_cannot_be_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError):

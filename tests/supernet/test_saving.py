@@ -1,8 +1,12 @@
 """A saved subnet is timm's and safetensors' alone: it loads where ofa cannot be imported."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,33 +22,16 @@ from ofa.supernet.space import SearchSpace, Subnet
 SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
 TINY = SPACES["tiny_mbv3"]
 
-# Between the marks: what README.md tells users to write.
+README = Path(__file__).parents[2] / "README.md"
+
+# %s: README.md's own block, with its folder replaced.
 WITHOUT_OFA = """
 import sys
 sys.modules["ofa"] = None  # "import ofa" fails from here on
-import os
 for folder in sys.argv[1:]:
-    os.chdir(folder)
-    # --- README ---
-    import json, timm, torch
-    from functools import partial
-    from safetensors.torch import load_file
-    from timm.layers import get_act_layer
-    from timm.models._efficientnet_blocks import SqueezeExcite
-    from timm.models._efficientnet_builder import decode_arch_def, round_channels
-
-    d = json.load(open("subnet.json"))["timm"]
-    model = timm.models.MobileNetV3(
-        decode_arch_def(d["blocks"]), num_classes=d["num_classes"], in_chans=d["in_chans"],
-        stem_size=d["stem_size"], num_features=d["num_features"], head_bias=False,
-        act_layer=get_act_layer(d["act_layer"]), round_chs_fn=int,
-        se_layer=partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=torch.nn.ReLU,
-                         rd_round_fn=round_channels))
-    model.conv_stem.stride = (d["stem_stride"],) * 2
-    model.load_state_dict(load_file("weights.safetensors"))
-    # --- README ---
-    seen = load_file("seen.safetensors")
-    logits = model.eval()(seen["images"])
+%s
+    seen = load_file(f"{folder}/seen.safetensors")
+    logits = model(seen["images"])
     torch.testing.assert_close(logits, seen["logits"], rtol=1e-4, atol=1e-4 * seen["logits"].abs().max().item())
     assert torch.equal(logits.argmax(1), seen["logits"].argmax(1))
 try:
@@ -53,6 +40,15 @@ except ImportError:
     assert not [name for name in sys.modules if name.startswith("ofa.")]
     print("done")
 """
+
+
+def readme_block():
+    """What README.md tells users to write to load a subnet with timm alone; it reads from ``folder``."""
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if "decode_arch_def" in block]
+    block, replaced = re.subn(r"^folder = .*$", "", block, flags=re.MULTILINE)
+    assert replaced == 1 and "import ofa" not in block
+    return block
 
 
 @pytest.fixture
@@ -74,7 +70,9 @@ def test_loads_and_predicts_the_same_without_ofa(tmp_path, scrambled):
         x = torch.randn(4, 3, space.resolutions[0], space.resolutions[0])
         safetensors.torch.save_file({"images": x, "logits": model(x)}, folder / "seen.safetensors")
     folders = [str(tmp_path / name) for name in SPACES]
-    done = subprocess.run([sys.executable, "-c", WITHOUT_OFA, *folders], capture_output=True, text=True, timeout=120)
+    script = WITHOUT_OFA % textwrap.indent(readme_block(), "    ")
+    command, env = [sys.executable, "-c", script, *folders], {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout == "done\n", done.stderr
 
 

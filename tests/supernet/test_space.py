@@ -249,9 +249,11 @@ def test_mid_width_is_timms_rounding():
 
 
 @pytest.mark.parametrize("name, picked", [("tiny_mbv3", slice(None)), ("ofa_mbv3", slice(0, 3))])
-def test_sizes_are_those_of_the_real_feature_maps(name, picked):
+def test_widths_and_sizes_are_those_of_the_real_feature_maps(name, picked):
     space = SearchSpace.preset(name)
     model = Supernet(space, num_classes=2).to("meta").eval().model
+    widths = [block.conv_pw.in_channels for stage in model.blocks[1:-1] for block in stage]
+    assert [slot.in_width for slot in space.slots] == widths
     seen = []
     for module in (*(block for stage in model.blocks[1:-1] for block in stage), model.blocks[-1]):
         module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[-1]))

@@ -1,0 +1,112 @@
+"""One small run, made once for all tests that look at a finished run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ofa.cli import main
+
+torch.set_num_threads(1)  # tests run beside each other
+
+SMALL = """
+space:
+  family: mobilenetv3
+  resolutions: [16, 20]
+  stem: {width: 8, first_width: 8, stride: 2}
+  stages:
+    - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
+    - {width: 24, stride: 2, act: hard_swish, se: true, depths: [1, 2], kernels: [3], expands: [2, 3]}
+  head: {width: 48, features: 32}
+train: {epochs: 1, lr: 0.1}
+collect: {subnets: 10, calibration_images: 256}
+measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
+search: {population: 20, generations: 3}
+targets:
+  # A limit that needs no clock, so that two runs choose alike.
+  phone: {limits: {macs: 0.8x}}
+"""
+COMMAND = [sys.executable, "-c", "from ofa.cli import main; main()"]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> Path:
+    """A recipe file whose run takes seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def start(small):
+    """``start(*arguments, cwd=)``: the ``ofa`` command in a process of its own."""
+
+    def popen(*arguments: object, cwd: Path = small.parent) -> subprocess.Popen:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [*COMMAND, *map(str, arguments)]
+        return subprocess.Popen(command, cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+
+    return popen
+
+
+@pytest.fixture(scope="session")
+def finished(small, start, tmp_path_factory):
+    """A finished run in ``.folder``, and what its command printed in ``.out`` and ``.err``. Not to be written to."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    process = start("run", small, "--out", folder)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return SimpleNamespace(folder=folder, out=out, err=err)
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be changed."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def call(capsys):
+    """``call(*arguments)``: the ``ofa`` command in this process; exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ran():
+    """``ran(output)``: the stages that a command's output says were run."""
+    stages = ("train", "collect", "predict", "measure", "search", "export", "report")
+
+    def names(output: str) -> list[str]:
+        first = [line.split()[:1] for line in output.splitlines() if " s  " in line]
+        return [words[0] for words in first if words[0] in stages]
+
+    return names
+
+
+@pytest.fixture
+def unfinished(copied):
+    """``unfinished(stage)``: the copied run as if killed in that stage."""
+
+    def undo(stage: str) -> Path:
+        path = copied / "run.json"
+        stages = json.loads(path.read_text())
+        del stages[stage]["files"]
+        path.write_text(json.dumps(stages))
+        return copied
+
+    return undo

@@ -1,0 +1,117 @@
+import json
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from ofa.errors import UserError
+from ofa.recipe_file import load_recipe
+from ofa.report import show, write_report
+
+MEASURED = {"phone": {"latency": 0.5, "test_accuracy": 0.125}}
+COUNTS = {"train": 1079, "validation": 359, "test": 359}
+
+
+class Cells(HTMLParser):
+    """The rows of every table, as lists of text, and every tag that was opened and not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.open = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def cells(folder) -> list[list[str]]:
+    parser = Cells()
+    parser.feed((folder / "report.html").read_text())
+    assert parser.open == []
+    return parser.rows
+
+
+@pytest.fixture
+def values(finished) -> dict:
+    return json.loads((finished.folder / "report.json").read_text())
+
+
+def test_the_three_files_and_the_screen_say_the_same(finished, values):
+    target = values["targets"]["phone"]
+    predicted, measured, subnet = target["predicted"], target["measured"], target["subnet"]
+    head, row = cells(finished.folder)
+    assert len(head) == len(row) == 9
+    by_name = dict(zip(head, row, strict=True))
+    assert by_name["target"] == "phone"
+    assert by_name["latency ms, predicted / measured"] == f"{predicted['latency']:.3f} / {measured['latency']:.3f}"
+    accuracy = by_name["validation accuracy %, predicted / measured"]
+    assert accuracy.startswith(f"{100 * predicted['accuracy']:.1f} +-{100 * predicted['accuracy_std']:.1f} / ")
+    assert accuracy.endswith(f" / {100 * measured['validation_accuracy']:.1f}")
+    assert by_name["test, %"] == f"{100 * measured['test_accuracy']:.1f}"
+    depths = "-".join(map(str, subnet["depths"]))
+    assert by_name["subnet, id, pixels, depths"] == f"{target['id']} {subnet['resolution']} {depths}"
+    assert by_name["limit"].startswith("<= ")
+    assert by_name["model"] == str(finished.folder / "models" / "phone" / "model.onnx")
+
+    markdown = (finished.folder / "report.md").read_text().splitlines()
+    assert [cell.strip() for cell in markdown[4].strip("|").split(" | ")] == row
+    screen = show(finished.folder).splitlines()
+    position = 0
+    for cell in row:  # in this order, whatever is between them
+        position = screen[3].index(cell, position) + len(cell)
+    assert show(finished.folder).strip() in finished.out
+
+
+def test_the_report_says_on_what_it_was_measured(finished, values):
+    images, table, predictor = values["data"]["images"], values["latency_table"], values["predictor"]
+    assert images == COUNTS
+    for name in ("report.md", "report.html"):
+        text = (finished.folder / name).read_text()
+        for part in (
+            f"{images['validation']} validation and {images['test']} test images",
+            f"{table['runtime']} {table['version']}, {table['threads']} thread(s)",
+            f"Kendall tau {predictor['kendall_tau']:.2f}",
+            f"error {table['quality']['mape']:.1%}",
+            f"torch {values['versions']['torch']}",
+        ):
+            assert part in text
+
+
+@pytest.mark.parametrize(("limit", "over"), [(0.4, True), (0.5, False), (0.6, False)])
+def test_a_latency_over_its_limit_is_marked_and_explained(copied, limit, over):
+    path = copied / "search" / "phone.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"limits": {"latency": limit}}))
+    write_report(load_recipe(copied / "recipe.yaml"), copied, MEASURED, counts=COUNTS)
+    text = show(copied)
+    assert f"<= {limit:.3f} ms" in text
+    assert ("/ 0.500!" in text) is over
+    assert ("! phone: 25.0% above its latency limit in this last measurement" in text) is over
+    assert "12.5" in cells(copied)[1]
+
+
+def test_names_are_escaped(copied):
+    name = "<script>alert(1)</script> & co"
+    recipe = load_recipe(copied / "recipe.yaml").model_copy(update={"name": name})
+    write_report(recipe, copied, MEASURED, counts=COUNTS)
+    text = (copied / "report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
+
+
+def test_a_run_without_a_report(copied):
+    shutil.rmtree(copied / "models")
+    (copied / "report.json").unlink()
+    with pytest.raises(UserError, match=f"this run has no report yet; `ofa run {copied}` goes on with it"):
+        show(copied)

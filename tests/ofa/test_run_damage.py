@@ -1,0 +1,101 @@
+"""Files that are not what the run wrote: named, moved aside, made anew, to the same bytes where nothing is timed."""
+
+import json
+
+import pytest
+
+from ofa.predictors.cost import CostTable
+
+PREDICTOR = "predictor/predictor.npz"
+
+
+def same(folder, other, *names: str) -> bool:
+    return all((folder / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_finished_files_that_were_changed(call, ran, copied, finished):
+    weights, rows, predictor = (copied / name for name in ("supernet/weights.safetensors", "accuracy.csv", PREDICTOR))
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    rows.write_text(rows.read_text().replace(",0.", ",0.9", 1))
+    predictor.write_bytes(b"garbage")
+    (copied / "predictor" / "quality.json").unlink()
+    code, out, err = call("run", copied)
+    # What is made anew equals what was there, so that nothing after it runs.
+    assert (code, ran(out)) == (0, ["train", "collect", "predict"]), err
+    for path in (weights, rows, predictor):
+        told = f"{path} is not what was written (damaged or edited): moved to {path.name}.damaged, made anew"
+        assert told in out
+        assert path.with_name(f"{path.name}.damaged").exists()
+    assert f"{copied}/predictor/quality.json is missing: made anew" in out
+    assert same(copied, finished.folder, "supernet/weights.safetensors", "accuracy.csv", "predictor/quality.json")
+    assert same(copied, finished.folder, "train/metrics.jsonl")  # no epoch was trained again
+    assert call("run", copied)[1].startswith(f"{copied}: nothing to do")
+
+
+def test_a_changed_cost_table_is_measured_anew(call, ran, copied):
+    path = copied / "costs" / "phone.json"
+    path.write_text(path.read_text()[:100])
+    code, out, _ = call("measure", copied)
+    assert (code, ran(out)) == (0, ["measure"])
+    assert f"{path} is not what was written (damaged or edited): moved to phone.json.damaged, made anew" in out
+    assert CostTable.load(path).unit == "ms"
+    assert call("measure", copied)[1].startswith(f"{copied}: nothing to do, measure is finished")
+
+
+def test_the_journal(call, ran, copied, finished):
+    (copied / "run.json").write_text('{"train": ')
+    code, out, _ = call("train", copied)
+    assert (code, ran(out)) == (0, ["train"])
+    assert out.startswith(f"{copied}/run.json is damaged: moved to run.json.damaged, all stages run again\n")
+    # Nothing says any more what the checkpoint was made from.
+    assert "train/checkpoint.safetensors is of another recipe, other data or other weights: moved to " in out
+    assert same(copied, finished.folder, "supernet/weights.safetensors")
+    assert "collect needs the stage train" not in call("collect", copied)[2]
+
+
+def test_a_checkpoint_cut_short(call, ran, unfinished, finished):
+    folder = unfinished("train")
+    path = folder / "train" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    code, out, _ = call("train", folder)
+    assert (code, ran(out)) == (0, ["train"])
+    assert f"{path} is damaged: " in out
+    assert ": moved to checkpoint.safetensors.damaged, training starts anew\n" in out
+    assert same(folder, finished.folder, "supernet/weights.safetensors")
+    assert len((folder / "train" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("damage", ["garbage", "16,1-1,3-3-3-3,2-2-2-2,1.5", "0.5"])
+def test_rows_behind_a_bad_line_are_measured_anew(call, ran, unfinished, finished, damage):
+    folder = unfinished("collect")
+    path = folder / "accuracy.csv"
+    lines = path.read_text().splitlines()
+    lines[4] = damage
+    path.write_text("\n".join(lines) + "\n")
+    code, out, _ = call("collect", folder)
+    assert (code, ran(out)) == (0, ["collect"])
+    assert f"{path}, line 5: " in out
+    assert "; moved to accuracy.csv.damaged, 3 rows before it kept\n" in out
+    assert (folder / "accuracy.csv.damaged").read_text().splitlines()[4] == damage
+    assert same(folder, finished.folder, "accuracy.csv")
+
+
+def test_rows_of_other_subnets_are_measured_anew(call, unfinished, finished):
+    folder = unfinished("collect")
+    path = folder / "accuracy.csv"
+    header, first, second, *_ = path.read_text().splitlines()
+    path.write_text("\n".join([header, second, first]) + "\n")
+    code, out, _ = call("collect", folder)
+    assert code == 0
+    assert f"{path} has other subnets than this recipe's: moved to accuracy.csv.damaged, measured anew" in out
+    assert same(folder, finished.folder, "accuracy.csv")
+
+
+def test_a_damaged_report_is_named(call, copied):
+    (copied / "report.json").write_text("{")
+    code, _, err = call("show", copied)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"{copied}/report.json is damaged: ")
+    assert err.endswith(f"; `ofa report {copied}` makes it anew\n")
+    assert call("report", copied)[0] == 0
+    assert json.loads((copied / "report.json").read_text())["targets"].keys() == {"phone"}
