@@ -47,6 +47,7 @@ def test_ctrl_c_and_kill_anywhere_end_in_the_same_bytes(call, ran, start, small,
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert metrics.read_text().startswith(epochs)  # with their seconds: no epoch was trained again
+    assert len(metrics.read_text().splitlines()) == 4
     kept = (folder / "accuracy.csv").read_bytes()
     assert 2 <= rows(folder) < 10
 
