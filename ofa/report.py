@@ -96,7 +96,7 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, ...]]:
                 _short(predicted["macs"]),
                 _short(predicted["params"]),
                 f"{predicted['latency']:.3f} / {measured['latency']:.3f}{over}",
-                f"{100 * predicted['accuracy']:.1f} +-{100 * predicted['accuracy_std']:.1f} / "
+                f"{100 * min(predicted['accuracy'], 1):.1f} +-{100 * predicted['accuracy_std']:.1f} / "
                 f"{100 * measured['validation_accuracy']:.1f}",
                 f"{100 * measured['test_accuracy']:.1f}",
                 target["model"],
