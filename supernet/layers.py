@@ -14,6 +14,8 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ofa.supernet.depthwise import DepthwiseConv, has_slow_gradient
+
 
 class ElasticConv2d(nn.Conv2d):
     """Convolution that computes its first ``active_out`` channels from the first ``x.shape[1]`` input channels."""
@@ -24,8 +26,13 @@ class ElasticConv2d(nn.Conv2d):
         out, width = self.active_out, x.shape[1]
         if (out, width) == (self.out_channels, self.in_channels):
             return super().forward(x)
-        bias = None if self.bias is None else self.bias[:out]
-        return self._conv_forward(x, self.weight[:out, :width], bias)
+        # Every slice costs a copy of the whole weight in the backward pass, also a slice that leaves nothing out.
+        weight, bias = self.weight, self.bias
+        if out < self.out_channels:
+            weight, bias = weight[:out], None if bias is None else bias[:out]
+        if width < self.in_channels:
+            weight = weight[:, :width]
+        return self._conv_forward(x, weight, bias)
 
 
 class ElasticDepthwiseConv2d(nn.Conv2d):
@@ -54,6 +61,8 @@ class ElasticDepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         channels, kernel = x.shape[1], self.active_kernel
         weight = self.active_weight(channels, kernel)
+        if self.dilation == (1, 1) and has_slow_gradient(x, weight):
+            return DepthwiseConv.apply(x, weight, self.stride)
         return F.conv2d(x, weight, None, self.stride, kernel // 2, self.dilation, channels)
 
 

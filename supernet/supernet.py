@@ -23,12 +23,21 @@ class Supernet(nn.Module):
         space: the search space.
         num_classes, in_chans: of the classifier and the images.
         drop_rate: dropout before the classifier while training.
+        drop_path_rate: stochastic depth of the last block while training; earlier blocks have proportionally less.
     """
 
-    def __init__(self, space: SearchSpace, *, num_classes: int, in_chans: int = 3, drop_rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        num_classes: int,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
         super().__init__()
         self.space, self.num_classes, self.in_chans = space, num_classes, in_chans
-        self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate)
+        self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
 

@@ -53,10 +53,14 @@ def describe(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: 
     }
 
 
-def build(description: dict[str, Any], *, drop_rate: float = 0.0, device: str | None = None) -> MobileNetV3:
+def build(
+    description: dict[str, Any], *, drop_rate: float = 0.0, drop_path_rate: float = 0.0, device: str | None = None
+) -> MobileNetV3:
     """The timm model that ``describe`` described, freshly initialised (or on the ``"meta"`` device)."""
     with _WithoutInit() if device == "meta" else nullcontext():
-        model = MobileNetV3(**_arguments(description), drop_rate=drop_rate, device=device)
+        model = MobileNetV3(
+            **_arguments(description), drop_rate=drop_rate, drop_path_rate=drop_path_rate, device=device
+        )
     model.conv_stem.stride = (description["stem_stride"],) * 2  # timm's own is always 2
     return model
 

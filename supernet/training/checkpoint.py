@@ -1,4 +1,4 @@
-"""Training state in one safetensors file: weights, teacher and optimizer, with the position in its metadata."""
+"""Training state in one safetensors file: weights, teacher, average, optimizer; the position in its metadata."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ofa.supernet.files import write_atomic
+from ofa.supernet.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After ``epoch`` finished epochs of phase number ``phase``.
+    """After ``step`` finished steps of phase number ``phase``; ``steps`` and ``epochs`` count those of all phases.
 
-    ``tensors`` holds ``net.*``, ``teacher.*`` and ``optimizer.*``; ``optimizer`` the rest of the optimizer's state.
+    ``tensors`` holds ``net.*``, ``teacher.*``, ``ema.*`` and ``optimizer.*``; ``values`` what is no tensor: the rest of
+    the optimizer's state, the loss scaler, and the unfinished epoch's sums.
     """
 
     phase: int
-    epoch: int
+    step: int
+    steps: int
+    epochs: int
+    space: dict[str, Any]
     tensors: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    values: dict[str, Any]
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -71,19 +76,59 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
+_POSITION = ("phase", "step", "steps", "epochs", "space", "values")
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """What ``from_bytes`` reads: the content of a checkpoint file."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    position = {name: getattr(checkpoint, name) for name in _POSITION}
+    return safetensors.torch.save(tensors, metadata={"checkpoint": json.dumps(position)})
+
+
+def from_bytes(content: bytes) -> Checkpoint:
+    """Raises ``ValueError`` when the content is not a whole checkpoint."""
+    try:
+        tensors = safetensors.torch.load(content)
+        length = int.from_bytes(content[:8], "little")
+        position = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["checkpoint"])
+        return Checkpoint(**{name: position[name] for name in _POSITION}, tensors=tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"is damaged: {error}") from error
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Atomically: a full disk or a killed process leaves the checkpoint before."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    position = {"phase": checkpoint.phase, "epoch": checkpoint.epoch, "optimizer": checkpoint.optimizer}
-    write_atomic(path, safetensors.torch.save(tensors, metadata={"checkpoint": json.dumps(position)}))
+    write_atomic(path, to_bytes(checkpoint))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Raises ``ValueError`` naming the file when it is damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            position = json.loads(file.metadata()["checkpoint"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(position["phase"], position["epoch"], tensors, position["optimizer"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return from_bytes(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+
+
+def check_space(checkpoint: Checkpoint, space: SearchSpace) -> None:
+    """Raises ``ValueError`` naming the genes that differ when the checkpoint is of another space."""
+    there, here = _leaves(checkpoint.space), _leaves(space.to_dict())
+    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    if differing:
+        some = "; ".join(
+            f"{key}: {there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here" for key in differing[:5]
+        )
+        raise ValueError(
+            f"the checkpoint is of another space ({some}); train in another folder, or give the space it was made with"
+        )
+
+
+def _leaves(values: Any, prefix: str = "space") -> dict[str, Any]:
+    """Nested values by dotted key; lists of plain values stay whole."""
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, list) and any(isinstance(value, dict) for value in values):
+        items = enumerate(values)
+    else:
+        return {prefix: values}
+    return {key: leaf for name, value in items for key, leaf in _leaves(value, f"{prefix}.{name}").items()}

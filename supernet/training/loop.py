@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from timm.data import Mixup
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import sampling
-from ofa.supernet.training.checkpoint import Checkpoint, pack_optimizer, part, unpack_optimizer
-from ofa.supernet.training.losses import distillation_loss
+from ofa.supernet.training import ranks
+from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
+from ofa.supernet.training.settings import Settings, precision_of, scheduler_of
+from ofa.supernet.training.step import REMEDY, Diverged, Lesson, backward, batch_losses, mix, resize, step_seed
 
-Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything of a training run that is the same in every phase.
-
-    ``optimizer`` is any of timm's names but kron, whose state no checkpoint holds. ``distill`` weighs the full
-    network's soft labels. ``warmup_epochs`` rise linearly in the first phase. ``clip_grad`` is the largest gradient
-    norm; None leaves gradients alone.
-    """
-
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 3e-5
-    label_smoothing: float = 0.1
-    distill: float = 1.0
-    warmup_epochs: float = 0.0
-    clip_grad: float | None = None
-    seed: int = 0
+Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
 
 
-class Diverged(RuntimeError):
-    """The loss or the weights are no longer finite."""
+class Stopped(Exception):
+    """Training ended early because ``stop`` said so; the state was given to ``keep``."""
 
 
 def train(
@@ -55,152 +38,272 @@ def train(
     steps: int,
     prepare: Callable[[Tensor], Tensor],
     settings: Settings,
+    macs: Callable[[np.ndarray], np.ndarray] | None = None,
+    score: Callable[[np.ndarray], np.ndarray] | None = None,
     resume: Checkpoint | None = None,
-    on_epoch: Callable[[Checkpoint, dict[str, Any]], None] | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
+    keep_due: Callable[[int], bool] = lambda step: False,
+    on_epoch: Callable[[Supernet, Phase, dict[str, Any]], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
 ) -> None:
-    """Trains ``net`` in place by progressive shrinking (https://arxiv.org/abs/1908.09791).
+    """Trains ``net`` in place, phase after phase (https://arxiv.org/abs/1908.09791 and others; see ``phases``).
 
-    The first phase trains on labels. Every later phase also distils from the full network as the first phase left it,
-    in eval mode. Each step draws one resolution and ``phase.subnets`` subnets, and averages their gradients.
+    Each step draws one resolution and, by the phase's sampling, its subnets, and averages their gradients. With several
+    processes (torch.distributed), each works on its own share of the batch and gradients are averaged over all images.
 
     Args:
-        batches: epoch number (counted over all phases) to ``steps`` pairs of uint8 images and labels.
+        batches: (epoch counted over all phases, first step) to this rank's uint8 images and labels of the remaining
+            steps of that epoch; a batch may be empty.
+        steps: of an epoch.
         prepare: uint8 images to normalised floats at the same size.
+        macs: of codes ``(n, genes)``; only attentive sampling asks. ``score`` too: lower is better; by default the loss
+            on the step's batch.
         resume: go on from here; the result is that of an uninterrupted run, bit for bit on a CPU.
-        on_epoch: called after every epoch with the state to keep and the epoch's figures (phase, epoch, loss, lr,
-            images_per_second, seconds).
+        keep: given the state to store, after every epoch, whenever ``keep_due`` (of the steps done in all) says so, and
+            before ``Stopped``.
+        on_epoch: given the network (its moving average, if there is one), the phase and the epoch's figures: phase,
+            epoch, loss, lr, images_per_second, seconds, seconds_left.
 
     Raises:
-        Diverged: naming phase, step, subnet and learning rate; ``on_epoch`` has not been given a bad state.
+        ValueError: ``resume`` is of another space; names the genes that differ.
+        Diverged: naming phase, step, subnet and learning rate; ``keep`` has not been given a bad state.
+        OutOfMemory: naming subnet, batch and resolution.
+        Stopped: ``stop`` returned true, here or on another rank.
     """
     device = next(net.parameters()).device
     teacher = None
     if resume:
+        check_space(resume, net.space)
         net.load_state_dict(part(resume.tensors, "net"))
         if weights := part(resume.tensors, "teacher"):
             teacher = net.extract(net.space.largest)
             teacher.load_state_dict(weights)
+    if settings.compile:
+        for stage in net.model.blocks:
+            for block in stage:
+                block.compile()
+    mixup = None
+    if settings.mixup or settings.cutmix:
+        smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
+        mixup = Mixup(mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, **smoothing)
+        settings = replace(settings, label_smoothing=0.0)  # the mixed labels have it
+    precision, scaler = precision_of(settings, device)
 
     for number, phase in enumerate(phases):
-        first_epoch = 0
+        total = phase.epochs * steps
+        first = 0
         if resume and number <= resume.phase:
-            first_epoch = resume.epoch if number == resume.phase else phase.epochs
-            if first_epoch >= phase.epochs:
+            first = resume.step if number == resume.phase else total
+            if first >= total:
                 continue
         epochs_before = sum(earlier.epochs for earlier in phases[:number])
-        if number > 0 and teacher is None:
+        if phase.teacher == "full" and teacher is None:
             teacher = net.extract(net.space.largest)
-        if phase.sort_channels and first_epoch == 0:
+        if phase.sort_channels and first == 0:
             net.sort_channels(opened=phases[number - 1].expand if number else 1)
         optimizer = create_optimizer_v2(
             net, opt=settings.optimizer, lr=phase.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        if first_epoch:
-            unpack_optimizer(optimizer, part(resume.tensors, "optimizer"), resume.optimizer)
-        total = phase.epochs * steps
-        warmup = min(round(settings.warmup_epochs * steps), total - 1) if number == 0 else 0
-        scheduler = CosineLRScheduler(  # with a prefix, its length is what follows the warm-up
-            optimizer, t_initial=total - warmup, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
-        )
-        scheduler.step_update(first_epoch * steps)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        ema = ModelEmaV3(net, decay=settings.ema, use_warmup=True) if settings.ema else None
+        sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}
+        if first:
+            unpack_optimizer(optimizer, part(resume.tensors, "optimizer"), resume.values["optimizer"])
+            if state := resume.values["scaler"]:  # empty where float16 was not used
+                scaler.load_state_dict(state)
+            sums = dict(resume.values["sums"])
+            if ema:
+                ema.module.load_state_dict(part(resume.tensors, "ema"))
+        scheduler = scheduler_of(optimizer, settings, steps=steps, total=total, warm=number == 0)
+        scheduler.step_update(first)
 
         net.train()
         bar = tqdm(
             total=total,
-            initial=first_epoch * steps,
+            initial=first,
             desc=f"train {phase.name}",
             unit="step",
-            disable=None if progress else True,
+            disable=None if progress and ranks.rank() == 0 else True,
         )
-        for epoch in range(first_epoch, phase.epochs):
-            started, losses, seen = time.perf_counter(), [], 0
-            for index, (images, labels) in enumerate(batches(epochs_before + epoch)):
-                step = epoch * steps + index
+        step = first
+        while step < total:
+            epoch, index = divmod(step, steps)
+            before = step
+            for _, (images, labels) in zip(range(index, steps), batches(epochs_before + epoch, index), strict=False):
+                started = time.perf_counter()
                 global_step = epochs_before * steps + step
-                subnets = sampling.uniform(net.space, phase, seed=settings.seed, step=global_step)
-                where = f"phase {phase.name}, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
-                with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                    torch.manual_seed(_mix(settings.seed, global_step))
-                    loss = _step(net, teacher, optimizer, subnets, prepare(images.to(device)), labels, settings, where)
-                scheduler.step_update(step + 1)
-                losses.append(loss)
-                seen += len(labels)
+                rate = optimizer.param_groups[0]["lr"]
+                loss = 0.0
+                where = f"phase {phase.name}, step {step}, learning rate {rate:.3g}"
+                if len(labels):
+                    images, labels = prepare(images.to(device)), labels.to(device)
+                    if mixup:
+                        images, labels = mix(mixup, images, labels, key=(settings.seed, global_step, ranks.rank()))
+                    lesson = _lesson(
+                        net,
+                        phase,
+                        teacher,
+                        images,
+                        labels,
+                        settings=settings,
+                        step=global_step,
+                        macs=macs,
+                        score=score,
+                        where=where,
+                    )
+                    optimizer.zero_grad()
+                    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                        torch.manual_seed(step_seed(settings.seed, global_step))
+                        loss = backward(
+                            net,
+                            lesson,
+                            soft_loss=settings.soft_loss,
+                            distill=settings.distill,
+                            label_smoothing=settings.label_smoothing,
+                            parts=settings.accumulate,
+                            autocast=precision,
+                            scale=scaler.scale,
+                        )
+                else:
+                    optimizer.zero_grad()
+                count, (loss_sum, stops) = ranks.average_gradients(
+                    parameters, images=len(labels), sums=(loss * len(labels), float(stop()))
+                )
+                if count:
+                    if settings.clip_grad is not None:
+                        scaler.unscale_(optimizer)
+                        torch.nn.utils.clip_grad_norm_(parameters, settings.clip_grad)
+                    scaler.step(optimizer)
+                    scaler.update()
+                    sums["loss"] += loss_sum / count
+                    sums["steps"] += 1
+                    sums["images"] += count
+                step += 1
+                scheduler.step_update(step)
+                if ema:
+                    ema.update(net, step=step)
+                    if step == total:
+                        net.load_state_dict(ema.module.state_dict())
+                if step == total:
+                    ranks.share_buffers(net)
+                sums["seconds"] += time.perf_counter() - started
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
-                raise Diverged(f"the weights are no longer finite after epoch {epoch + 1} of {where}; {_REMEDY}")
-            if on_epoch:
-                seconds = time.perf_counter() - started
-                figures = {
-                    "phase": phase.name,
-                    "epoch": epoch + 1,
-                    "loss": sum(losses) / len(losses),
-                    "lr": optimizer.param_groups[0]["lr"],
-                    "images_per_second": seen / seconds,
-                    "seconds": seconds,
-                }
-                on_epoch(_checkpoint(net, teacher, optimizer, number, epoch + 1), figures)
+
+                done = step % steps == 0
+                due = bool(keep) and (done or bool(stops) or keep_due(global_step + 1))
+                if done or stops or due:
+                    when = f"after epoch {step // steps}" if done else f"in epoch {step // steps + 1}"
+                    _check_finite(net, f"{when} of {where}")
+                if done:
+                    if on_epoch:
+                        on_epoch(ema.module if ema else net, phase, _figures(phases, number, step // steps, sums, rate))
+                    sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}
+                    net.train()
+                if due:
+                    keep(_checkpoint(net, teacher, ema, optimizer, scaler, number, step, epochs_before, steps, sums))
+                if stops:
+                    raise Stopped(f"in phase {phase.name} after step {step} of {total}")
+            if step == before:
+                raise ValueError(f"batches gave nothing for epoch {epochs_before + epoch} from step {index} on")
         bar.close()
 
 
-_REMEDY = "lower the learning rate, or clip gradients (clip_grad)"
-
-
-def _step(
+def _lesson(
     net: Supernet,
+    phase: Phase,
     teacher: torch.nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    subnets: list[Subnet],
     images: Tensor,
     labels: Tensor,
+    *,
     settings: Settings,
+    step: int,
+    macs: Callable[[np.ndarray], np.ndarray] | None,
+    score: Callable[[np.ndarray], np.ndarray] | None,
     where: str,
-) -> float:
-    """One optimizer step on several subnets; returns their mean loss."""
-    images, labels = resize(images, subnets[0].resolution), labels.to(images.device)
-    soft = None
-    if teacher is not None and settings.distill > 0:
-        with torch.no_grad():
-            soft = teacher(images)
-    optimizer.zero_grad()
-    total = 0.0
-    for subnet in subnets:
-        logits = net.activate(subnet)(images)
-        loss = distillation_loss(
-            logits, labels, soft, label_smoothing=settings.label_smoothing, weight=settings.distill
-        )
-        value = loss.item()
-        if not value - value == 0:  # NaN or infinite
-            raise Diverged(f"the loss is {value} in {where}, subnet {subnet.to_json()}; {_REMEDY}")
-        (loss / len(subnets)).backward()
-        total += value
-    if settings.clip_grad is not None:
-        torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip_grad)
-    optimizer.step()
-    return total / len(subnets)
+) -> Lesson:
+    """The step's subnets and what they learn from."""
+    space = net.space
+    rng = np.random.default_rng([settings.seed, step])
+    resolution = draw_resolution(space, rng)
+    images = resize(images, space.resolutions[resolution])
+    different = settings.ranks == "different" and ranks.count() > 1
+    if different:
+        rng = np.random.default_rng([settings.seed, step, ranks.rank()])
+
+    def loss(codes: np.ndarray) -> np.ndarray:
+        losses = score(codes) if score else batch_losses(net, codes, images, labels)
+        return losses if different else ranks.mean(losses, images.device)
+
+    def no_macs(codes: np.ndarray) -> np.ndarray:
+        raise ValueError(f"sampling {phase.sampling} needs `macs`: for instance CostTable.macs(...).predict")
+
+    judge = Judge(macs=macs or no_macs, loss=loss)
+    codes = SAMPLERS[phase.sampling](space, phase, rng=rng, resolution=resolution, judge=judge)
+    return Lesson(
+        images=images,
+        labels=labels,
+        subnets=[space.decode(code) for code in codes],
+        teacher=teacher if phase.teacher == "full" else None,
+        in_place=phase.teacher == "in_place",
+        where=where,
+    )
 
 
-def resize(images: Tensor, resolution: int) -> Tensor:
-    """Float images at another size, as image libraries shrink them (bilinear, antialiased), channels_last."""
-    if images.shape[-2:] != (resolution, resolution):
-        images = F.interpolate(images, size=(resolution, resolution), mode="bilinear", antialias=True)
-    return images.contiguous(memory_format=torch.channels_last)
+def _check_finite(net: Supernet, where: str) -> None:
+    if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
+        raise Diverged(f"the weights are no longer finite {where}; {REMEDY}")
+
+
+def _figures(
+    phases: Sequence[Phase], number: int, epoch: int, sums: dict[str, Any], rate: float
+) -> dict[str, str | int | float]:
+    phase = phases[number]
+    seconds = sums["seconds"]
+    # A step's time hangs on its number of networks; a frozen teacher's forward pass is about a third of one.
+    costs = [each.subnets + (each.teacher == "full") / 3 for each in phases]
+    left = (phase.epochs - epoch) * costs[number] + sum(
+        later.epochs * cost for later, cost in zip(phases[number + 1 :], costs[number + 1 :], strict=True)
+    )
+    return {
+        "phase": phase.name,
+        "epoch": epoch,
+        "loss": sums["loss"] / max(sums["steps"], 1),
+        "lr": rate,
+        "images_per_second": sums["images"] / seconds,
+        "seconds": seconds,
+        "seconds_left": seconds * left / costs[number],
+    }
 
 
 def _checkpoint(
-    net: Supernet, teacher: torch.nn.Module | None, optimizer: torch.optim.Optimizer, phase: int, epoch: int
+    net: Supernet,
+    teacher: torch.nn.Module | None,
+    ema: ModelEmaV3 | None,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    phase: int,
+    step: int,
+    epochs_before: int,
+    steps: int,
+    sums: dict[str, Any],
 ) -> Checkpoint:
     optimizer_tensors, optimizer_values = pack_optimizer(optimizer)
     parts = {
         "net": net.state_dict(),
         "teacher": teacher.state_dict() if teacher is not None else {},
+        "ema": ema.module.state_dict() if ema else {},
         "optimizer": optimizer_tensors,
     }
     tensors = {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
-    return Checkpoint(phase, epoch, tensors, optimizer_values)
-
-
-def _mix(seed: int, step: int) -> int:
-    """One 63-bit seed for dropout from (seed, step)."""
-    return (seed * 0x9E3779B97F4A7C15 + step) % 2**63
+    values = {"optimizer": optimizer_values, "scaler": scaler.state_dict(), "sums": sums}
+    return Checkpoint(
+        phase=phase,
+        step=step,
+        steps=epochs_before * steps + step,
+        epochs=epochs_before + step // steps,
+        space=net.space.to_dict(),
+        tensors=tensors,
+        values=values,
+    )

@@ -1,21 +1,37 @@
-"""Phases of training, as data: which options are open, for how long, at which learning rate."""
+"""Phases of training, as data: which options are open, for how long, at which learning rate, learning from whom."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ofa.supernet.space import SearchSpace
 
+# The keys of ``sampling.SAMPLERS`` (which imports this file), and the fewest networks a step that each needs.
+LEAST_SUBNETS = {"uniform": 1, "sandwich": 2, "best_up": 3, "worst_up": 3}
+LARGEST_FIRST = ("sandwich", "best_up", "worst_up")
+TEACHERS = ("none", "full", "in_place")
+
 
 @dataclass(frozen=True)
 class Phase:
     """One phase.
 
-    ``kernel``, ``depth`` and ``expand`` say how many options of each choice are open, counted from the largest: 1 is
-    the largest alone. Gradients are averaged over ``subnets`` networks a step. ``lr`` is the peak of a cosine.
-    ``sort_channels`` reorders channels by importance before the phase begins.
+    Attributes:
+        lr: peak of a cosine.
+        subnets: networks a step, all of them counted; gradients are averaged over them.
+        kernel, depth, expand: how many options of each choice are open, counted from the largest: 1 is the largest
+            alone.
+        sort_channels: reorder channels by importance before the phase begins.
+        sampling: which networks a step runs, a key of ``sampling.SAMPLERS``.
+        teacher: ``"none"``: labels only. ``"full"``: also the full network as it was when the first such phase began,
+            frozen, in eval mode. ``"in_place"``: the step's largest network learns from labels, the others from its
+            soft labels alone (BigNAS, arXiv:2003.11142).
+
+    Raises:
+        ValueError: for an unknown sampling or teacher, or ones that do not fit each other or ``subnets``.
     """
 
     name: str
@@ -26,6 +42,32 @@ class Phase:
     depth: int = 1
     expand: int = 1
     sort_channels: bool = False
+    sampling: str = "uniform"
+    teacher: str = "none"
+
+    def __post_init__(self) -> None:
+        where = f"phase {self.name!r}"
+        if self.sampling not in LEAST_SUBNETS:
+            raise ValueError(f"{where}: no sampling is called {self.sampling!r}; use {_list(LEAST_SUBNETS)}")
+        if self.teacher not in TEACHERS:
+            raise ValueError(f"{where}: no teacher is called {self.teacher!r}; use {_list(TEACHERS)}")
+        if self.teacher == "in_place" and self.sampling not in LARGEST_FIRST:
+            raise ValueError(
+                f"{where}: teacher 'in_place' needs the largest network in every step, which sampling "
+                f"{self.sampling!r} does not give; use sampling {_list(LARGEST_FIRST)}, or teacher 'full'"
+            )
+        least = LEAST_SUBNETS[self.sampling]
+        if self.subnets < least:
+            raise ValueError(
+                f"{where}: sampling {self.sampling!r} needs at least {least} subnets a step, not {self.subnets}; "
+                f"set subnets to {least} or more"
+            )
+
+
+def all_open(space: SearchSpace) -> dict[str, int]:
+    """``kernel``, ``depth`` and ``expand`` of a phase that opens every option."""
+    choices = {"kernel": "kernels", "depth": "depths", "expand": "expands"}
+    return {key: max(len(getattr(stage, name)) for stage in space.stages) for key, name in choices.items()}
 
 
 # The published schedule (https://arxiv.org/abs/1908.09791, section 4.1), per 180 epochs of the full network at learning
@@ -39,19 +81,18 @@ _DEPTH_SUBNETS, _EXPAND_SUBNETS = 2, 4
 def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     """The published schedule for any space: full network, then kernel, depth and expand ratio, one option at a time.
 
+    Every phase but the first has the full network as its teacher.
+
     Args:
         epochs: of the full network; the other phases keep the published ratio to it (at least one epoch each).
         lr: of the full network; likewise.
     """
-    kernels, depths, expands = (
-        max(len(getattr(stage, name)) for stage in space.stages) for name in ("kernels", "depths", "expands")
-    )
+    kernels, depths, expands = all_open(space).values()
     phases = [Phase("full", epochs, lr)]
 
     def add(name: str, ratio: dict[str, float], subnets: int, **opened: int | bool) -> None:
-        phases.append(
-            Phase(name, max(1, round(epochs * ratio["epochs"])), lr * ratio["lr"] * subnets, subnets, **opened)
-        )
+        length, peak = max(1, round(epochs * ratio["epochs"])), lr * ratio["lr"] * subnets
+        phases.append(Phase(name, length, peak, subnets, **opened, teacher="full"))
 
     if kernels > 1:
         add("kernel", _KERNEL, 1, kernel=kernels)
@@ -65,6 +106,53 @@ def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tupl
     return tuple(phases)
 
 
+def random(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
+    """Full network, then everything open at once, uniformly sampled, with the full network as teacher.
+
+    The second phase is as long as all later phases of ``progressive_shrinking`` together. Its four subnets a step, its
+    learning rate and its channel sorting are those of that schedule's last phase. A space without choices has the first
+    phase alone.
+
+    Args:
+        epochs: of the full network.
+        lr: of the full network; the second phase keeps the published ratio to it.
+    """
+    full, *later = progressive_shrinking(space, epochs=epochs, lr=lr)
+    if not later:
+        return (full,)
+    opened = all_open(space)
+    return full, Phase(
+        "random",
+        sum(phase.epochs for phase in later),
+        lr * _LAST_STEP["lr"] * _EXPAND_SUBNETS,
+        subnets=_EXPAND_SUBNETS,
+        **opened,
+        sort_channels=opened["expand"] > 1,
+        teacher="full",
+    )
+
+
+def sandwich(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
+    """One phase, everything open: largest, smallest and two random networks a step (BigNAS, arXiv:2003.11142).
+
+    The largest learns from labels, the others from it; ``epochs`` and ``lr`` are the phase's own.
+    """
+    return (Phase("sandwich", epochs, lr, 4, **all_open(space), sampling="sandwich", teacher="in_place"),)
+
+
+def attentive(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
+    """As ``sandwich``, but its two networks between are good ones of their size (AttentiveNAS, arXiv:2011.09011)."""
+    return (Phase("attentive", epochs, lr, 4, **all_open(space), sampling="best_up", teacher="in_place"),)
+
+
+SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
+    "progressive_shrinking": progressive_shrinking,
+    "random": random,
+    "sandwich": sandwich,
+    "attentive": attentive,
+}
+
+
 def lowest_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     """The smallest option index that each gene may take in ``phase`` ``(genes,)``; resolutions are always all open."""
     lowest = np.zeros(space.genes, int)
@@ -75,3 +163,7 @@ def lowest_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     ):
         lowest[genes] = np.maximum(space.option_counts[genes] - opened, 0)
     return lowest
+
+
+def _list(names: Iterable[str]) -> str:
+    return " or ".join(repr(name) for name in names)
