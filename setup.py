@@ -46,9 +46,10 @@ setup(
         "pillow>=10,<14",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"],
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "tensorboard>=2.15,<3"],
+        "tensorboard": ["tensorboard>=2.15,<3"],
         "tflite": ["flatbuffers>=25,<26", "ai-edge-litert>=2,<3"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "ruff>=0.8,<1", "build>=1.2,<2"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "tensorboard>=2.15,<3", "ruff>=0.8,<1", "build>=1.2,<2"],
     },
     entry_points={"console_scripts": ["ofa = ofa.cli:main"]},
     classifiers=[

@@ -103,26 +103,32 @@ class Data:
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
-    def train_batches(self, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_batches(
+        self, epoch: int, batch_size: int, *, start: int = 0, rank: int = 0, ranks: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        A last partial batch is dropped unless it is the only one. Unreadable images are left out: their batch is
-        smaller, and a batch with none left is not given. Raises ``UserError`` when no image of the epoch can be read.
+        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``,
+        the same images with the same augmentation however many processes there are. A last partial batch is dropped
+        unless it is the only one. Unreadable images are left out: their batch is smaller, or empty.
+
+        Raises ``UserError`` when no image of a whole epoch can be read.
         """
         rng = np.random.default_rng([self._seed, epoch])
         train = self._source.splits["train"]
         order = rng.permutation(len(train))
         seeds = rng.integers(2**32, size=len(train), dtype=np.uint32)
-        rows = [order[step * batch_size : (step + 1) * batch_size] for step in range(self.steps(batch_size))]
+        batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
+        rows = [batch[rank::ranks] for batch in batches]
         if self._plain:
             images, labels = self._kept("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)
             return
         any_read = False
-        for images, labels in self._load("train", rows, self._augment, seeds):
-            any_read = True
+        for images, labels in self._load("train", rows, self._augment, seeds, keep_empty=True):
+            any_read = any_read or len(labels) > 0
             yield images, labels
-        if not any_read:
+        if not any_read and start == 0:
             path, reason = next(iter(self.broken.items()))
             raise UserError(f"none of the {len(train)} training images can be read; the first, {path}: {reason}")
 
@@ -181,7 +187,13 @@ class Data:
         return images[:done], labels[:done]
 
     def _load(
-        self, split: str, rows: Sequence[np.ndarray], transform: Callable, seeds: np.ndarray | None = None
+        self,
+        split: str,
+        rows: Sequence[np.ndarray],
+        transform: Callable,
+        seeds: np.ndarray | None = None,
+        *,
+        keep_empty: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         decode = Decode(self._source.splits[split], "L" if self.channels == 1 else "RGB", transform, seeds)
         loader = DataLoader(
@@ -198,7 +210,7 @@ class Data:
         for batch in batches:
             for path, reason in batch.broken:
                 self._meet_broken(split, path, reason)
-            if len(batch.labels):
+            if keep_empty or len(batch.labels):
                 yield torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
 
     def _meet_broken(self, split: str, path: str, reason: str) -> None:

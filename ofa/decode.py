@@ -78,6 +78,7 @@ def _seed_everything(seed: int) -> None:
 def ignore_interrupt(_: int) -> None:
     """Ctrl-C reaches every process of the terminal; the main one stops the workers, which need not print anything."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what training does on it is not for workers
 
 
 @contextmanager

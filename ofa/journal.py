@@ -36,7 +36,7 @@ class Journal:
         self._write(stage, {"inputs": inputs})
 
     def finish(self, stage: str, inputs: str, files: Iterable[Path], *, seconds: float) -> None:
-        digests = {str(path.relative_to(self.folder)): _file_digest(path) for path in files}
+        digests = {str(path.relative_to(self.folder)): file_digest(path) for path in files}
         self._write(stage, {"inputs": inputs, "files": digests, "seconds": round(seconds, 1)})
 
     def finished(self, stage: str) -> bool:
@@ -53,7 +53,7 @@ class Journal:
     def broken(self, stage: str) -> list[Path]:
         """Files of a finished stage that are gone or are not what it wrote."""
         paths = {self.folder / name: wanted for name, wanted in self.outputs(stage).items()}
-        return [path for path, wanted in paths.items() if not path.is_file() or _file_digest(path) != wanted]
+        return [path for path, wanted in paths.items() if not path.is_file() or file_digest(path) != wanted]
 
     def _write(self, stage: str, entry: dict[str, Any]) -> None:
         self._stages[stage] = entry
@@ -77,7 +77,8 @@ def move_aside(path: Path, reason: str) -> Path:
     return path.replace(path.with_name(f"{path.name}.{reason}"))
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
     with path.open("rb") as file:
         sha = hashlib.sha256()
         while chunk := file.read(1 << 20):

@@ -12,14 +12,15 @@ from ofa.data_identity import data_place
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Limit, Recipe
-from ofa.stages import phases
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.loop import resize
-from ofa.supernet.training.phases import Phase, lowest_options
+from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
+from ofa.supernet.training.step import resize
+from ofa.train_stage import phases
 
 # Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
 _EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
-_TRIAL_IMAGES = 64
+_TRIAL_IMAGES, _TRIAL_STEPS = 64, 50
 _EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
 
 
@@ -43,8 +44,8 @@ def plan(recipe: Recipe) -> str:
     seconds_per_mac = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)
     train = [
-        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * _macs_of_phase(recipe, phase, index, macs)
-        for index, phase in enumerate(phases(recipe))
+        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * _macs_of_phase(recipe, phase, macs)
+        for phase in phases(recipe)
     ]
     collect = recipe.collect
     evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
@@ -107,14 +108,26 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> f
     return min(times) / (batch * float(macs.predict(code[None])[0]))
 
 
-def _macs_of_phase(recipe: Recipe, phase: Phase, index: int, macs: CostTable) -> float:
-    """Mean MACs that one image costs in a step, in units of a training step: sampled subnets, and the teacher."""
-    space = recipe.space
-    rng = np.random.default_rng(0)
-    sampled = macs.predict(space.sample(200, rng, lowest=lowest_options(space, phase))).mean()
-    full = Phase("full", epochs=1, lr=1.0)
-    teacher = macs.predict(space.sample(200, rng, lowest=lowest_options(space, full))).mean() if index else 0.0
-    return float(phase.subnets * sampled + _EVALUATION * teacher)
+def _macs_of_phase(recipe: Recipe, phase: Phase, macs: CostTable) -> float:
+    """Mean MACs that one image costs in a step, in units of a training step: subnets, candidates, the teacher."""
+    space, rng = recipe.space, np.random.default_rng(0)
+    asked = []
+
+    def loss(codes: np.ndarray) -> np.ndarray:
+        asked.append(macs.predict(codes).sum())
+        return np.zeros(len(codes))
+
+    trained, taught = 0.0, 0.0
+    for _ in range(_TRIAL_STEPS):
+        resolution = draw_resolution(space, rng)
+        judge = Judge(macs=macs.predict, loss=loss)
+        codes = SAMPLERS[phase.sampling](space, phase, rng=rng, resolution=resolution, judge=judge)
+        trained += macs.predict(codes).sum()
+        if phase.teacher == "full":
+            full = space.encode(space.largest)
+            full[0] = resolution
+            taught += macs.predict(full[None])[0]
+    return float(trained + _EVALUATION * (sum(asked) + taught)) / _TRIAL_STEPS
 
 
 def _duration(seconds: float) -> str:

@@ -11,22 +11,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, model_serializer
 
 from ofa.recipe_errors import Problem, invalid_keys, nearest, recipe_error, short
+from ofa.recipe_train import FinetuneConfig, TrainConfig, train_problems
+from ofa.recipe_types import Absolute, Count, NotNegative, Positive, Probability, Section, Share
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -66,20 +57,10 @@ def _share(text: str) -> float | None:
 
 
 FEWEST_NETWORKS = 10  # as many as the accuracy predictor is judged on
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Area = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """Training augmentation: arguments of ``timm.data.create_transform``. The defaults change nothing."""
 
     scale: Annotated[tuple[Area, Area], AfterValidator(_ascending_pair)] = (1.0, 1.0)
@@ -89,7 +70,7 @@ class AugmentConfig(_Section):
     auto_augment: Annotated[str, Field(pattern=r"^(rand|augmix|original|originalr|v0|v0r|3a)(-.*)?$")] | None = None
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the images come from: ``folder`` (timm's layout), ``idx`` (MNIST's format), or neither: embedded digits.
 
     Paths are absolute here; a recipe's relative ones start at the working directory.
@@ -106,44 +87,7 @@ class DataConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
 
 
-class PhaseConfig(_Section):
-    """One training phase. ``kernel``, ``depth`` and ``expand`` count open options from the largest; 1: only that."""
-
-    name: Annotated[str, Field(min_length=1)]
-    epochs: Count
-    lr: Positive
-    subnets: Count = 1
-    kernel: Count = 1
-    depth: Count = 1
-    expand: Count = 1
-    sort_channels: bool = False
-
-
-Phases = Annotated[
-    Annotated[Literal["progressive_shrinking"], Tag("<preset>")]
-    | Annotated[tuple[PhaseConfig, ...], Field(min_length=1), Tag("<list>")],
-    Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
-]
-
-
-class TrainConfig(_Section):
-    """Training. ``epochs`` and ``lr`` (the peak) are the full network's, and only for a schedule named by preset."""
-
-    phases: Phases = "progressive_shrinking"
-    epochs: Count | None = None
-    lr: Positive | None = None
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 3e-5
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    distill: NotNegative = 1.0
-    warmup_epochs: NotNegative = 0.0
-    clip_grad: Positive | None = None
-
-
-class CollectConfig(_Section):
+class CollectConfig(Section):
     """Subnets measured for the predictor, on the first ``images`` of the validation split (``None``: all)."""
 
     subnets: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 100
@@ -151,13 +95,13 @@ class CollectConfig(_Section):
     calibration_images: Count = 512
 
 
-class PredictorConfig(_Section):
+class PredictorConfig(Section):
     """The accuracy predictor: Gaussian process or multilayer perceptron."""
 
     kind: Literal["gp", "mlp"] = "gp"
 
 
-class MeasureConfig(_Section):
+class MeasureConfig(Section):
     """The latency table: whole subnets that correct it, others that judge it, and how often each block is timed."""
 
     threads: Count = 1
@@ -166,7 +110,7 @@ class MeasureConfig(_Section):
     rounds: Count = 10
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """Evolution; ``parents``, ``crossover``: shares of the population, ``mutation``: probability of each gene."""
 
     population: Annotated[int, Field(ge=2)] = 100
@@ -188,7 +132,7 @@ class Limit:
     relative: bool
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``params: 0.3x``."""
 
     latency_ms: Positive | None = None
@@ -201,10 +145,11 @@ class LimitsConfig(_Section):
         return {key: value for key, value in self if value is not None}
 
 
-class Target(_Section):
-    """One device: the runtime that runs its model, and its limits."""
+class Target(Section):
+    """One device: the runtime that runs its model, its limits, and whether its network is trained further."""
 
     runtime: Literal["onnxruntime"] = "onnxruntime"
+    finetune: FinetuneConfig | None = None
     written: LimitsConfig = Field(alias="limits")
 
     @property
@@ -216,7 +161,7 @@ class Target(_Section):
         return tuple(limits)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe. Made by ``load_recipe`` or ``from_dict``, which also check sections against each other."""
 
     name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
@@ -273,7 +218,7 @@ def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
 
 def _across_sections(recipe: Recipe) -> list[Problem]:
     problems = []
-    data, train, stages = recipe.data, recipe.train, recipe.space.stages
+    data = recipe.data
     if recipe.space.size < FEWEST_NETWORKS:
         text = f"has {recipe.space.size} networks, too few to predict from; give it options for {FEWEST_NETWORKS}"
         problems.append(("space", text))
@@ -281,17 +226,7 @@ def _across_sections(recipe: Recipe) -> list[Problem]:
         problems.append(("data", "folder and idx are both given; keep one of them"))
     if data.test and not data.folder:
         problems.append(("data.test", f'"{data.test}" names a sub-folder of data.folder, which is not given'))
-    for key in ("epochs", "lr"):
-        value = getattr(train, key)
-        if train.phases == "progressive_shrinking" and value is None:
-            problems.append((f"train.{key}", "missing; phases: progressive_shrinking needs it"))
-        elif train.phases != "progressive_shrinking" and value is not None:
-            problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
-    for index, phase in enumerate(() if isinstance(train.phases, str) else train.phases):
-        for key in ("kernel", "depth", "expand"):
-            most = max(len(getattr(stage, f"{key}s")) for stage in stages)
-            if (count := getattr(phase, key)) > most:
-                problems.append((f"train.phases.{index}.{key}", f"must be at most {most} (options); it is {count}"))
+    problems += train_problems(recipe.train, recipe.space)
     for name, target in recipe.targets.items():
         costs = [limit.cost for limit in target.limits]
         if not costs:

@@ -97,12 +97,17 @@ def _rows(values: dict[str, Any]) -> list[tuple[str, ...]]:
                 _short(predicted["params"]),
                 f"{predicted['latency']:.3f} / {measured['latency']:.3f}{over}",
                 f"{100 * min(predicted['accuracy'], 1):.1f} +-{100 * predicted['accuracy_std']:.1f} / "
-                f"{100 * measured['validation_accuracy']:.1f}",
+                f"{100 * measured['validation_accuracy']:.1f}{_before(target['verified'])}",
                 f"{100 * measured['test_accuracy']:.1f}",
                 target["model"],
             )
         )
     return rows
+
+
+def _before(verified: dict[str, Any]) -> str:
+    accuracy = verified["validation_accuracy_before_finetuning"]
+    return "" if accuracy is None else f" (before fine-tuning {100 * accuracy:.1f})"
 
 
 def _notes(values: dict[str, Any]) -> list[str]:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from ofa import distributed
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
-from ofa.journal import Journal, digest, move_aside
+from ofa.journal import Journal, digest, file_digest, move_aside
 from ofa.recipe import DataConfig, Recipe
 from ofa.recipe_file import dump_yaml, load_recipe, recipe_differences
 from ofa.supernet.files import write_atomic
@@ -31,7 +33,9 @@ class Stage:
 
 
 _STAGES: dict[str, Stage] = {
-    "train": Stage(("seed", "space", "data", "train"), partial=("train/checkpoint.safetensors", "train/metrics.jsonl")),
+    "train": Stage(
+        ("seed", "space", "data", "train"), partial=("train/checkpoint-*.safetensors", "train/metrics.jsonl")
+    ),
     "collect": Stage(("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv",)),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),
     "measure": Stage(("seed", "space", "data", "measure", "runtimes")),
@@ -48,9 +52,17 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Prints one line a stage, and the report's table at the end. ``update`` lets ``recipe`` replace the run folder's own.
 
+    Under torchrun, every process calls it: see ``ofa.distributed``.
+
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    with _full_disk_explained(folder):
+    with _full_disk_explained(folder), distributed.group():
+        if distributed.rank() > 0:
+            from ofa.stages import Job
+
+            job = cache(lambda: Job(recipe, folder))
+            distributed.follow(lambda name: job().do(name))
+            return
         _run(recipe, folder, stages, update=update)
     if "report" in stages:
         from ofa.report import show
@@ -59,13 +71,18 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
 
 def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+    release = cache(lambda: distributed.announce(None))  # the other processes, once
     data_identity(recipe.data)  # raises when it is not there, before anything is written
+    if recipe.train.init and not recipe.train.init.is_file():
+        raise UserError(f"train.init: {recipe.train.init} is not there; give the path of a .safetensors file")
     _adopt(recipe, folder, update=update)
     journal = Journal(folder)
     if journal.moved:
         print(f"{folder / 'run.json'} is damaged: moved to {journal.moved.name}, all stages run again", flush=True)
     job = None
     for number, name in enumerate(stages):
+        if name not in distributed.SHARED_STAGES:
+            release()
         _check_needs(journal, name, recipe, folder, fresh=stages[:number])
         inputs = _inputs(journal, name, recipe)
         broken = []
@@ -84,10 +101,13 @@ def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -
         _set_aside(broken)
         started = time.perf_counter()
         journal.start(name, inputs)
+        if name in distributed.SHARED_STAGES:
+            distributed.announce(name)
         files, summary = job.do(name)
         seconds = time.perf_counter() - started
         journal.finish(name, inputs, files, seconds=seconds)
         print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+    release()
     if job is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
 
@@ -139,8 +159,12 @@ def _all_needs(name: str) -> set[str]:
 def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
     values = recipe.to_dict() | {"runtimes": {name: target.runtime for name, target in recipe.targets.items()}}
     values["data"]["workers"] = DataConfig().workers  # how many read the images changes nothing
+    for key in ("checkpoint", "watch_images", "tensorboard"):
+        del values["train"][key]  # these neither
     stage = _STAGES[name]
     made_from = {section: values[section] for section in stage.sections}
+    if name == "train" and recipe.train.init:
+        made_from["initial weights"] = file_digest(recipe.train.init)
     if "data" in stage.sections:
         made_from["data identity"] = data_identity(recipe.data, train_only=name == "train")
     return digest([made_from, {need: journal.outputs(need) for need in stage.needs}])
@@ -148,8 +172,8 @@ def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
 
 def _put_away(name: str, folder: Path) -> None:
     """What a stage left half done, or would go on from, when it was made from something else."""
-    for path in (folder / partial for partial in _STAGES[name].partial):
-        if path.exists():
+    for partial in _STAGES[name].partial:
+        for path in sorted(folder.glob(partial)):
             aside = move_aside(path, "old")
             print(f"{path} is of another recipe, other data or other weights: moved to {aside.name}", flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ofa import accuracy_file
+from ofa import accuracy_file, distributed
 from ofa.data import Data, open_data
 from ofa.errors import UserError
 from ofa.export.onnx import export_onnx
@@ -27,17 +26,17 @@ from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.collect import spread_sample, top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Limit, Recipe
+from ofa.recipe_train import FinetuneConfig
 from ofa.report import write_report
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.calibration import calibrate
-from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import load_subnet, save_subnet
-from ofa.supernet.space import Subnet
+from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ofa.supernet.training.loop import Diverged, Settings
-from ofa.supernet.training.loop import train as train_supernet
-from ofa.supernet.training.phases import Phase, progressive_shrinking
+from ofa.supernet.training.finetune import finetune
+from ofa.supernet.training.step import Diverged
+from ofa.train_stage import phases, settings, train
 
 VERIFY_IMAGES = 256
 LATENCY_ATTEMPTS = 4
@@ -50,7 +49,7 @@ class Job:
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = distributed.device()
         self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
 
     def do(self, stage: str) -> Outcome:
@@ -67,14 +66,22 @@ class Job:
     def new_supernet(self) -> Supernet:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
-            net = Supernet(self.recipe.space, **self.head, drop_rate=self.recipe.train.dropout)
+            rates = {"drop_rate": self.recipe.train.dropout, "drop_path_rate": self.recipe.train.drop_path}
+            net = Supernet(self.recipe.space, **self.head, **rates)
         return net.to(self.device)
 
     @cached_property
     def supernet(self) -> Supernet:
         """The trained supernet."""
+        return self._trained(self.weights.read_bytes())
+
+    def share_supernet(self) -> None:
+        """Gives every process the trained supernet of rank 0; all must call it."""
+        self.supernet = self._trained(distributed.share(self.weights.read_bytes() if distributed.rank() == 0 else None))
+
+    def _trained(self, weights: bytes) -> Supernet:
         net = self.new_supernet()
-        net.load_state_dict(safetensors.torch.load(self.weights.read_bytes()))
+        net.load_state_dict(safetensors.torch.load(weights))
         return net.eval()
 
     def images(self, split: str, resolution: int, *, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -82,61 +89,13 @@ class Job:
         for images, labels in self.data.split_batches(split, resolution=resolution, limit=limit):
             yield self.data.normalize(images.to(self.device)), labels.to(self.device)
 
-    def specialised(self, subnet: Subnet) -> torch.nn.Module:
-        """The subnet, extracted and calibrated on training images."""
-        calibration = self.images("train", subnet.resolution, limit=self.recipe.collect.calibration_images)
-        return calibrate(self.supernet.extract(subnet), (images for images, _ in calibration))
+    def specialised(self, subnet: Subnet, *, net: Supernet | None = None, images: int | None = None) -> torch.nn.Module:
+        """The subnet, extracted (from the trained supernet) and calibrated on training images."""
+        return self.calibrated((net or self.supernet).extract(subnet), subnet.resolution, images=images)
 
-
-def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """The recipe's training phases, written out."""
-    config = recipe.train
-    if config.phases == "progressive_shrinking":
-        return progressive_shrinking(recipe.space, epochs=config.epochs, lr=config.lr)
-    return tuple(Phase(**phase.model_dump()) for phase in config.phases)
-
-
-def train(job: Job) -> Outcome:
-    config, data = job.recipe.train, job.data
-    folder = job.folder / "train"
-    checkpoint_path, metrics_path = folder / "checkpoint.safetensors", folder / "metrics.jsonl"
-    resume, metrics = None, []
-    if checkpoint_path.exists():
-        try:
-            resume = read_checkpoint(checkpoint_path)
-        except ValueError as error:
-            aside = move_aside(checkpoint_path, "damaged")
-            print(f"{error}: moved to {aside.name}, training starts anew", flush=True)
-    schedule = phases(job.recipe)
-    if resume and metrics_path.exists():
-        done = sum(phase.epochs for phase in schedule[: resume.phase]) + resume.epoch
-        metrics = metrics_path.read_text(encoding="utf-8").splitlines()[:done]
-
-    def keep(checkpoint: Checkpoint, figures: dict[str, Any]) -> None:
-        metrics.append(json.dumps(figures))
-        write_atomic(metrics_path, "\n".join(metrics) + "\n")
-        write_checkpoint(checkpoint_path, checkpoint)
-
-    settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name != "seed"}
-    net = job.new_supernet()
-    try:
-        train_supernet(
-            net,
-            schedule,
-            lambda epoch: data.train_batches(epoch, config.batch_size),
-            steps=data.steps(config.batch_size),
-            prepare=data.normalize,
-            settings=Settings(**settings, seed=job.recipe.seed),
-            resume=resume,
-            on_epoch=keep,
-        )
-    except Diverged as error:
-        kept = f"; the last good checkpoint is {checkpoint_path}" if checkpoint_path.exists() else ""
-        raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){kept}") from error
-    write_atomic(job.weights, safetensors.torch.save(net.state_dict()))
-    broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
-    epochs = sum(phase.epochs for phase in schedule)
-    return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
+    def calibrated(self, model: torch.nn.Module, resolution: int, *, images: int | None = None) -> torch.nn.Module:
+        limit = images or self.recipe.collect.calibration_images
+        return calibrate(model, (batch for batch, _ in self.images("train", resolution, limit=limit)))
 
 
 def collect(job: Job) -> Outcome:
@@ -144,6 +103,35 @@ def collect(job: Job) -> Outcome:
     rng = np.random.default_rng([job.recipe.seed, 2])
     codes = spread_sample(space, config.subnets, CostTable.macs(space, **job.head), rng)
     codes = codes[np.argsort(codes[:, 0], kind="stable")]  # one resolution after the other: images are resized once
+    first_rank = distributed.rank() == 0
+    job.share_supernet()
+    done = int(distributed.gather(_rows_to_keep(path, codes, space) if first_rank else 0)[0])
+    bar = tqdm(
+        desc="measure accuracy",
+        unit="subnet",
+        initial=done,
+        total=len(codes),
+        disable=None if first_rank else True,
+    )
+    while done < len(codes):
+        # Each process measures one subnet; the rows are written in the order of the subnets.
+        wave = [space.decode(code) for code in codes[done : done + distributed.processes()]]
+        accuracies = distributed.gather(_measured(job, wave, config.images))
+        if first_rank:
+            for subnet, accuracy in zip(wave, accuracies, strict=False):
+                accuracy_file.append(path, subnet, accuracy)
+        done += len(wave)
+        bar.update(len(wave))
+    bar.close()
+    if not first_rank:
+        return [], ""
+    _, accuracies = accuracy_file.read(path, space)
+    low, high = accuracies.min(), accuracies.max()
+    return [path], f"{len(codes)} subnets, validation accuracy {low:.1%} to {high:.1%}"
+
+
+def _rows_to_keep(path: Path, codes: np.ndarray, space: SearchSpace) -> int:
+    """How many subnets ``accuracy.csv`` has already. A damaged file, or one of other subnets, is moved aside."""
     done, problem = accuracy_file.recover(path, space)
     if problem:
         print(problem, flush=True)
@@ -153,15 +141,16 @@ def collect(job: Job) -> Outcome:
             # Rows are measured in a fixed order, so these are of something else.
             aside = move_aside(path, "damaged")
             print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
-            done = 0
-    bar = tqdm(codes[done:], desc="measure accuracy", unit="subnet", initial=done, total=len(codes), disable=None)
-    for code in bar:
-        subnet = space.decode(code)
-        images = job.images("validation", subnet.resolution, limit=config.images)
-        accuracy_file.append(path, subnet, top1(job.specialised(subnet), images))
-    _, accuracies = accuracy_file.read(path, space)
-    low, high = accuracies.min(), accuracies.max()
-    return [path], f"{len(codes)} subnets, validation accuracy {low:.1%} to {high:.1%}"
+            return 0
+    return done
+
+
+def _measured(job: Job, wave: list[Subnet], images: int | None) -> float:
+    """The accuracy of this process's subnet of the wave; the last wave may have none for it."""
+    if distributed.rank() >= len(wave):
+        return float("nan")
+    subnet = wave[distributed.rank()]
+    return top1(job.specialised(subnet), job.images("validation", subnet.resolution, limit=images))
 
 
 def predict(job: Job) -> Outcome:
@@ -266,7 +255,11 @@ def export(job: Job) -> Outcome:
         found = read_json(job.folder / "search" / f"{name}.json")
         subnet = Subnet.from_dict(found["subnet"])
         folder = job.folder / "models" / name
-        model = job.specialised(subnet).cpu()
+        model, before = job.specialised(subnet), None
+        if config := job.recipe.targets[name].finetune:
+            before = top1(model, job.images("validation", subnet.resolution))
+            model = _finetuned(job, model, subnet, name, config)
+        model = model.cpu()
         save_subnet(model, subnet, folder)
         metadata = {
             "classes": data.classes,
@@ -289,10 +282,35 @@ def export(job: Job) -> Outcome:
         except Disagreement as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy"] = accuracy(run, job.images("validation", subnet.resolution))
+        result["validation_accuracy_before_finetuning"] = before
         write_json(folder / "verify.json", result | onnxruntime.environment(threads=job.recipe.measure.threads))
         worst = max(worst, result["largest_difference"] / result["range"])
         files += [folder / file for file in ("model.onnx", "weights.safetensors", "subnet.json", "verify.json")]
     return files, f"{len(job.recipe.targets)} ONNX models, at most {worst:.1e} of the output range from torch's"
+
+
+def _finetuned(
+    job: Job, model: torch.nn.Module, subnet: Subnet, target: str, config: FinetuneConfig
+) -> torch.nn.Module:
+    """The target's own network, trained further beside the full network, and calibrated again."""
+    train_config, data, space = job.recipe.train, job.data, job.recipe.space
+    before = sum(phase.epochs for phase in phases(job.recipe))
+    try:
+        finetune(
+            model,
+            job.specialised(space.largest),
+            lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
+            epochs=config.epochs,
+            steps=data.steps(train_config.batch_size),
+            lr=config.lr,
+            resolution=subnet.resolution,
+            teacher_resolution=space.largest.resolution,
+            prepare=data.normalize,
+            settings=settings(job.recipe),
+        )
+    except Diverged as error:
+        raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
+    return job.calibrated(model, subnet.resolution)
 
 
 def report(job: Job) -> Outcome:

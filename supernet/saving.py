@@ -28,10 +28,15 @@ def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
             "this model was not made by Supernet.extract; save it with safetensors.torch.save_file instead"
         )
     description = {**description, "num_classes": model.num_classes}  # may have got another classifier since
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(Path(folder) / "weights.safetensors", safetensors.torch.save(state))
+    save_weights(model, Path(folder) / "weights.safetensors")
     values = {"subnet": subnet.to_dict(), "id": subnet.id, "timm": description, "timm_version": timm.__version__}
     write_json(Path(folder) / "subnet.json", values)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Writes a model's state dict, a supernet's too, as a .safetensors file, which holds no memory format."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(state))
 
 
 def load_subnet(folder: Path) -> nn.Module:

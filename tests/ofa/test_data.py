@@ -98,6 +98,21 @@ def test_a_last_partial_batch_is_dropped_unless_it_is_the_only_one(tmp_path, bat
     assert data.steps(batch_size) == len(sizes)
 
 
+@pytest.mark.parametrize("config", [{}, {"augment": RICH}, {"folder": True}], ids=["plain", "augmented", "folder"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_shares_of_ranks_from_any_step_make_up_the_epoch(tmp_path, config, ranks):
+    if "folder" in config:
+        config = {"folder": make_folder(tmp_path), "workers": 0, "augment": RICH}
+    data = opened(**config)
+    expected = list(data.train_batches(2, 10))
+    for start in (0, 1, len(expected) - 1, len(expected)):
+        shares = [list(data.train_batches(2, 10, start=start, rank=rank, ranks=ranks)) for rank in range(ranks)]
+        for rank, share in enumerate(shares):
+            assert len(share) == len(expected) - start
+            for batch, whole in zip(share, expected[start:], strict=True):
+                assert equal(batch, [part[rank::ranks] for part in whole])
+
+
 def test_an_epoch_shows_every_image_once():
     data = opened(resolution=8)
     _, labels = collected(data.train_batches(0, data.counts["train"]))
@@ -254,7 +269,7 @@ def test_broken_training_images_are_left_out_and_named_once(tmp_path, capsys, wo
     assert len(collected(data.split_batches("train", resolution=8))[1]) == 34
 
 
-def test_a_batch_of_broken_images_only_is_not_given_and_an_epoch_of_them_is_an_error(tmp_path):
+def test_an_epoch_of_broken_images_only_is_an_error(tmp_path):
     folder = make_folder(tmp_path, count=4)
     for file in (folder / "train").rglob("*.jpg"):
         truncate(file)
@@ -266,13 +281,18 @@ def test_a_batch_of_broken_images_only_is_not_given_and_an_epoch_of_them_is_an_e
         opened(folder=folder, workers=0, channels=1)
 
 
-def test_batches_of_broken_images_only_are_left_out(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_broken_images_only_are_empty_and_keep_their_place(tmp_path, workers):
     folder = make_folder(tmp_path, count=4)
+    whole = list(opened(folder=folder, workers=0).train_batches(0, 1))
     for name in ("cat", "dog"):
         for file in (folder / "train" / name).iterdir():
             truncate(file)
-    batches = list(opened(folder=folder, workers=0).train_batches(0, 1))
-    assert [labels.tolist() for _, labels in batches] == [[2]] * 4
+    batches = list(opened(folder=folder, workers=workers).train_batches(0, 1))
+    assert [labels.tolist() for _, labels in batches] == [[2] if int(labels) == 2 else [] for _, labels in whole]
+    for (images, labels), (expected, _) in zip(batches, whole, strict=True):
+        assert len(images) == len(labels)
+        assert len(labels) == 0 or torch.equal(images, expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -22,7 +22,8 @@ from ofa.supernet.space import Subnet
 
 FILES = [
     *("accuracy.csv", "recipe.yaml", "run.json", "report.html", "report.json", "report.md"),
-    *("train/checkpoint.safetensors", "train/metrics.jsonl", "supernet/weights.safetensors"),
+    *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)),  # the last three of four epochs
+    *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),
     *("models/phone/subnet.json", "models/phone/weights.safetensors"),
@@ -159,7 +160,8 @@ def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, 
 
 
 def test_what_changes_nothing_runs_nothing(call, copied):
-    code, out, _ = call("run", copied, "--set", "data.workers=7", "--update")
+    changes = ["data.workers=7", "train.checkpoint.steps=2", "train.watch_images=9", "train.tensorboard=true"]
+    code, out, _ = call("run", copied, *(word for change in changes for word in ("--set", change)), "--update")
     assert (code, out.splitlines()[0]) == (0, f"{copied}: nothing to do, all stages are finished")
 
 

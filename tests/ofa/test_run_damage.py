@@ -7,6 +7,7 @@ import pytest
 from ofa.predictors.cost import CostTable
 
 PREDICTOR = "predictor/predictor.npz"
+CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)]
 
 
 def same(folder, other, *names: str) -> bool:
@@ -47,22 +48,37 @@ def test_the_journal(call, ran, copied, finished):
     code, out, _ = call("train", copied)
     assert (code, ran(out)) == (0, ["train"])
     assert out.startswith(f"{copied}/run.json is damaged: moved to run.json.damaged, all stages run again\n")
-    # Nothing says any more what the checkpoint was made from.
-    assert "train/checkpoint.safetensors is of another recipe, other data or other weights: moved to " in out
+    # Nothing says any more what the checkpoints were made from.
+    for name in CHECKPOINTS:
+        why = "is of another recipe, other data or other weights"
+        assert f"{copied}/train/{name} {why}: moved to {name}.old\n" in out
+        assert (copied / "train" / f"{name}.old").read_bytes() == (finished.folder / "train" / name).read_bytes()
     assert same(copied, finished.folder, "supernet/weights.safetensors")
     assert "collect needs the stage train" not in call("collect", copied)[2]
 
 
-def test_a_checkpoint_cut_short(call, ran, unfinished, finished):
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_checkpoints_cut_short(call, ran, unfinished, finished, cut):
+    """The newest ``cut`` of the three."""
     folder = unfinished("train")
-    path = folder / "train" / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:5000])
+    whole, damaged = CHECKPOINTS[: 3 - cut], CHECKPOINTS[::-1][:cut]
+    for name in damaged:
+        path = folder / "train" / name
+        path.write_bytes(path.read_bytes()[:5000])
     code, out, _ = call("train", folder)
     assert (code, ran(out)) == (0, ["train"])
-    assert f"{path} is damaged: " in out
-    assert ": moved to checkpoint.safetensors.damaged, training starts anew\n" in out
+    tried = [line for line in out.splitlines() if ".damaged" in line]
+    for line, name, before in zip(tried, damaged, [*damaged[1:], *whole[-1:], None], strict=False):
+        goes_on = f"training goes on from {before}" if before else "training starts anew"
+        assert line.startswith(f"{folder}/train/{name} is damaged: ")
+        assert line.endswith(f": moved to {name}.damaged, {goes_on}")
+        assert (folder / "train" / f"{name}.damaged").stat().st_size == 5000
+    assert len(tried) == cut
     assert same(folder, finished.folder, "supernet/weights.safetensors")
-    assert len((folder / "train" / "metrics.jsonl").read_text().splitlines()) == 4
+    kept, expected = ((run / "train" / "metrics.jsonl").read_text().splitlines() for run in (folder, finished.folder))
+    epochs_kept = 4 - cut if whole else 0  # with their seconds: only the others were trained again
+    assert kept[:epochs_kept] == expected[:epochs_kept] and len(kept) == 4
+    assert not set(kept[epochs_kept:]) & set(expected)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "16,1-1,3-3-3-3,2-2-2-2,1.5", "0.5"])

@@ -14,6 +14,9 @@ import pytest
 from ofa import stages
 from ofa.predictors.cost import CostTable
 from ofa.recipe_file import load_recipe
+from ofa.supernet.training.checkpoint import read_checkpoint
+
+STEPS = 16  # an epoch of 1,079 images in batches of 64
 
 
 def wait(process, ready) -> None:
@@ -29,17 +32,23 @@ def rows(folder) -> int:
     return len(path.read_bytes().splitlines()) - 1 if path.exists() else 0
 
 
+def checkpoints(folder) -> list:
+    return sorted((folder / "train").glob("checkpoint-*.safetensors"))
+
+
 def test_ctrl_c_and_kill_anywhere_end_in_the_same_bytes(call, ran, start, small, finished, tmp_path):
     folder = tmp_path / "run"
     metrics = folder / "train" / "metrics.jsonl"
 
     process = start("run", small, "--out", folder)
-    wait(process, (folder / "train" / "checkpoint.safetensors").exists)
+    wait(process, lambda: checkpoints(folder))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "stopped; the same command goes on from here\n")
     epochs = metrics.read_text()
     assert 1 <= len(epochs.splitlines()) < 4
+    newest = read_checkpoint(checkpoints(folder)[-1])
+    assert newest.steps // STEPS == newest.epochs == len(epochs.splitlines())
     assert not (folder / "supernet").exists()
 
     process = start("run", small, "--out", folder)
@@ -113,7 +122,8 @@ def test_nan_says_where_and_keeps_the_last_good_checkpoint(call, small, tmp_path
     where = r'phase wild, step \d, learning rate [\d.]+e\+(29|30), subnet {"resolution": (16|20), "depths": \['
     assert re.match(rf"training stopped: the loss is (nan|inf) in {where}", err)
     assert "(train.lr, train.clip_grad)" in err
-    checkpoint = folder / "train" / "checkpoint.safetensors"
+    checkpoint = folder / "train" / "checkpoint-000000002.safetensors"  # the calm epoch has two steps
+    assert checkpoints(folder) == [checkpoint]
     assert err.endswith(f"; the last good checkpoint is {checkpoint}\n")
     (line,) = (folder / "train" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["phase"] == "calm"

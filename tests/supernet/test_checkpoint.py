@@ -1,5 +1,7 @@
 """Checkpoints give back exactly what was put in, or say which file is damaged."""
 
+import errno
+import os
 import re
 
 import pytest
@@ -8,11 +10,15 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.checkpoint import (
     Checkpoint,
+    check_space,
+    from_bytes,
     pack_optimizer,
     part,
     read_checkpoint,
+    to_bytes,
     unpack_optimizer,
     write_checkpoint,
 )
@@ -24,18 +30,63 @@ TENSORS = {
     "optimizer.0.momentum_buffer": torch.randn(5),
 }
 PLAIN = {"net.weight": torch.ones(2)}
-CHECKPOINT = Checkpoint(phase=2, epoch=3, tensors=TENSORS, optimizer={"state": {}, "param_groups": [{"lr": 0.1}]})
+SPACE = SearchSpace.preset("tiny_mbv3")
+POSITION = {"phase": 2, "step": 7, "steps": 19, "epochs": 6}
+VALUES = {"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "scaler": {}, "sums": {"loss": 1 / 3, "steps": 2}}
+
+
+def checkpoint(**changes):
+    return Checkpoint(**POSITION | {"space": SPACE.to_dict(), "tensors": TENSORS, "values": VALUES} | changes)
 
 
 def test_round_trip(tmp_path):
     path = tmp_path / "new" / "checkpoint.safetensors"
-    write_checkpoint(path, CHECKPOINT)
+    write_checkpoint(path, checkpoint())
     again = read_checkpoint(path)
-    assert (again.phase, again.epoch, again.optimizer) == (2, 3, CHECKPOINT.optimizer)
+    assert {name: getattr(again, name) for name in POSITION} == POSITION
+    assert (again.space, again.values) == (SPACE.to_dict(), VALUES)
     assert set(again.tensors) == set(TENSORS)
     for name, tensor in TENSORS.items():
         assert again.tensors[name].dtype == tensor.dtype and torch.equal(again.tensors[name], tensor)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_bytes_are_the_files(tmp_path):
+    write_checkpoint(tmp_path / "file", checkpoint())
+    content = to_bytes(checkpoint())
+    assert content == (tmp_path / "file").read_bytes()
+    assert to_bytes(from_bytes(content)) == content
+    with pytest.raises(ValueError, match=r"^is damaged: "):
+        from_bytes(content[:-1])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "checkpoint.safetensors"
+    write_checkpoint(path, checkpoint())
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(path, checkpoint(step=8))
+    assert read_checkpoint(path).step == 7
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_space_is_refused_by_the_genes_that_differ(tmp_path):
+    write_checkpoint(tmp_path / "file", checkpoint())
+    stored = read_checkpoint(tmp_path / "file")
+    check_space(stored, SPACE)
+    other = SPACE.to_dict()
+    there = other["stages"][1]["depths"]
+    other["stages"][1] |= {"depths": [*there, 9]}
+    other["resolutions"] = [16]
+    with pytest.raises(ValueError, match="is of another space") as caught:
+        check_space(stored, SearchSpace.from_dict(other))
+    told = str(caught.value)
+    assert f"space.stages.1.depths: {there} there, {[*there, 9]} here" in told
+    assert f"space.resolutions: {SPACE.to_dict()['resolutions']} there, [16] here" in told
+    assert told.count(" there, ") == 2 and "train in another folder" in told
 
 
 def test_part_takes_a_prefix_off():
@@ -47,7 +98,7 @@ def test_part_takes_a_prefix_off():
 @pytest.mark.parametrize("kept", [0, 4, 8, 60, 0.5, 0.99])
 def test_truncated_file_is_named(tmp_path, kept):
     path = tmp_path / "checkpoint.safetensors"
-    write_checkpoint(path, CHECKPOINT)
+    write_checkpoint(path, checkpoint())
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged: "):
@@ -62,7 +113,7 @@ def test_truncated_file_is_named(tmp_path, kept):
         safetensors.torch.save(PLAIN, metadata={"other": "{}"}),
         safetensors.torch.save(PLAIN, metadata={"checkpoint": "{"}),
         safetensors.torch.save(PLAIN, metadata={"checkpoint": "[]"}),
-        safetensors.torch.save(PLAIN, metadata={"checkpoint": '{"phase": 1, "optimizer": {}}'}),
+        safetensors.torch.save(PLAIN, metadata={"checkpoint": '{"phase": 1, "values": {}}'}),
     ],
 )
 def test_file_of_something_else_is_named(tmp_path, content):
@@ -100,14 +151,14 @@ def test_optimizer_goes_on_where_it_was(tmp_path, name):
     tensors, values = pack_optimizer(optimizer)
     weights = {f"net.{key}": tensor for key, tensor in model.state_dict().items()}
     packed = {f"optimizer.{key}": tensor for key, tensor in tensors.items()}
-    write_checkpoint(tmp_path / "file", Checkpoint(0, 1, {**weights, **packed}, values))
+    write_checkpoint(tmp_path / "file", checkpoint(tensors={**weights, **packed}, values={"optimizer": values}))
     go(model, optimizer, range(3, 6))
 
-    checkpoint = read_checkpoint(tmp_path / "file")
-    assert part(checkpoint.tensors, "optimizer"), "the optimizer keeps nothing; the test shows nothing"
+    stored = read_checkpoint(tmp_path / "file")
+    assert part(stored.tensors, "optimizer"), "the optimizer keeps nothing; the test shows nothing"
     again, restored = fresh()
-    again.load_state_dict(part(checkpoint.tensors, "net"))
-    unpack_optimizer(restored, part(checkpoint.tensors, "optimizer"), checkpoint.optimizer)
+    again.load_state_dict(part(stored.tensors, "net"))
+    unpack_optimizer(restored, part(stored.tensors, "optimizer"), stored.values["optimizer"])
     assert restored.param_groups[0]["lr"] == 0.005
     go(again, restored, range(3, 6))
     for key, tensor in model.state_dict().items():

@@ -1,12 +1,20 @@
-"""Phases and sampling: the published schedule, for any space, and subnets that depend on seed and step alone."""
+"""Phases: the published schedule and its rivals, for any space; what a phase refuses."""
 
-import numpy as np
 import pytest
 
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.training.phases import Phase, lowest_options, progressive_shrinking
-from ofa.supernet.training.sampling import uniform
+from ofa.supernet.training import sampling
+from ofa.supernet.training.phases import (
+    LARGEST_FIRST,
+    LEAST_SUBNETS,
+    SCHEDULES,
+    TEACHERS,
+    Phase,
+    all_open,
+    lowest_options,
+    progressive_shrinking,
+)
 
 SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
 MIXED = SearchSpace.from_dict(
@@ -41,6 +49,7 @@ def test_published_schedule(name):
         assert (phase.name, phase.epochs, phase.subnets, phase.sort_channels) == (name, epochs, subnets, sort)
         assert (phase.kernel, phase.depth, phase.expand) == opened
         assert phase.lr == pytest.approx(lr * subnets)
+        assert (phase.sampling, phase.teacher) == ("uniform", "none" if name == "full" else "full")
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 18, 90])
@@ -74,49 +83,68 @@ def test_choices_of_one_option_have_no_phase(given, names):
     assert not lowest_options(given, phases[-1]).any(), "the last phase opens everything"
 
 
+def opened(phase):
+    return {"kernel": phase.kernel, "depth": phase.depth, "expand": phase.expand}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("given", [*SPACES.values(), MIXED], ids=[*SPACES, "mixed"])
-def test_sampled_subnets_have_open_options_only_and_in_time_all_of_them(given):
-    for phase in progressive_shrinking(given, epochs=10, lr=1):
-        lowest = lowest_options(given, phase)
-        assert lowest[0] == 0, "every resolution is open from the start"
-        drawn = [subnet for step in range(150) for subnet in uniform(given, phase, seed=0, step=step)]
-        assert len(drawn) == 150 * phase.subnets
-        assert {subnet.resolution for subnet in drawn} == set(given.resolutions)
-        for number, stage in enumerate(given.stages):
-            assert {subnet.depths[number] for subnet in drawn} == set(stage.depths[-phase.depth :])
-        for number, slot in enumerate(given.slots):
-            stage = given.stages[slot.stage]
-            running = [subnet for subnet in drawn if subnet.depths[slot.stage] > slot.index]
-            assert {subnet.kernels[number] for subnet in running} <= set(stage.kernels[-phase.kernel :])
-            assert {subnet.expands[number] for subnet in running} <= set(stage.expands[-phase.expand :])
-            if slot.index == 0:
-                assert {subnet.kernels[number] for subnet in running} == set(stage.kernels[-phase.kernel :])
-                assert {subnet.expands[number] for subnet in running} == set(stage.expands[-phase.expand :])
+def test_every_schedule_ends_with_everything_open(schedule, given):
+    phases = SCHEDULES[schedule](given, epochs=18, lr=0.5)
+    assert len({phase.name for phase in phases}) == len(phases)
+    assert (phases[0].epochs, phases[0].lr) == (18, 0.5)
+    assert opened(phases[-1]) == all_open(given)
+    assert not lowest_options(given, phases[-1]).any()
 
 
-def test_first_phase_runs_the_full_network():
-    for given in SPACES.values():
-        (subnet,) = uniform(given, Phase("full", epochs=1, lr=1), seed=0, step=0)
-        assert (subnet.depths, subnet.kernels, subnet.expands) == (
-            given.largest.depths,
-            given.largest.kernels,
-            given.largest.expands,
-        )
+def test_all_open_counts_the_stage_with_most_options():
+    assert all_open(MIXED) == {"kernel": 3, "depth": 3, "expand": 4}
+    assert all_open(space(depths=[2], kernels=[3], expands=[4])) == {"kernel": 1, "depth": 1, "expand": 1}
 
 
-def test_subnets_of_a_step_share_a_resolution_and_differ():
-    phase = Phase("all", epochs=1, lr=1, subnets=4, kernel=3, depth=3, expand=3)
-    for step in range(50):
-        subnets = uniform(SPACES["ofa_mbv3"], phase, seed=0, step=step)
-        assert len({subnet.resolution for subnet in subnets}) == 1 and len(set(subnets)) == 4
+@pytest.mark.parametrize("given", [*SPACES.values(), MIXED], ids=[*SPACES, "mixed"])
+def test_random_trains_as_long_as_progressive_shrinking(given):
+    published = progressive_shrinking(given, epochs=180, lr=2.6)
+    full, later = SCHEDULES["random"](given, epochs=180, lr=2.6)
+    assert full == published[0]
+    assert later.epochs == sum(phase.epochs for phase in published[1:])
+    last = published[-1]
+    assert (later.lr, later.subnets, later.sort_channels) == (last.lr, last.subnets, last.sort_channels)
+    assert (later.sampling, later.teacher) == ("uniform", "full")
 
 
-def test_sampling_is_a_function_of_seed_and_step():
-    phase = Phase("all", epochs=1, lr=1, subnets=2, kernel=3, depth=3, expand=3)
-    given = SPACES["ofa_mbv3"]
-    np.random.seed(1)  # noqa: NPY002  global state must not matter
-    first = {(seed, step): uniform(given, phase, seed=seed, step=step) for seed in range(3) for step in range(20)}
-    np.random.seed(2)  # noqa: NPY002
-    for (seed, step), subnets in reversed(first.items()):
-        assert uniform(given, phase, seed=seed, step=step) == subnets
-    assert len({tuple(subnets) for subnets in first.values()}) == len(first)
+def test_random_of_a_space_without_expand_options_or_any():
+    assert not SCHEDULES["random"](space(depths=[1, 2], kernels=[3], expands=[4]), epochs=9, lr=1)[1].sort_channels
+    assert len(SCHEDULES["random"](space(depths=[2], kernels=[3], expands=[4]), epochs=9, lr=1)) == 1
+
+
+@pytest.mark.parametrize("schedule, sampling", [("sandwich", "sandwich"), ("attentive", "best_up")])
+def test_one_phase_schedules(schedule, sampling):
+    wanted = {"kernel": 3, "depth": 3, "expand": 4, "subnets": 4, "sampling": sampling, "teacher": "in_place"}
+    assert SCHEDULES[schedule](MIXED, epochs=7, lr=0.3) == (Phase(schedule, 7, 0.3, **wanted),)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"sampling": "fair"}, ["'fair'", "'uniform' or 'sandwich' or 'best_up' or 'worst_up'"]),
+        ({"teacher": "on_line"}, ["'on_line'", "'none' or 'full' or 'in_place'"]),
+        ({"teacher": "in_place", "subnets": 4}, ["'uniform'", "use sampling 'sandwich'", "or teacher 'full'"]),
+        ({"sampling": "sandwich"}, ["'sandwich'", "at least 2 subnets a step, not 1", "set subnets to 2"]),
+        ({"sampling": "best_up", "subnets": 2}, ["'best_up'", "at least 3 subnets a step, not 2", "set subnets to 3"]),
+        ({"sampling": "worst_up", "subnets": 2}, ["'worst_up'", "at least 3"]),
+        ({"subnets": 0}, ["'uniform'", "at least 1"]),
+    ],
+)
+def test_what_a_phase_refuses(options, words):
+    with pytest.raises(ValueError, match=r"^phase 'a': ") as caught:
+        Phase("a", epochs=1, lr=1, **options)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_names_are_those_of_the_samplings():
+    assert set(LEAST_SUBNETS) == set(sampling.SAMPLERS)
+    for name, least in LEAST_SUBNETS.items():
+        for teacher in TEACHERS:
+            if teacher != "in_place" or name in LARGEST_FIRST:
+                assert Phase("a", 1, 1, least, sampling=name, teacher=teacher).teacher == teacher

@@ -1,22 +1,22 @@
-"""The training loop on a tiny space and made-up images: it learns, repeats itself bit for bit, and stops in time."""
+"""The training loop on a tiny space and made-up images: it learns, repeats itself bit for bit, and reports."""
 
 import copy
 import functools
-import re
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from timm.utils import ModelEmaV3
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training import loop
-from ofa.supernet.training.checkpoint import part, read_checkpoint, write_checkpoint
-from ofa.supernet.training.loop import Diverged, Settings, resize, train
-from ofa.supernet.training.losses import distillation_loss, soft_cross_entropy
-from ofa.supernet.training.phases import Phase, progressive_shrinking
+from ofa.supernet.training.checkpoint import part
+from ofa.supernet.training.loop import Settings, train
+from ofa.supernet.training.phases import SCHEDULES, Phase, progressive_shrinking
+from ofa.supernet.training.step import batch_losses
 
 SPACE = SearchSpace.from_dict(
     {
@@ -41,10 +41,10 @@ STEPS = 3
 PHASES = tuple(replace(phase, epochs=2) for phase in progressive_shrinking(SPACE, epochs=2, lr=0.1))
 
 
-def batches(epoch, *, steps=STEPS, n=16):
-    """Four classes, told apart by the bright quadrant; the epoch decides the draw."""
-    rng = np.random.default_rng([1, epoch])
-    for _ in range(steps):
+def batches(epoch, start=0, *, steps=STEPS, n=16):
+    """Four classes, told apart by the bright quadrant; epoch and step decide the draw."""
+    for step in range(start, steps):
+        rng = np.random.default_rng([1, epoch, step])
         labels = rng.integers(0, 4, n)
         images = rng.integers(0, 120, size=(n, 3, 12, 12), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
@@ -61,16 +61,22 @@ def new_net(space=SPACE, *, seed=0):
     return Supernet(space, num_classes=4, drop_rate=0.2)
 
 
+def one_step(epoch, start):
+    return batches(epoch, start, steps=1)
+
+
 def run(net, phases=PHASES, *, settings=None, **options):
-    """Trains; returns deep copies of every epoch's checkpoint, and the epochs' figures."""
+    """Trains; returns deep copies of the checkpoints (of every epoch), and the epochs' figures."""
     checkpoints, figures = [], []
-
-    def keep(checkpoint, figure):
-        checkpoints.append(copy.deepcopy(checkpoint))
-        figures.append(figure)
-
-    given = {"batches": batches, "steps": STEPS, "prepare": prepare, **options}
-    train(net, phases, settings=settings or Settings(), on_epoch=keep, progress=False, **given)
+    given = {
+        "batches": batches,
+        "steps": STEPS,
+        "prepare": prepare,
+        "keep": lambda checkpoint: checkpoints.append(copy.deepcopy(checkpoint)),
+        "on_epoch": lambda _net, _phase, epoch: figures.append(epoch),
+        "macs": lambda codes: codes.sum(axis=1).astype(float),
+    }
+    train(net, phases, settings=settings or Settings(), progress=False, **given | options)
     return checkpoints, figures
 
 
@@ -92,11 +98,38 @@ def test_every_phase_and_epoch_is_reported():
     _, phases, checkpoints, figures, _ = uninterrupted("sgd")
     assert [phase.name for phase in phases] == ["full", "kernel", "depth-2", "expand-2"]
     positions = [(number, epoch) for number in range(4) for epoch in (1, 2)]
-    assert [(checkpoint.phase, checkpoint.epoch) for checkpoint in checkpoints] == positions
+    assert [(checkpoint.phase, checkpoint.step) for checkpoint in checkpoints] == [(n, STEPS * e) for n, e in positions]
+    assert [checkpoint.epochs for checkpoint in checkpoints] == list(range(1, 9))
+    assert [checkpoint.steps for checkpoint in checkpoints] == [STEPS * epochs for epochs in range(1, 9)]
+    assert all(checkpoint.space == SPACE.to_dict() for checkpoint in checkpoints)
     assert [(figure["phase"], figure["epoch"]) for figure in figures] == [(phases[n].name, e) for n, e in positions]
     for figure in figures:
-        assert set(figure) == {"phase", "epoch", "loss", "lr", "images_per_second", "seconds"}
+        assert set(figure) == {*("phase", "epoch", "loss", "lr"), *("images_per_second", "seconds", "seconds_left")}
         assert figure["images_per_second"] == pytest.approx(16 * STEPS / figure["seconds"])
+
+
+def test_seconds_left_count_the_networks_of_every_step_and_a_frozen_teacher_as_a_third():
+    phases = [
+        Phase("a", epochs=2, lr=0.1),
+        Phase("b", epochs=3, lr=0.1, subnets=2, teacher="full"),
+        Phase("c", epochs=1, lr=0.1, subnets=3, sampling="sandwich", teacher="in_place"),
+    ]
+    _, figures = run(new_net(ONE), phases, batches=one_step, steps=1)
+    third = 1 / 3
+    left = [1 + 3 * (2 + third) + 3, 3 * (2 + third) + 3, 2 * (2 + third) + 3, 2 + third + 3, 3, 0]
+    networks = [1, 1, 2 + third, 2 + third, 2 + third, 3]
+    for figure, wanted, each in zip(figures, left, networks, strict=True):
+        assert figure["seconds_left"] == pytest.approx(figure["seconds"] * wanted / each)
+
+
+def test_checkpoints_come_after_every_epoch_and_when_they_are_due():
+    phases, asked = [Phase("a", epochs=2, lr=0.1), Phase("b", epochs=1, lr=0.1)], []
+    checkpoints, _ = run(new_net(ONE), phases, keep_due=lambda step: asked.append(step) or step % 4 == 0)
+    assert {1, 2, 4, 5, 7, 8} <= set(asked) <= set(range(1, 10)) and len(asked) == len(set(asked))
+    positions = [(one.phase, one.step, one.steps, one.epochs) for one in checkpoints]
+    assert positions == [(0, 3, 3, 1), (0, 4, 4, 1), (0, 6, 6, 2), (1, 2, 8, 2), (1, 3, 9, 3)]
+    moved = [checkpoint.tensors["net.model.classifier.weight"] for checkpoint in checkpoints]
+    assert not any(torch.equal(one, other) for one, other in itertools.pairwise(moved))
 
 
 def test_it_learns():
@@ -105,6 +138,23 @@ def test_it_learns():
     _, figures = run(net, phases, settings=Settings(label_smoothing=0.0, distill=0.0))
     losses = [figure["loss"] for figure in figures]
     assert losses[0] > 1 and losses[11] < 0.4 and losses[-1] < 0.5, losses
+
+
+@pytest.mark.parametrize(
+    ("schedule", "soft_loss"), [("sandwich", "soft_ce"), ("sandwich", "alpha"), ("attentive", "kl")]
+)
+def test_all_networks_learn_in_place(schedule, soft_loss):
+    """The smallest from the largest alone."""
+    net, (images, labels) = new_net(), next(batches(99, n=128))
+    ends = SPACE.encode(SPACE.smallest), SPACE.encode(SPACE.largest)
+    before = batch_losses(net, ends, prepare(images), labels)
+    run(
+        net,
+        SCHEDULES[schedule](SPACE, epochs=10, lr=0.4),
+        settings=Settings(label_smoothing=0.0, soft_loss=soft_loss),
+    )
+    after = batch_losses(net, ends, prepare(images), labels)
+    assert (before > 1.2).all() and (after < 0.7 * before).all(), (before, after)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -129,28 +179,6 @@ def test_another_seed_other_weights():
     assert not torch.equal(net.state_dict()["model.classifier.weight"], state["model.classifier.weight"])
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_resumed_from_any_epoch_it_ends_the_same(optimizer, tmp_path):
-    settings, phases, checkpoints, figures, state = uninterrupted(optimizer)
-    # An optimizer's own state matters in the middle of a phase.
-    for number, checkpoint in [*enumerate(checkpoints)][:: 1 if optimizer == "sgd" else 2]:
-        write_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
-        net, asked = new_net(seed=5), []
-
-        def given(epoch, asked=asked):
-            asked.append(epoch)
-            return batches(epoch)
-
-        resume = read_checkpoint(tmp_path / "checkpoint.safetensors")
-        later, later_figures = run(net, phases, settings=settings, batches=given, resume=resume)
-        assert asked == list(range(number + 1, len(checkpoints)))
-        for one, other in zip(later, checkpoints[number + 1 :], strict=True):
-            assert_same(one.tensors, other.tensors)
-        for one, other in zip(later_figures, figures[number + 1 :], strict=True):
-            assert (one["loss"], one["lr"]) == (other["loss"], other["lr"])
-        assert_same(net.state_dict(), state)
-
-
 def test_teacher_is_the_full_network_of_the_first_phase_and_stays_so():
     _, _, checkpoints, _, _ = uninterrupted("sgd")
     net = new_net(seed=3)
@@ -165,34 +193,32 @@ def test_teacher_is_the_full_network_of_the_first_phase_and_stays_so():
     assert not torch.equal(checkpoints[-1].tensors["net.model.bn1.weight"], expected["bn1.weight"])
 
 
-def test_distillation_asks_the_teacher_in_eval_mode():
-    _, phases, checkpoints, _, _ = uninterrupted("sgd")
-    settings = Settings(distill=0.7, label_smoothing=0.2)
-    one_step = [phases[0], Phase("next", epochs=1, lr=0.1)]
-    net = new_net(seed=3)
-    net.model.drop_rate = 0.0
-    _, (figure,) = run(
-        net,
-        one_step,
-        settings=settings,
-        resume=checkpoints[1],
-        batches=lambda epoch: batches(epoch, steps=1),
-        steps=1,
-    )
+def test_weights_are_averaged_and_every_phase_ends_with_the_average():
+    phases = [Phase("a", epochs=2, lr=0.1), Phase("b", epochs=1, lr=0.1, teacher="full")]
+    seen = []
 
-    ((images, labels),) = batches(2, steps=1)
-    losses = []
-    for resolution in SPACE.resolutions:  # which one the step drew does not matter here
-        other = new_net(seed=3)
-        other.model.drop_rate = 0.0
-        other.load_state_dict(part(checkpoints[1].tensors, "net"))
-        x = resize(prepare(images), resolution)
-        with torch.no_grad():
-            soft = other.extract(SPACE.largest)(x).softmax(1)
-            logits = other.train()(x)
-        hard = F.cross_entropy(logits, labels, label_smoothing=0.2)
-        losses.append(float(hard - 0.7 * (soft * logits.log_softmax(1)).sum(1).mean()))
-    assert min(abs(figure["loss"] - loss) for loss in losses) < 1e-5, (figure["loss"], losses)
+    def look(net, _phase, _figures):
+        seen.append(copy.deepcopy(net.state_dict()))
+
+    options = {"settings": Settings(ema=0.6), "keep_due": lambda step: True, "on_epoch": look}
+    net = new_net()
+    checkpoints, _ = run(net, phases, **options)
+    name, average, before = "model.conv_stem.weight", new_net().state_dict()["model.conv_stem.weight"], None
+    for checkpoint in checkpoints:
+        raw, kept = checkpoint.tensors[f"net.{name}"], checkpoint.tensors[f"ema.{name}"]
+        ends = checkpoint.step == phases[checkpoint.phase].epochs * STEPS
+        if ends:  # the weights were replaced by the average
+            assert_same(part(checkpoint.tensors, "net"), part(checkpoint.tensors, "ema"))
+            assert not torch.equal(raw, before)
+        else:
+            decay = ModelEmaV3(torch.nn.Linear(1, 1), decay=0.6, use_warmup=True).get_decay(checkpoint.step)
+            average = decay * (average if checkpoint.step > 1 else raw) + (1 - decay) * raw
+            torch.testing.assert_close(kept, average)
+        before = kept
+    for state, checkpoint in zip(seen, (one for one in checkpoints if one.step % STEPS == 0), strict=True):
+        assert_same(state, part(checkpoint.tensors, "ema"))
+    assert not torch.equal(checkpoints[2].tensors[f"net.{name}"], checkpoints[2].tensors[f"ema.{name}"])
+    assert_same(net.state_dict(), seen[-1])
 
 
 def test_gradients_are_averaged_over_subnets():
@@ -202,7 +228,7 @@ def test_gradients_are_averaged_over_subnets():
         net = new_net(ONE)
         net.model.drop_rate = 0.0
         phases = [Phase("full", epochs=1, lr=0.5, subnets=subnets)]
-        run(net, phases, batches=lambda epoch: batches(epoch, steps=1), steps=1)
+        run(net, phases, batches=one_step, steps=1)
         ends.append(dict(net.named_parameters()))
     for name, parameter in ends[0].items():
         assert not torch.equal(parameter, start[name]), name
@@ -219,7 +245,7 @@ def test_weight_decay_is_for_matrices_that_are_not_kernel_transforms(monkeypatch
     loop_create = loop.create_optimizer_v2
     monkeypatch.setattr(loop, "create_optimizer_v2", spy)
     net = new_net()
-    run(net, PHASES, settings=Settings(weight_decay=0.01), batches=lambda epoch: batches(epoch, steps=1), steps=1)
+    run(net, PHASES, settings=Settings(weight_decay=0.01), batches=one_step, steps=1)
     assert len(optimizers) == len(PHASES)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     wanted = {name for name, weight in net.named_parameters() if weight.ndim > 1 and ".transforms." not in name}
@@ -239,22 +265,28 @@ def test_transforms_stay_the_identity_until_kernels_open():
     assert 0 < moved.abs().max() < 0.5
 
 
-def test_learning_rate_warms_up_and_ends_at_zero(monkeypatch):
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_learning_rate_warms_up_and_ends_at_zero(monkeypatch, schedule):
     seen = []
 
-    def step(_net, _teacher, optimizer, *_rest):
-        seen.append(optimizer.param_groups[0]["lr"])
-        return original(_net, _teacher, optimizer, *_rest)
+    def spy(*args, **options):
+        optimizer = loop_create(*args, **options)
+        optimizer.register_step_pre_hook(lambda one, *_: seen.append(one.param_groups[0]["lr"]))
+        return optimizer
 
-    original = loop._step
-    monkeypatch.setattr(loop, "_step", step)
+    loop_create = loop.create_optimizer_v2
+    monkeypatch.setattr(loop, "create_optimizer_v2", spy)
     phases = [Phase("full", epochs=4, lr=0.4), Phase("next", epochs=2, lr=0.1)]
-    _, figures = run(new_net(ONE), phases, settings=Settings(warmup_epochs=1.0))
-    first, second = np.array(seen[: 4 * STEPS]), np.array(seen[4 * STEPS :])
-    cosine = [0.5 * (1 + np.cos(np.pi * step / (3 * STEPS))) for step in range(3 * STEPS)]
-    assert first == pytest.approx(0.4 * np.array([*np.arange(STEPS) / STEPS, *cosine]))
-    assert second == pytest.approx(0.05 * (1 + np.cos(np.pi * np.arange(2 * STEPS) / (2 * STEPS))))
-    assert figures[3]["lr"] == figures[5]["lr"] == 0
+    _, figures = run(new_net(ONE), phases, settings=Settings(warmup_epochs=1.0, lr_schedule=schedule))
+
+    def falling(steps):
+        done = np.arange(steps) / steps
+        return 0.5 * (1 + np.cos(np.pi * done)) if schedule == "cosine" else 1 - done
+
+    warm = np.arange(STEPS) / STEPS
+    assert seen[: 4 * STEPS] == pytest.approx(0.4 * np.array([*warm, *falling(3 * STEPS)]))
+    assert seen[4 * STEPS :] == pytest.approx(0.1 * falling(2 * STEPS))
+    assert [figure["lr"] for figure in figures] == seen[STEPS - 1 :: STEPS]
 
 
 @pytest.mark.parametrize("warmup", [1.0, 50.0])
@@ -270,94 +302,8 @@ def test_gradients_are_clipped():
         start = copy.deepcopy(net)
         phases = [Phase("full", epochs=1, lr=1.0)]
         settings = Settings(clip_grad=clip, weight_decay=0.0)
-        run(net, phases, settings=settings, batches=lambda epoch: batches(epoch, steps=1), steps=1)
+        run(net, phases, settings=settings, batches=one_step, steps=1)
         pairs = zip(net.parameters(), start.parameters(), strict=True)
         moved[clip] = sum((one - other).square().sum() for one, other in pairs).sqrt().item()
     # The first step of Nesterov's momentum moves by 1 + momentum times the gradient.
     assert moved[1e-3] == pytest.approx(1.9e-3, rel=1e-2) and moved[None] > 0.1
-
-
-def test_nan_loss_stops_with_where_and_why():
-    seen, bad_step = [], 4  # of phase "next", which comes after 2 epochs of 3 steps
-    phases = [Phase("full", epochs=2, lr=0.1), Phase("next", epochs=3, lr=0.1, subnets=2, kernel=2)]
-    count = iter(range(1000))
-
-    def spoiled(images):
-        return prepare(images) * (float("nan") if next(count) == 6 + bad_step else 1)
-
-    with pytest.raises(Diverged) as caught:
-        train(
-            new_net(),
-            phases,
-            batches,
-            steps=STEPS,
-            prepare=spoiled,
-            settings=Settings(),
-            on_epoch=lambda checkpoint, _: seen.append(copy.deepcopy(checkpoint)),
-            progress=False,
-        )
-    lr = 0.05 * (1 + np.cos(np.pi * bad_step / 9))
-    subnet = r'subnet \{"resolution": (8|12), "depths": .*\}'
-    pattern = rf"the loss is nan in phase next, step {bad_step}, learning rate {lr:.3g}, {subnet}; lower the learning"
-    assert re.match(pattern, str(caught.value)), caught.value
-    assert [(checkpoint.phase, checkpoint.epoch) for checkpoint in seen] == [(0, 1), (0, 2), (1, 1)]
-    for checkpoint in seen:
-        assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
-
-
-@pytest.mark.parametrize(
-    "steps, lr, scale, words",
-    [
-        (2, float("inf"), 1, "the loss is nan in phase wild, step 1, learning rate inf"),
-        # The loss of the last step is finite: what it left behind is not.
-        (1, float("inf"), 1, "the weights are no longer finite after epoch 1 of phase wild, step 0, learning rate inf"),
-        (1, 0.1, 1e25, "the weights are no longer finite after epoch 1 of phase wild, step 0, learning rate 0.1"),
-    ],
-)
-def test_divergence_never_leaves_a_bad_checkpoint(steps, lr, scale, words):
-    seen = []
-    phases = [Phase("full", epochs=1, lr=0.1), Phase("wild", epochs=1, lr=lr)]
-    with pytest.raises(Diverged, match=f"^{re.escape(words)}.*clip_grad"):
-        train(
-            new_net(),
-            phases,
-            lambda epoch: batches(epoch, steps=steps),
-            steps=steps,
-            prepare=lambda images: prepare(images) * (scale if seen else 1),
-            settings=Settings(distill=0.0),
-            on_epoch=lambda checkpoint, _: seen.append(copy.deepcopy(checkpoint)),
-            progress=False,
-        )
-    assert [checkpoint.phase for checkpoint in seen] == [0]
-    assert all(tensor.isfinite().all() for tensor in seen[0].tensors.values())
-
-
-@pytest.mark.parametrize("shape", [(12, 12), (8, 8), (12, 8), (8, 12)])
-@pytest.mark.parametrize("resolution", [8, 12])
-def test_resize_gives_squares(shape, resolution):
-    images = torch.full((2, 3, *shape), 0.25)
-    resized = resize(images, resolution)
-    assert resized.shape == (2, 3, resolution, resolution)
-    torch.testing.assert_close(resized, torch.full_like(resized, 0.25))
-    assert resized.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_resize_averages_when_it_shrinks():
-    stripes = torch.tensor([0.0, 1.0]).repeat(1, 1, 16, 8)
-    inner = resize(stripes, 4)[..., 1:-1]
-    torch.testing.assert_close(inner, torch.full_like(inner, 0.5), rtol=0, atol=0.1)
-
-
-def test_losses_are_their_formulas():
-    torch.manual_seed(0)
-    logits, teacher, labels = torch.randn(5, 4), torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
-    soft = -(teacher.exp() / teacher.exp().sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(soft_cross_entropy(logits, teacher), soft)
-    wanted = torch.full((5, 4), 0.1 / 4)
-    wanted[torch.arange(5), labels] += 0.9
-    hard = -(wanted * logits.log_softmax(1)).sum(1).mean()
-    given = {"label_smoothing": 0.1, "weight": 0.5}
-    torch.testing.assert_close(distillation_loss(logits, labels, None, **given), hard)
-    torch.testing.assert_close(distillation_loss(logits, labels, teacher, **given), hard + 0.5 * soft)
-    # The teacher's own logits are the best answer to it.
-    assert soft_cross_entropy(teacher, teacher) < soft_cross_entropy(logits, teacher)

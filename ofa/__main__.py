@@ -1,0 +1,5 @@
+"""``python -m ofa``, and ``torchrun ... -m ofa``."""
+
+from ofa.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""Several processes on one recipe, started by torchrun: ``torchrun --nproc-per-node 2 -m ofa run RECIPE``.
+
+Rank 0 does what a single process does: it keeps the run folder, prints, and decides which stages run. The others take
+part in the stages that are shared, and leave when rank 0 goes on alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SHARED_STAGES = ("train", "collect")
+_LEAVE = -1
+# Rank 0 measures accuracies between two epochs while the others wait. A rank that died is noticed at once, by its
+# closed connection.
+_PATIENCE = timedelta(minutes=30)
+
+
+def processes() -> int:
+    """How many torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def rank() -> int:
+    """This process's number; 0 without torchrun."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
+def device() -> torch.device:
+    """This process's own GPU, or the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if processes() > 1 else 0)
+
+
+@contextmanager
+def group() -> Iterator[None]:
+    """The processes joined; alone, nothing happens."""
+    if processes() == 1:
+        yield
+        return
+    import torch
+    from torch import distributed as dist
+
+    if (own := device()).type == "cuda":
+        torch.cuda.set_device(own)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def announce(stage: str | None) -> None:
+    """Rank 0 tells the others which shared stage begins; ``None``: that they may leave."""
+    if processes() > 1:
+        _broadcast_number(_LEAVE if stage is None else SHARED_STAGES.index(stage))
+
+
+def follow(do: Callable[[str], object]) -> None:
+    """What the other ranks do: the stages that rank 0 announces."""
+    while (number := _broadcast_number(0)) != _LEAVE:
+        do(SHARED_STAGES[number])
+
+
+def share(content: bytes | None) -> bytes | None:
+    """Rank 0's bytes (or ``None``) on every rank, so that no rank needs rank 0's disk."""
+    if processes() == 1:
+        return content
+    import torch
+    from torch import distributed as dist
+
+    size = _broadcast_number(_LEAVE if content is None else len(content))
+    if size == _LEAVE:
+        return None
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(size, dtype=torch.uint8)
+    dist.broadcast(data, src=0)
+    return data.numpy().tobytes()
+
+
+def gather(number: float) -> list[float]:
+    """Every rank's number, in the order of ranks."""
+    if processes() == 1:
+        return [number]
+    import torch
+    from torch import distributed as dist
+
+    everyone = [torch.zeros(1, dtype=torch.float64) for _ in range(processes())]
+    dist.all_gather(everyone, torch.tensor([number], dtype=torch.float64))
+    return [float(each) for each in everyone]
+
+
+def _broadcast_number(number: int) -> int:
+    import torch
+    from torch import distributed as dist
+
+    tensor = torch.tensor([number])
+    dist.broadcast(tensor, src=0)
+    return int(tensor)
