@@ -7,6 +7,8 @@ part in the stages that are shared, and leave when rank 0 goes on alone.
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch import distributed as dist
 
 SHARED_STAGES = ("train", "collect")
 _LEAVE = -1
@@ -52,11 +55,41 @@ def group() -> Iterator[None]:
 
     if (own := device()).type == "cuda":
         torch.cuda.set_device(own)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=_PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        place = {"store": _meeting_place(), "rank": rank(), "world_size": processes()}
+    else:
+        place = {}
+    dist.init_process_group(backend, timeout=_PATIENCE, **place)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place() -> dist.Store:
+    """Where the processes of this attempt find each other.
+
+    torchrun's own store outlives a restart and still holds the addresses of the processes that died: new ones that read
+    them wait for ever. So rank 0 opens a store of its own and leaves its port in torchrun's; a port of the attempt
+    before is known by nobody answering there. (A count of restarts would not do: it differs between machines.)
+    """
+    from torch import distributed as dist
+
+    host, key = os.environ["MASTER_ADDR"], "ofa/port"
+    known = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=_PATIENCE)
+    if rank() == 0:
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+        known.set(key, str(store.port))
+        return store
+    while True:
+        port = int(known.get(key))
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return dist.TCPStore(host, port, is_master=False, timeout=_PATIENCE)
 
 
 def announce(stage: str | None) -> None:

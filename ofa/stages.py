@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -16,29 +15,25 @@ from tqdm import tqdm
 from ofa import accuracy_file, distributed
 from ofa.data import Data, open_data
 from ofa.errors import UserError
-from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import interleaved
-from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.export.verify import accuracy
+from ofa.export_stage import export
 from ofa.journal import move_aside
 from ofa.predictors import latency
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.collect import spread_sample, top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Limit, Recipe
-from ofa.recipe_train import FinetuneConfig
 from ofa.report import write_report
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
-from ofa.supernet.saving import load_subnet, save_subnet
+from ofa.supernet.saving import load_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.step import Diverged
-from ofa.train_stage import phases, settings, train
+from ofa.train_stage import train
 
-VERIFY_IMAGES = 256
 LATENCY_ATTEMPTS = 4
 
 Outcome = tuple[list[Path], str]
@@ -247,70 +242,6 @@ def _absolute(limit: Limit, table: CostTable) -> float:
     if not limit.relative:
         return limit.value
     return limit.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
-
-
-def export(job: Job) -> Outcome:
-    data, files, worst = job.data, [], 0.0
-    for name in tqdm(job.recipe.targets, desc="export and verify", unit="target", disable=None):
-        found = read_json(job.folder / "search" / f"{name}.json")
-        subnet = Subnet.from_dict(found["subnet"])
-        folder = job.folder / "models" / name
-        model, before = job.specialised(subnet), None
-        if config := job.recipe.targets[name].finetune:
-            before = top1(model, job.images("validation", subnet.resolution))
-            model = _finetuned(job, model, subnet, name, config)
-        model = model.cpu()
-        save_subnet(model, subnet, folder)
-        metadata = {
-            "classes": data.classes,
-            "mean": data.mean,
-            "std": data.std,
-            "interpolation": data.interpolation,
-            "crop_pct": data.crop_pct,
-            "subnet": subnet.to_dict(),
-        }
-        path = export_onnx(model, folder / "model.onnx", resolution=subnet.resolution, metadata=metadata)
-        session = onnxruntime.load(path, threads=job.recipe.measure.threads)
-
-        def run(images: np.ndarray, session: Any = session) -> np.ndarray:
-            return onnxruntime.run(session, images)
-
-        validation = job.images("validation", subnet.resolution, limit=VERIFY_IMAGES)
-        result = compare(model, run, (images.cpu() for images, _ in validation))
-        try:
-            accept_or_reject(path, result)
-        except Disagreement as error:
-            raise UserError(f"targets.{name}: {error}") from error
-        result["validation_accuracy"] = accuracy(run, job.images("validation", subnet.resolution))
-        result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", result | onnxruntime.environment(threads=job.recipe.measure.threads))
-        worst = max(worst, result["largest_difference"] / result["range"])
-        files += [folder / file for file in ("model.onnx", "weights.safetensors", "subnet.json", "verify.json")]
-    return files, f"{len(job.recipe.targets)} ONNX models, at most {worst:.1e} of the output range from torch's"
-
-
-def _finetuned(
-    job: Job, model: torch.nn.Module, subnet: Subnet, target: str, config: FinetuneConfig
-) -> torch.nn.Module:
-    """The target's own network, trained further beside the full network, and calibrated again."""
-    train_config, data, space = job.recipe.train, job.data, job.recipe.space
-    before = sum(phase.epochs for phase in phases(job.recipe))
-    try:
-        finetune(
-            model,
-            job.specialised(space.largest),
-            lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
-            epochs=config.epochs,
-            steps=data.steps(train_config.batch_size),
-            lr=config.lr,
-            resolution=subnet.resolution,
-            teacher_resolution=space.largest.resolution,
-            prepare=data.normalize,
-            settings=settings(job.recipe),
-        )
-    except Diverged as error:
-        raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
-    return job.calibrated(model, subnet.resolution)
 
 
 def report(job: Job) -> Outcome:

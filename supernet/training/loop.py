@@ -20,7 +20,7 @@ from ofa.supernet.training import ranks
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
-from ofa.supernet.training.settings import Settings, precision_of, scheduler_of
+from ofa.supernet.training.settings import Settings, compile_blocks, compiling, precision_of, scheduler_of
 from ofa.supernet.training.step import REMEDY, Diverged, Lesson, backward, batch_losses, mix, resize, step_seed
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
@@ -72,6 +72,7 @@ def train(
         Stopped: ``stop`` returned true, here or on another rank.
     """
     device = next(net.parameters()).device
+    forked = [device] if device.type == "cuda" else []
     teacher = None
     if resume:
         check_space(resume, net.space)
@@ -80,9 +81,7 @@ def train(
             teacher = net.extract(net.space.largest)
             teacher.load_state_dict(weights)
     if settings.compile:
-        for stage in net.model.blocks:
-            for block in stage:
-                block.compile()
+        compile_blocks(net)
     mixup = None
     if settings.mixup or settings.cutmix:
         smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
@@ -136,10 +135,14 @@ def train(
                 rate = optimizer.param_groups[0]["lr"]
                 loss = 0.0
                 where = f"phase {phase.name}, step {step}, learning rate {rate:.3g}"
+                images, labels = images.to(device), labels.to(device)
                 if len(labels):
-                    images, labels = prepare(images.to(device)), labels.to(device)
+                    images = prepare(images)
                     if mixup:
                         images, labels = mix(mixup, images, labels, key=(settings.seed, global_step, ranks.rank()))
+                optimizer.zero_grad()
+                with torch.random.fork_rng(devices=forked), compiling(settings, phase):
+                    torch.manual_seed(step_seed(settings.seed, global_step))
                     lesson = _lesson(
                         net,
                         phase,
@@ -152,9 +155,7 @@ def train(
                         score=score,
                         where=where,
                     )
-                    optimizer.zero_grad()
-                    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                        torch.manual_seed(step_seed(settings.seed, global_step))
+                    if len(labels):
                         loss = backward(
                             net,
                             lesson,
@@ -165,8 +166,6 @@ def train(
                             autocast=precision,
                             scale=scaler.scale,
                         )
-                else:
-                    optimizer.zero_grad()
                 count, (loss_sum, stops) = ranks.average_gradients(
                     parameters, images=len(labels), sums=(loss * len(labels), float(stop()))
                 )
@@ -223,18 +222,21 @@ def _lesson(
     score: Callable[[np.ndarray], np.ndarray] | None,
     where: str,
 ) -> Lesson:
-    """The step's subnets and what they learn from."""
+    """The step's subnets and what they learn from. With an empty batch too: ranks may choose the subnets together."""
     space = net.space
     rng = np.random.default_rng([settings.seed, step])
     resolution = draw_resolution(space, rng)
-    images = resize(images, space.resolutions[resolution])
+    if len(labels):
+        images = resize(images, space.resolutions[resolution])
     different = settings.ranks == "different" and ranks.count() > 1
     if different:
         rng = np.random.default_rng([settings.seed, step, ranks.rank()])
 
     def loss(codes: np.ndarray) -> np.ndarray:
-        losses = score(codes) if score else batch_losses(net, codes, images, labels)
-        return losses if different else ranks.mean(losses, images.device)
+        if score:
+            return score(codes)
+        losses = batch_losses(net, codes, images, labels) if len(labels) else np.zeros(len(codes), np.float32)
+        return losses if different else ranks.mean(losses, images.device, images=len(labels))
 
     def no_macs(codes: np.ndarray) -> np.ndarray:
         raise ValueError(f"sampling {phase.sampling} needs `macs`: for instance CostTable.macs(...).predict")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from timm.scheduler import CosineLRScheduler, PolyLRScheduler
 from timm.scheduler.scheduler import Scheduler
+
+from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.phases import Phase
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Settings:
     ``losses.SOFT_LOSSES``). ``warmup_epochs`` rise linearly in the first phase. ``clip_grad`` is the largest gradient
     norm. ``ema`` is the decay of the weights' moving average, which every phase ends with. ``mixup`` and ``cutmix`` are
     the alphas of their distributions. ``accumulate`` works on a batch in so many pieces. ``amp``: mixed precision on
-    CUDA, bfloat16 where the device has it. ``compile``: torch.compile each block. ``ranks``: whether processes sample
+    CUDA, bfloat16 where the device has it. ``compile``: torch.compile each block, in
+    phases that train one network. ``ranks``: whether processes sample
     the ``same`` or ``different`` subnets.
     """
 
@@ -43,6 +47,8 @@ class Settings:
     ranks: str = "same"
     seed: int = 0
 
+
+_MOST_SHAPES = 256
 
 SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "cosine": CosineLRScheduler,
@@ -69,3 +75,25 @@ def precision_of(
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     scaler = torch.amp.GradScaler("cuda", enabled=dtype == torch.float16)
     return partial(torch.autocast, "cuda", dtype=dtype), scaler
+
+
+def compile_blocks(net: Supernet) -> None:
+    """Has torch.compile work on each block, in place, where ``compiling`` says so."""
+    for stage in net.model.blocks:
+        for block in stage:
+            block.compile()
+
+
+def compiling(settings: Settings, phase: Phase) -> AbstractContextManager:
+    """Runs blocks compiled in phases that train one network, and as they are in the others.
+
+    An elastic phase has thousands of shapes; each would be compiled anew, for seconds, until torch gives up.
+    """
+    if not settings.compile:
+        return nullcontext()
+    one_network = phase.kernel == phase.depth == phase.expand == 1
+    stack = ExitStack()
+    stack.enter_context(torch.compiler.set_stance("default" if one_network else "force_eager"))
+    if one_network:  # all blocks share one forward function, and count together
+        stack.enter_context(torch._dynamo.config.patch(recompile_limit=_MOST_SHAPES))
+    return stack

@@ -102,19 +102,6 @@ def test_weights_that_cannot_be_taken(call, small, tmp_path, write, words):
     assert words in err
 
 
-def test_compiled_blocks_learn_alike(call, small, finished, tmp_path):
-    pytest.importorskip("torch._inductor")
-    options = settings(train__compile="true", train__phases="[{name: full, epochs: 1, lr: 0.1}]")
-    options = [*options, *settings(train__epochs="null", train__lr="null")]
-    code, _, err = call("train", small, "--out", tmp_path / "run", *options)
-    assert code == 0, err
-    row, plain = (
-        json.loads((folder / "train" / "metrics.jsonl").read_text().splitlines()[0])
-        for folder in (tmp_path / "run", finished.folder)
-    )
-    assert row["loss"] == pytest.approx(plain["loss"], rel=1e-3)
-
-
 def test_a_target_fine_tuned(call, ran, copied, finished):
     options = settings(targets__phone__finetune="{epochs: 2, lr: 0.02}")
     code, out, err = call("run", copied, *options, "--update")

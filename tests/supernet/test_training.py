@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from timm.utils import ModelEmaV3
+from torch import nn
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -307,3 +308,33 @@ def test_gradients_are_clipped():
         moved[clip] = sum((one - other).square().sum() for one, other in pairs).sqrt().item()
     # The first step of Nesterov's momentum moves by 1 + momentum times the gradient.
     assert moved[1e-3] == pytest.approx(1.9e-3, rel=1e-2) and moved[None] > 0.1
+
+
+def test_compiled_blocks_run_where_one_network_is_trained(monkeypatch):
+    """Compiled by a stand-in that counts: the real one takes minutes."""
+    compiled, run_compiled = [], []
+
+    def backend(graph, _inputs):
+        compiled.append(graph)
+
+        def call(*inputs):
+            run_compiled.append(len(states))
+            return graph.forward(*inputs)
+
+        return call
+
+    original = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: original(module, backend=backend))
+    states = []
+    phases = [Phase("full", epochs=2, lr=0.1), Phase("all", epochs=1, lr=0.1, kernel=2, depth=2, expand=2)]
+    ends = []
+    for choice in (False, True):
+        net = new_net()
+        run(net, phases, settings=Settings(compile=choice), on_epoch=lambda _net, phase, _: states.append(phase.name))
+        ends.append(net.state_dict())
+        if not choice:
+            assert not compiled
+            states.clear()
+    assert compiled and {*run_compiled} == {0, 1}  # the two epochs of the first phase
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(ends[1][name], tensor, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,91 @@
+"""The stage ``export``: each target's network, calibrated or fine-tuned, as a checked ONNX model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ofa.errors import UserError
+from ofa.export.onnx import export_onnx
+from ofa.export.runtimes import onnxruntime
+from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.predictors.collect import top1
+from ofa.recipe_train import FinetuneConfig
+from ofa.supernet.files import read_json, write_json
+from ofa.supernet.saving import save_subnet
+from ofa.supernet.space import Subnet
+from ofa.supernet.training.finetune import finetune
+from ofa.supernet.training.step import Diverged
+from ofa.train_stage import phases, settings
+
+if TYPE_CHECKING:
+    from ofa.stages import Job, Outcome
+
+VERIFY_IMAGES = 256
+
+
+def export(job: Job) -> Outcome:
+    data, files, worst = job.data, [], 0.0
+    for name in tqdm(job.recipe.targets, desc="export and verify", unit="target", disable=None):
+        found = read_json(job.folder / "search" / f"{name}.json")
+        subnet = Subnet.from_dict(found["subnet"])
+        folder = job.folder / "models" / name
+        model, before = job.specialised(subnet), None
+        if config := job.recipe.targets[name].finetune:
+            before = top1(model, job.images("validation", subnet.resolution))
+            model = _finetuned(job, model, subnet, name, config)
+        model = model.cpu()
+        save_subnet(model, subnet, folder)
+        metadata = {
+            "classes": data.classes,
+            "mean": data.mean,
+            "std": data.std,
+            "interpolation": data.interpolation,
+            "crop_pct": data.crop_pct,
+            "subnet": subnet.to_dict(),
+        }
+        path = export_onnx(model, folder / "model.onnx", resolution=subnet.resolution, metadata=metadata)
+        session = onnxruntime.load(path, threads=job.recipe.measure.threads)
+
+        def run(images: np.ndarray, session: Any = session) -> np.ndarray:
+            return onnxruntime.run(session, images)
+
+        validation = job.images("validation", subnet.resolution, limit=VERIFY_IMAGES)
+        result = compare(model, run, (images.cpu() for images, _ in validation))
+        try:
+            accept_or_reject(path, result)
+        except Disagreement as error:
+            raise UserError(f"targets.{name}: {error}") from error
+        result["validation_accuracy"] = accuracy(run, job.images("validation", subnet.resolution))
+        result["validation_accuracy_before_finetuning"] = before
+        write_json(folder / "verify.json", result | onnxruntime.environment(threads=job.recipe.measure.threads))
+        worst = max(worst, result["largest_difference"] / result["range"])
+        files += [folder / file for file in ("model.onnx", "weights.safetensors", "subnet.json", "verify.json")]
+    return files, f"{len(job.recipe.targets)} ONNX models, at most {worst:.1e} of the output range from torch's"
+
+
+def _finetuned(
+    job: Job, model: torch.nn.Module, subnet: Subnet, target: str, config: FinetuneConfig
+) -> torch.nn.Module:
+    """The target's own network, trained further beside the full network, and calibrated again."""
+    train_config, data, space = job.recipe.train, job.data, job.recipe.space
+    before = sum(phase.epochs for phase in phases(job.recipe))
+    try:
+        finetune(
+            model,
+            job.specialised(space.largest),
+            lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
+            epochs=config.epochs,
+            steps=data.steps(train_config.batch_size),
+            lr=config.lr,
+            resolution=subnet.resolution,
+            teacher_resolution=space.largest.resolution,
+            prepare=data.normalize,
+            settings=settings(job.recipe),
+        )
+    except Diverged as error:
+        raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
+    return job.calibrated(model, subnet.resolution)
