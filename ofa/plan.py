@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -101,11 +103,24 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> f
     images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
     labels = torch.zeros(batch, dtype=torch.long)
     times = []
-    for _ in range(4):
-        started = time.perf_counter()
-        torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
-        times.append(time.perf_counter() - started)
+    # On a busy machine threads wait for each other, at first for seconds a step; one thread then tells more.
+    for threads in {torch.get_num_threads(), 1}:
+        with _threads(threads):
+            for _ in range(4):
+                started = time.perf_counter()
+                torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
+                times.append(time.perf_counter() - started)
     return min(times) / (batch * float(macs.predict(code[None])[0]))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _macs_of_phase(recipe: Recipe, phase: Phase, macs: CostTable) -> float:

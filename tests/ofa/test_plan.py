@@ -5,7 +5,7 @@ import pytest
 from ofa.errors import UserError
 from ofa.plan import plan
 from ofa.recipe_file import find_recipe, load_recipe
-from ofa.stages import phases
+from ofa.train_stage import phases
 
 SHIPPED = sorted(path.stem for path in find_recipe("quickstart").parent.glob("*.yaml"))
 
