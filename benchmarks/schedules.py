@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RESULTS")
     parser.add_argument("--epochs", type=int, default=5, help="of the full network, and of networks trained alone")
     parser.add_argument("--images", type=int, default=20000, help="of the 50,000 for training")
+    parser.add_argument(
+        "--later-lr", type=float, default=1.0, help="factor on lr after the first phase"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=[*SCHEDULES, "alone"], default=[*SCHEDULES, "alone"])
@@ -116,7 +119,9 @@ def trained_supernet(name: str, data: Cifar10, options: argparse.Namespace) -> S
     if path.exists():
         net.load_state_dict(safetensors.torch.load(path.read_bytes()))
         return net.eval()
-    phases, started = alike_in_compute(name, epochs=options.epochs), time.perf_counter()
+    first, *later = alike_in_compute(name, epochs=options.epochs)
+    phases = (first, *(replace(phase, lr=phase.lr * options.later_lr) for phase in later))
+    started = time.perf_counter()
     print(name, *(f"{phase.name} {phase.epochs}" for phase in phases), flush=True)
     train(
         net,
