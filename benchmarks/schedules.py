@@ -62,9 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RESULTS")
     parser.add_argument("--epochs", type=int, default=5, help="of the full network, and of networks trained alone")
     parser.add_argument("--images", type=int, default=20000, help="of the 50,000 for training")
-    parser.add_argument(
-        "--later-lr", type=float, default=1.0, help="factor on lr after the first phase"
-    )
+    parser.add_argument("--later-lr", type=float, default=1.0, help="factor on lr after the first phase")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=[*SCHEDULES, "alone"], default=[*SCHEDULES, "alone"])

@@ -96,9 +96,9 @@ class CollectConfig(Section):
 
 
 class PredictorConfig(Section):
-    """The accuracy predictor: Gaussian process or multilayer perceptron."""
+    """The accuracy predictor: Gaussian process, multilayer perceptrons, trees, or the one that predicts best."""
 
-    kind: Literal["gp", "mlp"] = "gp"
+    kind: Literal["gp", "mlp", "trees", "auto"] = "gp"
 
 
 class MeasureConfig(Section):
@@ -111,13 +111,17 @@ class MeasureConfig(Section):
 
 
 class SearchConfig(Section):
-    """Evolution; ``parents``, ``crossover``: shares of the population, ``mutation``: probability of each gene."""
+    """How ``ofa.search`` searches; ``parents``, ``crossover``: shares of the population, ``mutation``: probability of
+    each gene; ``patience``: generations without progress that end it, ``seconds`` end it too."""
 
+    strategy: Literal["evolution", "random", "nsga2"] = "evolution"
     population: Annotated[int, Field(ge=2)] = 100
     generations: Count = 30
     parents: Annotated[float, Field(gt=0, le=1)] = 0.25
     mutation: Probability = 0.1
     crossover: Probability = 0.5
+    patience: Count | None = None
+    seconds: Positive | None = None
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,9 @@ def predict(job: Job) -> Outcome:
     found = quality(space, codes, accuracies, kind=kind, seed=seed)
     write_json(folder / "quality.json", found)
     AccuracyPredictor(space, kind=kind, seed=seed).fit(codes, accuracies).save(folder)
+    chosen = found.get("kind", kind)
     summary = (
-        f"{kind} on held-out subnets: Kendall tau {found['kendall_tau']:.2f}, RMSE {100 * found['rmse']:.2f} points, "
+        f"{chosen} on held-out subnets: Kendall tau {found['kendall_tau']:.2f}, RMSE {100 * found['rmse']:.2f} points, "
         f"{found['calibration']:.0%} within one standard deviation"
     )
     return sorted(folder.glob("*.json")) + sorted(folder.glob("*.npz")), summary
@@ -185,7 +186,7 @@ def search_targets(job: Job) -> Outcome:
     counted = {name: getattr(CostTable, name)(space, **job.head) for name in ("macs", "params")}
     files = []
     for name, target in recipe.targets.items():
-        costs = {**counted, "latency": CostTable.load(job.folder / "costs" / f"{name}.json")}
+        costs = {**counted, "latency": _latency_table(job, name)}
         limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
         try:
             found, measured = _search_and_time(job, predictor, limits)
@@ -210,6 +211,14 @@ def search_targets(job: Job) -> Outcome:
         files.append(job.folder / "search" / f"{name}.json")
         write_json(files[-1], values)
     return files, f"{len(files)} targets: " + ", ".join(f"{path.stem} {read_json(path)['id']}" for path in files)
+
+
+def _latency_table(job: Job, target: str) -> CostTable:
+    path = job.folder / "costs" / f"{target}.json"
+    try:
+        return CostTable.load(path, environment=onnxruntime.environment(threads=job.recipe.measure.threads))
+    except ValueError as error:
+        raise UserError(f"{error}; delete {path}, and `ofa measure {job.folder}` measures it anew") from error
 
 
 def _search_and_time(

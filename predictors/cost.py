@@ -1,13 +1,15 @@
-"""Costs as tables: what each part of a subnet costs, summed over the parts that run."""
+"""Costs as tables: what each part of a subnet costs, summed (or maximised) over the parts that run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,17 +18,23 @@ from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import SearchSpace, Slot
 
 _COUNTS: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3_counts}
+_COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
+_CHUNK = 65_536  # keeps the indices of a million codes from filling the memory
+_ENVIRONMENT = ("runtime", "version", "threads", "cpu", "device", "gpu", "compiled")
+_RUNTIMES = {name: f"ofa.export.runtimes.{name}" for name in ("onnxruntime", "torch")}
 
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    """``intercept + slope * (fixed + sum over active blocks)``.
+    """``intercept + slope * (fixed + sum over active blocks)``, or the largest of these instead of their sum.
 
     Attributes:
         name, unit: e.g. ``"latency"`` in ``"ms"``.
         fixed: cost of stem and head at each resolution ``(resolutions,)``.
         blocks: ``(resolutions, slots, kernel options, expand options)``; NaN where a stage has fewer options.
-        info: what the numbers hold for, and how well they were found to predict (JSON values).
+        info: what the numbers hold for, and how well they were found to predict (JSON values). Measured costs have the
+            runtime's ``environment`` in it.
+        combine: ``"max"`` for costs that only one part at a time has, such as peak memory.
     """
 
     space: SearchSpace
@@ -37,16 +45,30 @@ class CostTable:
     slope: float = 1.0
     intercept: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
+    combine: Literal["sum", "max"] = "sum"
+
+    def __post_init__(self) -> None:
+        if self.combine not in _COMBINE:
+            raise ValueError(f"combine is {self.combine!r}; it must be one of {', '.join(_COMBINE)}")
 
     def predict(self, codes: np.ndarray) -> np.ndarray:
         """Cost of each subnet of ``codes`` ``(n, genes)``: float64 ``(n,)``, in ``unit``."""
+        total = np.empty(len(codes))
+        for start in range(0, len(codes), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            total[part] = self._combined(codes[part])
+        return self.intercept + self.slope * total
+
+    def _combined(self, codes: np.ndarray) -> np.ndarray:
         resolutions = codes[:, 0].astype(np.intp)
         kernels, expands = codes[:, self.space.kernel_genes], codes[:, self.space.expand_genes]
         active = self.space.active(codes)
+        merge, nothing = _COMBINE[self.combine]
         total = self.fixed[resolutions].astype(np.float64)
         for slot in range(len(self.space.slots)):
-            total += np.where(active[:, slot], self.blocks[resolutions, slot, kernels[:, slot], expands[:, slot]], 0.0)
-        return self.intercept + self.slope * total
+            costs = self.blocks[resolutions, slot, kernels[:, slot], expands[:, slot]]
+            merge(total, np.where(active[:, slot], costs, nothing), out=total)
+        return total
 
     @classmethod
     def macs(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
@@ -63,6 +85,22 @@ class CostTable:
         )
 
     @classmethod
+    def flash(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> CostTable:
+        """Bytes of weights in the deployed network: see ``ofa.predictors.memory.flash``."""
+        from ofa.predictors.memory import flash
+
+        return flash(space, num_classes=num_classes, in_chans=in_chans, bits=bits)
+
+    @classmethod
+    def peak_memory(
+        cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32
+    ) -> CostTable:
+        """Bytes of activations that live at once: see ``ofa.predictors.memory.peak_memory``."""
+        from ofa.predictors.memory import peak_memory
+
+        return peak_memory(space, num_classes=num_classes, in_chans=in_chans, bits=bits)
+
+    @classmethod
     def latency(cls, space: SearchSpace, **options: Any) -> CostTable:
         """Milliseconds for one image, measured on this machine: see ``ofa.predictors.latency.measure``."""
         from ofa.predictors.latency import measure
@@ -71,22 +109,36 @@ class CostTable:
 
     def save(self, path: Path) -> None:
         """As JSON, atomically."""
-        values = {name: getattr(self, name) for name in ("name", "unit", "slope", "intercept", "info")}
+        values = {name: getattr(self, name) for name in ("name", "unit", "slope", "intercept", "info", "combine")}
         blocks = np.where(np.isnan(self.blocks), None, self.blocks).tolist()
         write_json(path, {**values, "space": self.space.to_dict(), "fixed": self.fixed.tolist(), "blocks": blocks})
 
     @classmethod
-    def load(cls, path: Path) -> CostTable:
-        """Predicts exactly what the saved table did. Raises ``ValueError`` naming the file when it is damaged."""
+    def load(cls, path: Path, *, foreign: bool = False, environment: Mapping[str, Any] | None = None) -> CostTable:
+        """Predicts exactly what the saved table did.
+
+        A table of times holds for where it was measured: in another environment it is loaded only with
+        ``foreign=True``, with a ``UserWarning``. ``environment`` is what the costs will be compared with (a runtime's
+        ``environment(...)``); without it, the table's own runtime and settings on this machine.
+
+        Raises ``ValueError`` naming the file when it is damaged, or the runtime, version, threads or processor that
+        differ.
+        """
         values = read_json(path)
         try:
             space = SearchSpace.from_dict(values.pop("space"))
             arrays = {name: np.array(values.pop(name), np.float64) for name in ("fixed", "blocks")}
             table = cls(space=space, **arrays, **values)
+            differences = _differences(table.info, environment)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} is damaged: it is no cost table ({error})") from error
         if table.blocks.shape != table_shape(space) or table.fixed.shape != table.blocks.shape[:1]:
             raise ValueError(f"{path} is damaged: its table has not the shape of its space")
+        if differences:
+            message = f"{path} was measured elsewhere: {'; '.join(differences)}"
+            if not foreign:
+                raise ValueError(f"{message}. Measure again here, or load it with foreign=True")
+            warnings.warn(f"{message}. Its costs may not hold here", UserWarning, stacklevel=2)
         return table
 
 
@@ -115,3 +167,25 @@ def _counted(
     blocks = fill_blocks(space, lambda slot, k, e, size: block(space, slot, kernel=k, expand=e, size=size))
     fixed_costs = np.array([fixed(space, resolution, **head) for resolution in space.resolutions], np.float64)
     return CostTable(space, name, "", fixed_costs, blocks)
+
+
+def _differences(info: Mapping[str, Any], environment: Mapping[str, Any] | None) -> list[str]:
+    """What of the environment in ``info`` is not so here; tables of counts have none, and nothing that differs."""
+    runtime = info.get("runtime")
+    if runtime is None:
+        return []
+    if environment is None:
+        if runtime not in _RUNTIMES:
+            return [f"with the runtime {runtime}, which this version of ofa does not have"]
+        settings = {name: info[name] for name in ("threads", "device", "compiled") if name in info}
+        try:
+            environment = import_module(_RUNTIMES[runtime]).environment(**settings)
+        except ImportError:
+            return [f"with {runtime}, which is not installed here"]
+        except (TypeError, ValueError) as error:
+            return [f"with {runtime}: {error}"]
+    return [
+        f"{name} {info[name]}, here {environment.get(name)}"
+        for name in _ENVIRONMENT
+        if name in info and info[name] != environment.get(name)
+    ]

@@ -267,11 +267,10 @@ class SearchSpace(_Part):
         """Float32 ``(n, sum of option counts)``; genes of inactive blocks are all zero."""
         live = np.ones(codes.shape, bool)
         live[:, self.kernel_genes] = live[:, self.expand_genes] = self.active(codes)
-        columns = [
-            (codes[:, gene, None] == np.arange(count)) & live[:, gene, None]
-            for gene, count in enumerate(self.option_counts)
-        ]
-        return np.concatenate(columns, axis=1).astype(np.float32)
+        counts = self.option_counts
+        result = np.zeros((len(codes), counts.sum()), np.float32)
+        result[np.arange(len(codes))[:, None], np.cumsum(counts) - counts + codes] = live
+        return result
 
     # -- one subnet -----------------------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+
+from ofa.export.runtimes.machine import cpu_name
 
 NAME = "onnxruntime"
 
@@ -45,13 +46,4 @@ def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> C
 
 def environment(*, threads: int) -> dict[str, Any]:
     """What a measured time holds for: runtime, version, threads, processor."""
-    return {"runtime": NAME, "version": onnxruntime.__version__, "threads": threads, "cpu": _cpu()}
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return {"runtime": NAME, "version": onnxruntime.__version__, "threads": threads, "cpu": cpu_name()}

@@ -14,7 +14,7 @@ from ofa.predictors.features import features
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
-KINDS = ["gp", "mlp"]
+KINDS = ["gp", "mlp", "trees"]
 
 
 def truth(codes):

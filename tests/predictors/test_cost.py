@@ -1,12 +1,15 @@
 """Cost tables equal what is counted on real models, and the published figures."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ofa.export.runtimes import onnxruntime
+from ofa.export.runtimes import torch as torch_runtime
 from ofa.predictors.cost import CostTable
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace, Subnet
@@ -84,7 +87,8 @@ def test_published_figures(row):
     assert CostTable.macs(space, num_classes=1000).predict(codes) == [int(macs)]
 
 
-def test_prediction_is_the_sum_over_active_blocks():
+@pytest.mark.parametrize("combine, combined", [("sum", sum), ("max", max)])
+def test_prediction_combines_active_blocks(combine, combined):
     rng = np.random.default_rng(0)
     plain = CostTable.macs(ODD_SPACE, num_classes=2)
     table = CostTable(
@@ -95,6 +99,7 @@ def test_prediction_is_the_sum_over_active_blocks():
         blocks=np.where(np.isnan(plain.blocks), np.nan, rng.random(plain.blocks.shape)),
         slope=2.0,
         intercept=-0.5,
+        combine=combine,
     )
     assert np.isnan(table.blocks).any()
     codes = ODD_SPACE.sample(300, rng)
@@ -102,14 +107,28 @@ def test_prediction_is_the_sum_over_active_blocks():
     assert predicted.shape == (300,) and predicted.dtype == np.float64
     for code, value in zip(codes, predicted, strict=True):
         subnet = ODD_SPACE.decode(code)
-        total = table.fixed[ODD_SPACE.resolutions.index(subnet.resolution)]
+        costs = [table.fixed[ODD_SPACE.resolutions.index(subnet.resolution)]]
         for number, slot in enumerate(ODD_SPACE.slots):
             if slot.index < subnet.depths[slot.stage]:
                 stage = ODD_SPACE.stages[slot.stage]
                 kernel = stage.kernels.index(subnet.kernels[number])
                 expand = stage.expands.index(subnet.expands[number])
-                total += table.blocks[ODD_SPACE.resolutions.index(subnet.resolution), number, kernel, expand]
-        assert value == pytest.approx(2 * total - 0.5)
+                costs.append(table.blocks[ODD_SPACE.resolutions.index(subnet.resolution), number, kernel, expand])
+        assert value == pytest.approx(2 * combined(costs) - 0.5)
+
+
+@pytest.mark.parametrize("combine", ["sum", "max"])
+def test_inactive_blocks_do_not_count_when_costs_are_negative(combine):
+    plain = CostTable.macs(ODD_SPACE, num_classes=2)
+    table = CostTable(ODD_SPACE, "a", "", -10 * plain.fixed, -plain.blocks, combine=combine)
+    for subnet in (ODD_SPACE.smallest, ODD_SPACE.largest):
+        assert table.predict(ODD_SPACE.encode(subnet)[None]) < 0
+
+
+def test_unknown_combination():
+    plain = CostTable.macs(ODD_SPACE, num_classes=2)
+    with pytest.raises(ValueError, match="combine is 'mean'; it must be one of sum, max"):
+        CostTable(ODD_SPACE, "a", "", plain.fixed, plain.blocks, combine="mean")
 
 
 def test_inactive_blocks_cost_nothing():
@@ -161,6 +180,9 @@ def without(key):
     [
         *(without(key) for key in ("space", "fixed", "blocks", "name", "unit")),
         lambda values: {**values, "surprise": 1},
+        lambda values: {**values, "combine": "mean"},
+        lambda values: {**values, "info": [1]},
+        lambda values: {**values, "info": {"runtime": ["onnxruntime"]}},
         lambda values: {**values, "fixed": values["fixed"][:-1]},
         lambda values: {**values, "blocks": values["blocks"][:-1]},
         lambda values: {**values, "blocks": [row[:-1] for row in values["blocks"]]},
@@ -188,3 +210,77 @@ def test_truncated_and_missing_table(tmp_path):
         CostTable.load(path)
     with pytest.raises(FileNotFoundError):
         CostTable.load(tmp_path / "none.json")
+
+
+def test_table_of_before_there_were_maxima(tmp_path):
+    path, table = tmp_path / "table.json", CostTable.macs(ODD_SPACE, num_classes=10)
+    table.save(path)
+    path.write_text(json.dumps(without("combine")(json.loads(path.read_text()))))
+    codes = ODD_SPACE.sample(50, np.random.default_rng(0))
+    assert np.array_equal(CostTable.load(path).predict(codes), table.predict(codes))
+
+
+HERE = {
+    "onnxruntime": onnxruntime.environment(threads=3),
+    "torch": torch_runtime.environment(threads=1),
+    "torch, compiled": torch_runtime.environment(threads=2, device="cpu", compiled=True),
+}
+
+
+def timed(path, **info):
+    plain = CostTable.macs(ODD_SPACE, num_classes=10)
+    CostTable(ODD_SPACE, "latency", "ms", plain.fixed, plain.blocks, info={**info, "date": "2020-02-02"}).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_tables_of_this_machine_load_without_a_word(name, tmp_path):
+    path = timed(tmp_path / "table.json", **HERE[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert CostTable.load(path).info["threads"] == HERE[name]["threads"]
+        assert CostTable.load(path, environment=HERE[name], foreign=True).name == "latency"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"version": "0.0.1"}, ["version 0.0.1, here 1"]),
+        ({"cpu": "Abacus", "version": "0.0.1"}, ["cpu Abacus, here ", "version 0.0.1"]),
+        ({"runtime": "ncnn"}, ["runtime ncnn, which this version of ofa does not have"]),
+        ({"runtime": "torch", "device": "cuda:99"}, ["cuda:99 is not there"]),
+        ({"device": "tpu"}, ["with onnxruntime: "]),
+    ],
+)
+def test_tables_of_elsewhere_load_only_when_asked(change, words, tmp_path):
+    path = timed(tmp_path / "table.json", **{**HERE["onnxruntime"], **change})
+    with pytest.raises(ValueError) as caught:
+        CostTable.load(path)
+    with pytest.warns(UserWarning) as warned:
+        table = CostTable.load(path, foreign=True)
+    assert table.info["date"] == "2020-02-02"
+    for message in (str(caught.value), str(warned[0].message)):
+        assert message.startswith(f"{path} was measured elsewhere: ") and all(word in message for word in words)
+    assert "foreign=True" in str(caught.value)
+
+
+def test_tables_are_held_to_what_they_are_loaded_for(tmp_path):
+    path, wanted = timed(tmp_path / "table.json", **HERE["onnxruntime"]), onnxruntime.environment(threads=1)
+    with pytest.raises(ValueError, match="threads 3, here 1"):
+        CostTable.load(path, environment=wanted)
+    with pytest.raises(ValueError, match="runtime onnxruntime, here torch"):
+        CostTable.load(path, environment=HERE["torch"])
+
+
+def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch):
+    def missing(_name):
+        raise ImportError("no module")
+
+    monkeypatch.setattr("ofa.predictors.cost.import_module", missing)
+    with pytest.raises(ValueError, match="measured elsewhere: with torch, which is not installed here"):
+        CostTable.load(timed(tmp_path / "table.json", **HERE["torch"]))
+
+
+def test_counts_hold_everywhere(tmp_path):
+    CostTable.macs(ODD_SPACE, num_classes=10).save(tmp_path / "macs.json")
+    assert CostTable.load(tmp_path / "macs.json", environment=HERE["torch"]).name == "macs"
