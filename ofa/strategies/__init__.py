@@ -1,1 +1,1 @@
-"""What ``ofa.search`` runs: evolution (more strategies follow)."""
+"""What ``ofa.search`` runs: evolution, random draws and NSGA-II, one file each."""

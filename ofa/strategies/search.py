@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.strategies.evolution import Archive, Score, descend, draw, evolve
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.strategies.archive import Archive, best_first
+from ofa.strategies.evolution import evolve
+from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
+from ofa.strategies.nsga2 import nsga2
+from ofa.strategies.pareto import front
+from ofa.strategies.problem import Problem, Settings, Space
+from ofa.strategies.random_draws import draw_all
+from ofa.strategies.wishes import check_costs, check_include, check_seconds, check_settings, codes_of
+from ofa.supernet.space import Subnet
 
-# Where descents start, beside the smallest network: costs that were measured can have more than one valley.
-_DRAWS, _STARTS = 1000, 8
-
-
-class Cost(Protocol):
-    """What a network costs: ``ofa.CostTable``, or anything like it that is hashable."""
-
-    name: str
-    unit: str
-
-    def predict(self, codes: np.ndarray) -> np.ndarray:
-        """Float64 ``(n,)`` in ``unit``, of canonical codes ``(n, genes)``."""
+STRATEGIES: dict[str, Callable[[Problem, Settings], Archive]] = {
+    "evolution": evolve,
+    "random": draw_all,
+    "nsga2": nsga2,
+}
 
 
 class Predictor(Protocol):
@@ -33,18 +34,15 @@ class Predictor(Protocol):
         """``(n,)`` of canonical codes ``(n, genes)``."""
 
 
-class InfeasibleLimit(UserError, ValueError):
-    """No network of the space meets the limits; the message says which limit and what the cheapest network needs."""
-
-
 @dataclass(frozen=True)
 class SearchResult:
     """The best network found, and all that were evaluated on the way; every number is predicted.
 
     Attributes:
-        accuracy, costs: of ``best``; costs by the cost's name.
-        front: the evaluated networks that no other beats in both accuracy and the first limit's cost, cheapest first,
-            as ``{"subnet", "accuracy", "costs"}``; without limits it is the best alone.
+        accuracy, costs: of ``best``; costs (those of limits and objectives) by the cost's name.
+        front: the evaluated networks that no other beats in accuracy and the objectives' costs together, as
+            ``{"subnet", "accuracy", "costs"}``, cheapest in the first objective first; without objectives
+            the best alone.
         history: per generation ``{"generation", "accuracy", "evaluated", "feasible"}``: the best accuracy and the
             number of networks so far, and the share of this generation's candidates that met the limits.
         evaluated: number of distinct networks.
@@ -59,140 +57,97 @@ class SearchResult:
 
 
 def search(
-    space: SearchSpace,
+    space: Space,
     predictor: Predictor,
     *,
     limits: Mapping[Cost, float],
+    strategy: str = "evolution",
+    objectives: Sequence[Cost] | None = None,
+    include: Sequence[Subnet] = (),
+    avoid: Sequence[Subnet] = (),
     seed: int = 0,
     population: int = 100,
     generations: int = 30,
     parents: float = 0.25,
     mutation: float = 0.1,
     crossover: float = 0.5,
+    patience: int | None = None,
+    seconds: float | None = None,
     progress: bool = False,
 ) -> SearchResult:
     """The network of highest predicted accuracy whose every cost is at most its limit (in the cost's unit).
 
-    Evolution as published for Once-for-All, whose settings are the defaults: ``parents`` is the share of a population
-    that is kept, ``mutation`` the chance that a gene is redrawn, ``crossover`` the share of children made by crossover.
-    No network is evaluated twice; the same arguments give the same result. ``progress`` shows a bar.
+    Strategies: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a whole
+    front of high accuracy and low ``objectives``; ``"random"`` to compare with. ``objectives`` are any costs, with a
+    limit or without; by default the first limit's, and all limits' for ``"nsga2"``. ``include`` are networks that
+    are evaluated first, and so among the first parents; those of ``avoid`` are neither evaluated nor returned.
 
-    Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range, and
-    ``ValueError`` when the predictor answers with something that is not finite.
+    ``mutation`` is the chance that a gene is redrawn, ``crossover`` the share of children made by crossover. Evolution
+    keeps the share ``parents`` of its population and makes the rest anew; the others make ``population`` new networks a
+    generation. A search ends after ``generations``, when ``patience`` of them in a row improved nothing (the best, or
+    for ``"nsga2"`` the front), when ``seconds`` have passed, or when no new network is found. ``progress`` shows a bar.
+
+    No network is evaluated twice. The same arguments give the same result, except where ``seconds`` ends a search: the
+    time is looked at between generations, so the first population is always evaluated.
+
+    Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range or
+    contradicts another, and ``ValueError`` when the predictor answers with something that is not finite.
     """
-    settings = {"population": population, "generations": generations}
-    settings |= {"parents": parents, "mutation": mutation, "crossover": crossover}
-    _check(limits, settings)
-    names, highest = [cost.name for cost in limits], np.array(list(limits.values()), float)
+    started = time.monotonic()
+    if strategy not in STRATEGIES:
+        raise UserError(f"search: strategy is {strategy!r}; there are {', '.join(STRATEGIES)}")
+    if objectives is None:
+        objectives = list(limits)[: None if strategy == "nsga2" else 1]
+    if strategy == "nsga2" and not objectives:
+        raise UserError("search: nsga2 trades accuracy against costs, and there is none; give limits or objectives")
+    chosen: dict[str, Any] = {"population": population, "generations": generations, "parents": parents}
+    chosen |= {"mutation": mutation, "crossover": crossover, "patience": np.inf if patience is None else patience}
+    check_settings(chosen)
+    check_seconds(seconds)
+    check_costs(space, limits, objectives)
+    deadline = np.inf if seconds is None else started + seconds
+    settings = Settings(seed=seed, **chosen, deadline=deadline, progress=progress)
+    tables = list(dict.fromkeys([*limits, *objectives]))
 
     def costs(codes: np.ndarray) -> np.ndarray:
-        columns = [np.asarray(cost.predict(codes), float) for cost in limits]
+        columns = [np.asarray(cost.predict(codes), float) for cost in tables]
         return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
 
-    archive = evolve(
+    wanted, unwanted = codes_of(space, "include", include), codes_of(space, "avoid", avoid)
+    check_include(space, limits, wanted, unwanted, include)
+    problem = Problem(
         space,
         predictor.predict,
         costs,
-        highest,
-        anchors=_anchors(space, limits, costs, highest, seed=seed),
-        seed=seed,
-        **settings,
-        progress=progress,
+        limits=np.array([limits.get(cost, np.inf) for cost in tables], float),
+        objectives=tuple(tables.index(cost) for cost in objectives),
+        anchors=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
+        include=wanted,
+        avoid=unwanted,
     )
+    archive = STRATEGIES[strategy](problem, settings)
+    if not archive.history:
+        raise InfeasibleLimit("search: every network that was found inside the limits is one to avoid; avoid fewer")
+    return _result(problem, archive, [cost.name for cost in tables])
+
+
+def _result(problem: Problem, archive: Archive, names: list[str]) -> SearchResult:
+    codes, scores, costs = archive.networks()
 
     def described(row: int) -> dict[str, Any]:
         return {
-            "subnet": space.decode(archive.codes[row]),
-            "accuracy": float(archive.scores[row]),
-            "costs": dict(zip(names, archive.costs[row].tolist(), strict=True)),
+            "subnet": problem.space.decode(codes[row]),
+            "accuracy": float(scores[row]),
+            "costs": dict(zip(names, costs[row].tolist(), strict=True)),
         }
 
-    best = described(int(archive.order[0]))
+    best = described(int(best_first(scores, costs)[0]))
+    rows = front(np.column_stack([costs[:, list(problem.objectives)], -scores])) if problem.objectives else []
     return SearchResult(
         best=best["subnet"],
-        front=[described(row) for row in _front(archive)],
+        front=[described(int(row)) for row in rows] or [best],
         history=archive.history,
         accuracy=best["accuracy"],
         costs=best["costs"],
-        evaluated=len(archive.codes),
+        evaluated=len(codes),
     )
-
-
-def _check(limits: Mapping[Cost, float], settings: dict[str, float]) -> None:
-    names = [cost.name for cost in limits]
-    for name, limit in zip(names, limits.values(), strict=True):
-        if not limit > 0:
-            raise UserError(f"limit {name} is {limit}; it must be a number above 0")
-        if names.count(name) > 1:
-            raise UserError(f"limit {name} is given twice; give each cost one limit")
-    allowed = {
-        "population": (2, np.inf),
-        "generations": (0, np.inf),
-        "parents": (0, 0.9),
-        "mutation": (0, 1),
-        "crossover": (0, 1),
-    }
-    for name, (low, high) in allowed.items():
-        if not low <= settings[name] <= high:
-            raise UserError(f"search: {name} is {settings[name]}; it must be from {low} to {high}")
-
-
-def _anchors(
-    space: SearchSpace, limits: Mapping[Cost, float], costs: Score, highest: np.ndarray, *, seed: int
-) -> np.ndarray:
-    """Feasible codes ``(k, genes)``, at least one: the smallest network where it is feasible, else one by descent."""
-    smallest = space.encode(space.smallest)[None]
-
-    def excess(codes: np.ndarray) -> np.ndarray:
-        return (np.maximum(costs(codes) - highest, 0) / highest).sum(axis=1)
-
-    if (costs(smallest) <= highest).all():
-        return smallest
-    drawn = draw(space, _DRAWS, np.random.default_rng(seed))
-    code, over = descend(space, excess, _starts(smallest, drawn, excess))
-    if over > 0:
-        # Start once more from where each limit alone is met, and say so when one cannot be.
-        alone = [
-            _cheapest(space, cost, limit, _starts(smallest, drawn, cost.predict)) for cost, limit in limits.items()
-        ]
-        code, over = descend(space, excess, np.stack(alone))
-    if over > 0:
-        asked = " and ".join(_quantity(cost, limit) for cost, limit in limits.items())
-        needed = " and ".join(_quantity(cost, value) for cost, value in zip(limits, costs(code[None])[0], strict=True))
-        raise InfeasibleLimit(
-            f"limits {asked}: each can be met alone, but no network was found that meets them together; "
-            f"the closest has {needed} ({_named(space, code)}); raise one of them"
-        )
-    return code[None]
-
-
-def _starts(smallest: np.ndarray, drawn: np.ndarray, objective: Score) -> np.ndarray:
-    return np.concatenate([smallest, drawn[objective(drawn).argsort(kind="stable")[:_STARTS]]])
-
-
-def _cheapest(space: SearchSpace, cost: Cost, limit: float, starts: np.ndarray) -> np.ndarray:
-    code, value = descend(space, cost.predict, starts)
-    if value > limit:
-        raise InfeasibleLimit(
-            f"limit {_quantity(cost, limit)}: no network of this space is so cheap; "
-            f"the smallest value is {_quantity(cost, value)} ({_named(space, code)}); raise the limit"
-        )
-    return code
-
-
-def _quantity(cost: Cost, value: float) -> str:
-    return f"{cost.name} {value:.6g} {cost.unit}".rstrip()
-
-
-def _named(space: SearchSpace, code: np.ndarray) -> str:
-    subnet = space.decode(code)
-    return f"subnet {subnet.id}: {subnet.to_json()}"
-
-
-def _front(archive: Archive) -> list[int]:
-    if not archive.costs.shape[1]:
-        return [int(archive.order[0])]
-    by_cost = np.lexsort((-archive.scores, archive.costs[:, 0]))
-    scores = archive.scores[by_cost]
-    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(scores)[:-1]])
-    return by_cost[scores > best_before].tolist()

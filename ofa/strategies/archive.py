@@ -1,0 +1,70 @@
+"""Every network that a search evaluated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ofa.strategies.problem import Problem
+
+
+class Archive:
+    """Evaluates networks and keeps them: each once and each feasible.
+
+    Attributes:
+        history: per generation ``{"generation", "accuracy", "evaluated", "feasible"}``, as in ``SearchResult``.
+        stale: number of generations since the last one that raised the best score; a strategy that looks for more may
+            set it to 0.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._score = problem.score
+        self._seen = set(_keys(problem.avoid))
+        none = problem.anchors[:0]
+        self._codes, self._scores, self._costs = [none], [np.empty(0)], [np.empty((0, len(problem.limits)))]
+        self._evaluated, self._best = 0, -np.inf
+        self.history: list[dict[str, float]] = []
+        self.stale = 0
+
+    def unseen(self, codes: np.ndarray) -> np.ndarray:
+        """Rows of the codes that may be evaluated, neither known nor to avoid: of equal codes the first, in order."""
+        # Of keys alone a dict keeps the first row, and it costs the same however many networks are known.
+        first: dict[bytes, int] = {}
+        for row, key in enumerate(_keys(codes)):
+            if key not in self._seen:
+                first.setdefault(key, row)
+        return np.fromiter(first.values(), int, len(first))
+
+    def add(self, codes: np.ndarray, costs: np.ndarray, share: float) -> np.ndarray:
+        """Evaluates one generation of unseen codes and returns their scores ``(n,)``.
+
+        ``share`` of the generation's candidates were feasible. Raises ``ValueError`` for a score that is not finite.
+        """
+        scores = np.asarray(self._score(codes), float)
+        if not np.isfinite(scores).all():
+            code = codes[np.argmin(np.isfinite(scores))].tolist()
+            raise ValueError(f"the predictor's answer for code {code} is not a finite number")
+        self._seen.update(_keys(codes))
+        for kept, new in ((self._codes, codes), (self._scores, scores), (self._costs, costs)):
+            kept.append(new)
+        self._evaluated += len(codes)
+        self.stale = 0 if scores.max() > self._best else self.stale + 1
+        self._best = max(self._best, float(scores.max()))
+        row = {"generation": len(self.history), "accuracy": self._best, "evaluated": self._evaluated, "feasible": share}
+        self.history.append(row)
+        return scores
+
+    def networks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All of them in the order of evaluation: codes ``(n, genes)``, scores ``(n,)``, costs ``(n, c)``."""
+        return np.concatenate(self._codes), np.concatenate(self._scores), np.concatenate(self._costs)
+
+
+def best_first(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Rows from the best score to the worst; of equal ones the one of lower first cost comes first."""
+    first = costs[:, 0] if costs.shape[1] else np.zeros(len(scores))
+    return np.lexsort((first, -scores))
+
+
+def _keys(codes: np.ndarray) -> list[bytes]:
+    """One hashable key per code. Bytes strings drop trailing zeros, which codes of one length can spare."""
+    codes = np.ascontiguousarray(codes)
+    return codes.view(f"S{codes.shape[1] * codes.itemsize}").ravel().tolist()

@@ -1,0 +1,116 @@
+"""Where a search inside limits starts, and what to say when no network meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ofa.errors import UserError
+from ofa.strategies.problem import Function, Space
+from ofa.strategies.variation import draw
+from ofa.supernet.space import DTYPE, Subnet
+
+# Where descents start, beside the smallest network: costs that were measured can have more than one valley.
+_DRAWS, _STARTS = 1000, 8
+# Sweeps of a descent: enough in practice, and never for ever.
+_SWEEPS = 20
+
+
+class Cost(Protocol):
+    """What a network costs: ``ofa.CostTable``, or anything like it that is hashable."""
+
+    name: str
+    unit: str
+
+    def predict(self, codes: np.ndarray) -> np.ndarray:
+        """Float64 ``(n,)`` in ``unit``, of canonical codes ``(n, genes)``."""
+
+
+class InfeasibleLimit(UserError, ValueError):
+    """No network of the space meets the limits; the message says which limit and what the cheapest network needs."""
+
+
+def feasible_codes(space: Space, limits: Mapping[Cost, float], *, seed: int) -> np.ndarray:
+    """Feasible codes ``(k, genes)``, at least one: the smallest network where it is feasible, else one by descent.
+
+    Raises ``InfeasibleLimit``.
+    """
+    highest = np.array(list(limits.values()), float)
+    smallest = space.canonical(np.zeros((1, space.genes), DTYPE))
+
+    def costs(codes: np.ndarray) -> np.ndarray:
+        return np.stack([np.asarray(cost.predict(codes), float) for cost in limits], axis=1)
+
+    def excess(codes: np.ndarray) -> np.ndarray:
+        return (np.maximum(costs(codes) - highest, 0) / highest).sum(axis=1)
+
+    if not limits or (costs(smallest) <= highest).all():
+        return smallest
+    drawn = draw(space, _DRAWS, np.random.default_rng(seed))
+    code, over = descend(space, excess, _starts(smallest, drawn, excess))
+    if over > 0:
+        # Start once more from where each limit alone is met, and say so when one cannot be.
+        alone = [
+            _cheapest(space, cost, limit, _starts(smallest, drawn, cost.predict)) for cost, limit in limits.items()
+        ]
+        code, over = descend(space, excess, np.stack(alone))
+    if over > 0:
+        asked = " and ".join(quantity(cost, limit) for cost, limit in limits.items())
+        needed = " and ".join(quantity(cost, value) for cost, value in zip(limits, costs(code[None])[0], strict=True))
+        raise InfeasibleLimit(
+            f"limits {asked}: each can be met alone, but no network was found that meets them together; "
+            f"the closest has {needed} ({named(space.decode(code))}); raise one of them"
+        )
+    return code[None]
+
+
+def descend(space: Space, objective: Function, starts: np.ndarray) -> tuple[np.ndarray, float]:
+    """The code ``(genes,)`` of the lowest ``objective`` reached by changing one gene at a time, and its value.
+
+    Coordinate descent from every start at once; on a sum over blocks that is the smallest there is.
+    """
+    codes = space.canonical(starts)
+    values = objective(codes)
+    rows = np.arange(len(codes))
+    for _ in range(_SWEEPS):
+        before = values
+        for gene, count in enumerate(space.option_counts):
+            tries = np.repeat(codes[:, None], count, axis=1)
+            tries[:, :, gene] = np.arange(count)
+            tries = space.canonical(tries.reshape(-1, space.genes))
+            found = objective(tries).reshape(len(codes), count)
+            choice = found.argmin(axis=1)
+            lower = found[rows, choice] < values
+            chosen = tries.reshape(len(codes), count, -1)[rows, choice]
+            codes = np.where(lower[:, None], chosen, codes)
+            values = np.where(lower, found[rows, choice], values)
+        if np.array_equal(before, values):
+            break
+    best = int(values.argmin())
+    return codes[best], float(values[best])
+
+
+def quantity(cost: Cost, value: float) -> str:
+    """A value with the name and unit of its cost, for messages."""
+    return f"{cost.name} {value:.6g} {cost.unit}".rstrip()
+
+
+def named(subnet: Any) -> str:
+    """A network for messages: with its id, where it has one, and all its choices."""
+    return f"subnet {subnet.id}: {subnet.to_json()}" if isinstance(subnet, Subnet) else f"network {subnet}"
+
+
+def _starts(smallest: np.ndarray, drawn: np.ndarray, objective: Function) -> np.ndarray:
+    return np.concatenate([smallest, drawn[objective(drawn).argsort(kind="stable")[:_STARTS]]])
+
+
+def _cheapest(space: Space, cost: Cost, limit: float, starts: np.ndarray) -> np.ndarray:
+    code, value = descend(space, cost.predict, starts)
+    if value > limit:
+        raise InfeasibleLimit(
+            f"limit {quantity(cost, limit)}: no network of this space is so cheap; "
+            f"the smallest value is {quantity(cost, value)} ({named(space.decode(code))}); raise the limit"
+        )
+    return code

@@ -1,0 +1,53 @@
+"""NSGA-II inside hard limits (Deb and others, 2002, https://doi.org/10.1109/4235.996017)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ofa.strategies.archive import Archive
+from ofa.strategies.candidates import bred, first
+from ofa.strategies.pareto import crowding, front, ranks
+from ofa.strategies.problem import Problem, Settings
+
+
+def nsga2(problem: Problem, settings: Settings) -> Archive:
+    """Searches for the front of highest score and lowest cost in each of the problem's ``objectives``.
+
+    Each generation makes ``population`` new children of parents chosen by tournament; of old and new the best
+    ``population`` stay: by number of front, then by how far they are from their neighbours. A generation improves
+    something when one of its networks joins the front of all that were evaluated. Ends early when it finds no new
+    network.
+    """
+    columns = list(problem.objectives)
+    archive = Archive(problem)
+    codes, costs, share = first(problem, archive, settings)
+    if not len(codes):
+        return archive
+    values = np.column_stack([-archive.add(codes, costs, share), costs[:, columns]])
+    rank = ranks(values)
+    apart, best = crowding(values, rank), values[front(values)]
+    for rng in settings.rounds(archive):
+        pool = codes[_winners(rank, apart, rng.integers(len(codes), size=(2, 2 * settings.population)))]
+        born = bred(problem, archive, pool, settings.population, rng, settings)
+        if not len(born.codes):
+            break
+        new = np.column_stack([-archive.add(*born), born.costs[:, columns]])
+        if np.isfinite(settings.patience):
+            both = np.concatenate([best, new])
+            rows = front(both)
+            best = both[rows]
+            if rows.max() >= len(both) - len(new):
+                archive.stale = 0
+        codes, values = np.concatenate([codes, born.codes]), np.concatenate([values, new])
+        rank = ranks(values)
+        apart = crowding(values, rank)
+        stay = np.lexsort((-apart, rank))[: settings.population]
+        codes, values, rank, apart = codes[stay], values[stay], rank[stay], apart[stay]
+    return archive
+
+
+def _winners(rank: np.ndarray, apart: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Of each pair of rows ``(2, n)`` the one of the lower front, or of equal fronts the less crowded."""
+    one, two = pairs
+    better = (rank[one] < rank[two]) | ((rank[one] == rank[two]) & (apart[one] >= apart[two]))
+    return np.where(better, one, two)

@@ -1,0 +1,92 @@
+"""What a strategy searches in, and how long: the question, apart from the way to the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from ofa.strategies.archive import Archive
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class Space(Protocol):
+    """What a search asks of a space: ``ofa.SearchSpace``, ``CategoricalSpace`` or anything like them."""
+
+    @property
+    def genes(self) -> int: ...
+
+    @property
+    def option_counts(self) -> np.ndarray:
+        """Number of options of each gene ``(genes,)``."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
+
+    def canonical(self, codes: np.ndarray) -> np.ndarray: ...
+
+    def decode(self, code: np.ndarray) -> Any: ...
+
+    def encode(self, subnet: Any) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Highest ``score`` (and lowest costs, when there are ``objectives``) where no cost is above its limit.
+
+    Attributes:
+        score: ``(n,)`` of canonical codes ``(n, genes)``; higher is better.
+        costs: ``(n, c)`` of canonical codes.
+        limits: ``(c,)`` the highest value allowed of each cost; infinite for those without a limit.
+        objectives: columns of the costs that the front trades against the score.
+        anchors: feasible codes ``(k, genes)``, at least one; infeasible draws are moved toward them.
+        include: codes ``(i, genes)`` to evaluate first. They are feasible, different and not in ``avoid``.
+        avoid: codes ``(a, genes)`` never to evaluate.
+    """
+
+    space: Space
+    score: Function
+    costs: Function
+    limits: np.ndarray
+    objectives: tuple[int, ...]
+    anchors: np.ndarray
+    include: np.ndarray
+    avoid: np.ndarray
+
+    def kept(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The feasible ones of the codes, their costs, and which they are: boolean ``(n,)``."""
+        values = self.costs(codes)
+        good = (values <= self.limits).all(axis=1)
+        return codes[good], values[good], good
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search; the meanings are those of ``ofa.search``. ``deadline`` is a ``time.monotonic()``."""
+
+    seed: int
+    population: int
+    generations: int
+    parents: float
+    mutation: float
+    crossover: float
+    patience: float
+    deadline: float
+    progress: bool
+
+    def rounds(self, archive: Archive) -> Iterator[np.random.Generator]:
+        """One generator a generation, until a setting says stop.
+
+        What one generation draws does not hang on how much another did.
+        """
+        for generation in tqdm(
+            range(1, self.generations + 1), desc="search", unit="generation", disable=not self.progress
+        ):
+            if archive.stale >= self.patience or time.monotonic() >= self.deadline:
+                return
+            yield np.random.default_rng((self.seed, generation))

@@ -1,0 +1,69 @@
+"""New codes from none, from one and from two others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ofa.strategies.problem import Space
+from ofa.supernet.space import DTYPE, SearchSpace
+
+
+def draw(space: Space, n: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` canonical codes. Where options have an order, of all sizes: half uniform, half below a random share of each
+    gene's options. Uniform draws alone bunch at the middle size, and none is small.
+    """
+    if not isinstance(space, SearchSpace):
+        return space.sample(n, rng)
+    share = np.minimum(1, 2 * rng.random((n, 1)))
+    top = 1 + share * (space.option_counts - 1)
+    return space.canonical((rng.random((n, space.genes)) * top).astype(DTYPE))
+
+
+def children(
+    space: Space, parents: np.ndarray, n: int, rng: np.random.Generator, *, mutation: float, crossover: float
+) -> np.ndarray:
+    """``n`` canonical codes: ``crossover`` of them take each gene from one of two parents, the others redraw each gene
+    of one parent with probability ``mutation``."""
+    asleep = _asleep(space, parents)
+    redrawn = (rng.random((n, space.genes)) * space.option_counts).astype(DTYPE)
+    first, second = rng.integers(len(parents), size=(2, n))
+    # Canonical zeros would make every block that a child switches on start from its smallest options.
+    one, two = (np.where(asleep[rows], redrawn, parents[rows]) for rows in (first, second))
+    crossed = rng.random((n, 1)) < crossover
+    changed = rng.random((n, space.genes), np.float32) < np.where(crossed, 0.5, mutation)
+    return space.canonical(np.where(changed, np.where(crossed, two, redrawn), one))
+
+
+def mend(
+    space: Space,
+    codes: np.ndarray,
+    targets: np.ndarray,
+    feasible: Callable[[np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Feasible codes, each made of ``codes`` with just enough random genes of its (feasible) target ``(n, genes)``.
+
+    How many genes is found by bisection, so that the result lies near the limit, where good networks are.
+    """
+    turn = rng.random(codes.shape).argsort(axis=1).argsort(axis=1)
+
+    def mixed(count: np.ndarray) -> np.ndarray:
+        return space.canonical(np.where(turn < count[:, None], targets, codes))
+
+    low, high = np.zeros(len(codes), int), np.full(len(codes), space.genes)
+    for _ in range(math.ceil(math.log2(space.genes)) + 1):
+        middle = (low + high) // 2
+        good = feasible(mixed(middle))
+        low, high = np.where(good, low, middle), np.where(good, middle, high)
+    return mixed(high)
+
+
+def _asleep(space: Space, codes: np.ndarray) -> np.ndarray:
+    """Which genes mean nothing because their block is off: boolean ``(n, genes)``."""
+    asleep = np.zeros(codes.shape, bool)
+    if isinstance(space, SearchSpace):
+        asleep[:, space.kernel_genes] = asleep[:, space.expand_genes] = ~space.active(codes)
+    return asleep
