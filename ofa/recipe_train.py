@@ -52,11 +52,13 @@ Phases = Annotated[
 class TrainConfig(Section):
     """Training. ``epochs`` and ``lr`` (the peak) are for a schedule named by preset: the full network's, where it has a
     phase of its own. ``init``: weights of the full network to start from; ``skip_first_phase`` then leaves out its
-    training. ``watch_images``: validation images on which every epoch measures three networks."""
+    training. ``later_lr`` multiplies the learning rates of a preset's phases after the first. ``watch_images``:
+    validation images on which every epoch measures three networks."""
 
     phases: Phases = "progressive_shrinking"
     epochs: Count | None = None
     lr: Positive | None = None
+    later_lr: Positive = 1.0
     init: Absolute | None = None
     skip_first_phase: bool = False
     batch_size: Annotated[int, Field(ge=2)] = 64
@@ -99,6 +101,8 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
             problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
         elif not isinstance(train.phases, str) and value is not None:
             problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
+    if train.later_lr != 1 and not isinstance(train.phases, str):
+        problems.append(("train.later_lr", "not with listed phases; set train.phases.1.lr and so on"))
     if train.skip_first_phase and not train.init:
         problems.append(("train.skip_first_phase", "needs train.init: the weights that the first phase would train"))
     if train.skip_first_phase and train.phases in ("sandwich", "attentive"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     """The recipe's training phases, written out."""
     config = recipe.train
     if isinstance(config.phases, str):
-        schedule = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
+        first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
+        schedule = (first, *(replace(phase, lr=phase.lr * config.later_lr) for phase in later))
     else:
         schedule = tuple(phase.phase(first=number == 0) for number, phase in enumerate(config.phases))
     return schedule[1:] if config.skip_first_phase else schedule

@@ -117,11 +117,11 @@ def test_compiled_is_as_eager(images):
 
 
 def test_more_networks_are_compiled_than_torch_compiles_of_one_source(monkeypatch):
-    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 1)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # without the wait for g++
-    for width in (2, 3, 4):
-        session = runtime.load(nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU()), compiled=True)
-        assert runtime.prepared(session, SHAPE)().shape[1] == width
+    with torch._dynamo.config.patch(recompile_limit=1):  # monkeypatch would take it away at its end
+        for width in (2, 3, 4):
+            session = runtime.load(nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU()), compiled=True)
+            assert runtime.prepared(session, SHAPE)().shape[1] == width
 
 
 def test_a_whole_subnet_can_be_traced(model, images):
