@@ -25,6 +25,7 @@ import torch
 from cifar10 import CLASSES, SPACE, Cifar10, prepare
 from scipy.stats import kendalltau
 
+from ofa import plan
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.supernet.families.mobilenetv3 import build, describe
@@ -34,7 +35,6 @@ from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.loop import train
 from ofa.supernet.training.phases import SCHEDULES, Phase, progressive_shrinking
-from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
 from ofa.supernet.training.settings import Settings
 
 LR = 0.1
@@ -91,22 +91,8 @@ def alike_in_compute(name: str, *, epochs: int) -> tuple[Phase, ...]:
     return (*first, replace(last, epochs=max(1, round(left / macs_of_step(last)))))
 
 
-def macs_of_step(phase: Phase, *, draws: int = 400) -> float:
-    """Mean multiply-accumulates of an image in one step; what has no backward pass counts a third."""
-    rng, asked = np.random.default_rng(0), []
-
-    def loss(codes: np.ndarray) -> np.ndarray:
-        asked.append(MACS.predict(codes).sum())
-        return rng.random(len(codes))
-
-    full, trained, taught = SPACE.encode(SPACE.largest)[None], 0.0, 0.0
-    for _ in range(draws):
-        full[0, 0] = draw_resolution(SPACE, rng)
-        judge = Judge(macs=MACS.predict, loss=loss)
-        codes = SAMPLERS[phase.sampling](SPACE, phase, rng=rng, resolution=int(full[0, 0]), judge=judge)
-        trained += MACS.predict(codes).sum()
-        taught += MACS.predict(full)[0] if phase.teacher == "full" else 0.0
-    return float(trained + (sum(asked) + taught) / 3) / draws
+def macs_of_step(phase: Phase) -> float:
+    return plan.macs_of_step(SPACE, phase, MACS, draws=400)
 
 
 def trained_supernet(name: str, data: Cifar10, options: argparse.Namespace) -> Supernet:

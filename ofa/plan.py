@@ -14,6 +14,7 @@ from ofa.data_identity import data_place
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Limit, Recipe
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
@@ -46,7 +47,7 @@ def plan(recipe: Recipe) -> str:
     seconds_per_mac = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)
     train = [
-        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * _macs_of_phase(recipe, phase, macs)
+        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
         for phase in phases(recipe)
     ]
     collect = recipe.collect
@@ -123,17 +124,16 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _macs_of_phase(recipe: Recipe, phase: Phase, macs: CostTable) -> float:
-    """Mean MACs that one image costs in a step, in units of a training step: subnets, candidates, the teacher."""
-    space, rng = recipe.space, np.random.default_rng(0)
-    asked = []
+def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: int = _TRIAL_STEPS) -> float:
+    """Mean MACs of one image in a step of ``phase``; what has no backward pass (candidates, teacher) counts a third."""
+    rng, asked = np.random.default_rng(0), []
 
     def loss(codes: np.ndarray) -> np.ndarray:
         asked.append(macs.predict(codes).sum())
         return np.zeros(len(codes))
 
     trained, taught = 0.0, 0.0
-    for _ in range(_TRIAL_STEPS):
+    for _ in range(draws):
         resolution = draw_resolution(space, rng)
         judge = Judge(macs=macs.predict, loss=loss)
         codes = SAMPLERS[phase.sampling](space, phase, rng=rng, resolution=resolution, judge=judge)
@@ -142,7 +142,7 @@ def _macs_of_phase(recipe: Recipe, phase: Phase, macs: CostTable) -> float:
             full = space.encode(space.largest)
             full[0] = resolution
             taught += macs.predict(full[None])[0]
-    return float(trained + _EVALUATION * (sum(asked) + taught)) / _TRIAL_STEPS
+    return float(trained + _EVALUATION * (sum(asked) + taught)) / draws
 
 
 def _duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
@@ -156,6 +156,17 @@ def fill_blocks(space: SearchSpace, cost: Callable[[Slot, int, float, int], floa
             for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
                 blocks[row, number, k, e] = cost(slot, kernel, expand, sizes[number])
     return blocks
+
+
+def along_area(space: SearchSpace, measured: Sequence[int], values: np.ndarray) -> np.ndarray:
+    """``values`` ``(measured, ...)`` at every resolution of the space: linear in the image's area, also beyond."""
+    if len(measured) == 1:
+        return np.repeat(values, len(space.resolutions), axis=0)
+    given, wanted = np.square(measured), np.square(space.resolutions)
+    above = np.clip(np.searchsorted(given, wanted), 1, len(given) - 1)
+    share = (wanted - given[above - 1]) / (given[above] - given[above - 1])
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return (1 - share) * values[above - 1] + share * values[above]  # exact where it was measured
 
 
 def _counted(

@@ -8,12 +8,12 @@ import numpy as np
 
 from ofa.predictors.features import Space, features
 from ofa.predictors.neighbours import neighbours
+from ofa.predictors.validation import ONE_STD
 
 Arrays = dict[str, np.ndarray]
 Kind = TypeVar("Kind", bound="Ensemble")
 
 _MEMBERS, _QUICK_MEMBERS = 5, 3
-_ONE_STD = 0.6827
 
 
 class Ensemble:
@@ -61,7 +61,7 @@ class Ensemble:
             left_out[out] = cls.ask_member(member, inputs[out]) - targets[out]
         # A left-out error is one member's and holds its own share of disagreement, which predict adds for each network.
         # On rows that they have seen members agree too well, so the disagreement is taken beside them.
-        total = np.quantile(np.abs(left_out), _ONE_STD) ** 2
+        total = np.quantile(np.abs(left_out), ONE_STD) ** 2
         beside = features(space, neighbours(space, codes, len(codes), np.random.default_rng(seed))).astype(float)
         each = [cls.ask_member(_member(arrays, number), beside) for number in range(members)]
         noise = np.sqrt(max(total - np.median(np.var(each, axis=0, ddof=1)), 0.01 * total))

@@ -7,10 +7,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from ofa.predictors.features import Space, feature_groups, features
+from ofa.predictors.validation import ONE_STD
 
 Arrays = dict[str, np.ndarray]
-
-_ONE_STD = 0.6827
 
 
 class GaussianProcess:
@@ -85,7 +84,7 @@ class GaussianProcess:
         """
         inverse = solve_triangular(self._factor, np.eye(len(self._factor)), lower=True)
         ratios = np.abs(self._alpha) / np.sqrt(np.einsum("ij,ij->j", inverse, inverse))
-        return float(np.clip(np.quantile(ratios, _ONE_STD), 0.1, 10))
+        return float(np.clip(np.quantile(ratios, ONE_STD), 0.1, 10))
 
 
 def _start(space: Space) -> np.ndarray:

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from scipy.interpolate import interp1d
 
-from ofa.predictors.cost import CostTable, fill_blocks
+from ofa.predictors.cost import CostTable, along_area, fill_blocks
 from ofa.predictors.regression import fit_costs
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 
@@ -66,7 +65,7 @@ def published_table(
         "extrapolated_resolutions": beyond,
         "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
     }
-    fixed, blocks = (_along_area(space, measured, values) for values in (fixed, np.concatenate(rows)))
+    fixed, blocks = (along_area(space, measured, values) for values in (fixed, np.concatenate(rows)))
     return CostTable(space, "latency", "ms", fixed, blocks, info=info)
 
 
@@ -134,14 +133,6 @@ def _block_name(space: SearchSpace, slot: Slot, kernel: int, expand: float, size
 def _name(operator: str, read: tuple[int, int], written: tuple[int, int]) -> str:
     given, made = (f"{size}x{size}x{width}" for size, width in (read, written))
     return f"{operator}-input:{given}-output:{made}"
-
-
-def _along_area(space: SearchSpace, measured: list[int], values: np.ndarray) -> np.ndarray:
-    """``values`` ``(measured, ...)`` at every resolution of the space."""
-    if len(measured) == 1:
-        return np.repeat(values, len(space.resolutions), axis=0)
-    line = interp1d(np.square(measured), values, axis=0, fill_value="extrapolate")
-    return line(np.square(space.resolutions))
 
 
 def table_from_csv(

@@ -17,7 +17,7 @@ from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import interleaved
 from ofa.predictors.collect import spread_sample
-from ofa.predictors.cost import CostTable, fill_blocks
+from ofa.predictors.cost import CostTable, along_area, fill_blocks
 from ofa.supernet.space import SearchSpace, Slot, Subnet
 from ofa.supernet.supernet import FAMILIES
 
@@ -80,7 +80,7 @@ def measure(
         space,
         "latency",
         "ms",
-        *_interpolated(space, measured, fixed, blocks),
+        *(along_area(space, measured, values) for values in (fixed, blocks)),
     )
     slope, intercept = _affine(table.predict(codes[:fit_subnets]), medians[wholes[:fit_subnets]])
     table = replace(table, slope=slope, intercept=intercept)
@@ -177,20 +177,6 @@ def _measured_resolutions(space: SearchSpace) -> tuple[int, ...]:
     if count <= MOST_RESOLUTIONS:
         return space.resolutions
     return tuple(space.resolutions[round(i)] for i in np.linspace(0, count - 1, MOST_RESOLUTIONS))
-
-
-def _interpolated(
-    space: SearchSpace, measured: tuple[int, ...], fixed: np.ndarray, blocks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both arrays at every resolution of the space: linear in the image's area between the measured ones."""
-    wanted, given = np.square(space.resolutions), np.square(measured)
-
-    def along_area(values: np.ndarray) -> np.ndarray:
-        flat = values.reshape(len(given), -1)
-        columns = [np.interp(wanted, given, column) for column in flat.T]
-        return np.stack(columns, axis=1).reshape(len(wanted), *values.shape[1:])
-
-    return along_area(fixed), along_area(blocks)
 
 
 def _affine(sums: np.ndarray, measured: np.ndarray) -> tuple[float, float]:

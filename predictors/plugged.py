@@ -8,10 +8,9 @@ import numpy as np
 from sklearn.base import clone
 
 from ofa.predictors.features import Space, features
-from ofa.predictors.validation import folds_of
+from ofa.predictors.validation import ONE_STD, folds_of
 
 _FOLDS = 5
-_ONE_STD = 0.6827
 
 
 class Plugged:
@@ -35,7 +34,7 @@ class Plugged:
             fitted = clone(regressor, safe=False).fit(inputs[~out], targets[~out])
             errors[out] = _asked(fitted, inputs[out]) - targets[out]
         whole = clone(regressor, safe=False).fit(inputs, targets)
-        return cls(whole, float(np.quantile(np.abs(errors), _ONE_STD)))
+        return cls(whole, float(np.quantile(np.abs(errors), ONE_STD)))
 
     def predict(self, inputs: np.ndarray, *, return_std: bool) -> tuple[np.ndarray, np.ndarray | float]:
         mean = _asked(self._regressor, inputs)

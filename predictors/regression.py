@@ -7,10 +7,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
 from sklearn.linear_model import Ridge
 
 from ofa.predictors.cost import CostTable, table_shape
+from ofa.predictors.validation import folds_of, kendall_tau, networks_of
 from ofa.supernet.space import SearchSpace
 
 FEWEST_ROWS = 20
@@ -49,8 +49,8 @@ def fit_costs(
     of each shape that was tried. Raises ``ValueError`` below 20 rows of 5 networks, and for values not positive.
     """
     codes, values = np.asarray(codes), np.asarray(values, np.float64)
-    networks = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
-    count = len(set(networks))
+    networks = networks_of(codes)
+    count = int(networks.max()) + 1 if len(networks) else 0
     if len(codes) < FEWEST_ROWS or count < _FOLDS:
         raise ValueError(
             f"{len(codes)} rows of {count} networks are too few to fit a cost table; measure at least {FEWEST_ROWS}"
@@ -59,7 +59,7 @@ def fit_costs(
         raise ValueError(f"every {name} must be a positive number")
     fixed, blocks, groups = _basis(space)
     inputs = _sums(space, fixed, blocks, codes)
-    folds = np.random.default_rng(seed).permutation(count)[networks] % _FOLDS
+    folds = folds_of(networks, _FOLDS, seed)
     tried: dict[tuple[str, float], np.ndarray] = {}
     for shape, penalty in product(_SHAPES, _PENALTIES):
         predicted = np.empty(len(values))
@@ -70,11 +70,10 @@ def fit_costs(
     errors = {key: float(np.mean(np.abs(predicted - values) / values)) for key, predicted in tried.items()}
     best = min(errors, key=errors.__getitem__)
     coefficients, intercept = _ridge(inputs, values, groups, _SHAPES[best[0]], best[1])
-    ordered = np.ptp(values) > 0 and np.ptp(tried[best]) > 0
     quality = {
         "rows": len(values),
         "mape": errors[best],
-        "kendall_tau": float(kendalltau(tried[best], values).statistic) if ordered else 0.0,
+        "kendall_tau": kendall_tau(tried[best], values),
         "shape": best[0],
         "shapes": {shape: min(errors[shape, penalty] for penalty in _PENALTIES) for shape in _SHAPES},
     }

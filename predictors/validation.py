@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import kendalltau
 
+ONE_STD = 0.6827  # share of a normal distribution within one standard deviation
+
 
 def networks_of(codes: np.ndarray) -> np.ndarray:
     """The number ``(n,)`` of each row's network, counted from 0; repeated rows share one."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ofa.predictors import latency
-from ofa.predictors.cost import CostTable
+from ofa.predictors.cost import CostTable, along_area
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.from_dict(
@@ -94,13 +94,13 @@ def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
     rows = [SPACE.resolutions.index(resolution) for resolution in measured]
     fixed, blocks = rng.random(5), rng.random((5, 4, 2, 2))
     blocks[:, 1, 0, 1] = np.nan  # an option that this stage does not have
-    all_fixed, all_blocks = latency._interpolated(SPACE, measured, fixed, blocks)
+    all_fixed, all_blocks = (along_area(SPACE, measured, values) for values in (fixed, blocks))
     assert all_fixed.shape == (7,) and all_blocks.shape == (7, 4, 2, 2)
     assert np.array_equal(all_fixed[rows], fixed) and np.array_equal(all_blocks[rows], blocks, equal_nan=True)
     assert np.isnan(all_blocks).sum() == 7
 
     areas, all_areas = np.square(measured), np.square(SPACE.resolutions)
-    all_fixed, all_blocks = latency._interpolated(SPACE, measured, 3.0 + 2 * areas, np.ones((5, 4, 2, 2)))
+    all_fixed, all_blocks = (along_area(SPACE, measured, one) for one in (3.0 + 2 * areas, np.ones((5, 4, 2, 2))))
     assert all_fixed == pytest.approx(3.0 + 2 * all_areas) and (all_blocks == 1).all()
 
 
