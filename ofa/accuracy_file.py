@@ -70,7 +70,7 @@ def _parse(line: str, space: SearchSpace, where: str) -> tuple[np.ndarray, float
             raise ValueError(f"{len(fields)} columns instead of 5")
         depths, kernels, expands = (tuple(float(value) for value in field.split("-")) for field in fields[1:4])
         accuracy = float(fields[4])
-        if not 0 <= accuracy <= 1:
+        if accuracy < 0 or accuracy > 1:  # NaN: a network that could not be measured
             raise ValueError(f"accuracy {accuracy} is not between 0 and 1")
         return space.encode(Subnet(int(fields[0]), depths, kernels, expands)), accuracy
     except ValueError as error:

@@ -88,8 +88,14 @@ class DataConfig(Section):
 
 
 class CollectConfig(Section):
-    """Subnets measured for the predictor, on the first ``images`` of the validation split (``None``: all)."""
+    """Subnets measured for the predictor, on the first ``images`` of the validation split (``None``: all).
 
+    ``strategy``: ``spread`` evenly over MACs, or ``active``, which chooses ``batch`` after ``batch`` where they may
+    move the front of accuracy over MACs, and stops at ``subnets`` or when the front has settled.
+    """
+
+    strategy: Literal["spread", "active"] = "spread"
+    batch: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 20
     subnets: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 100
     images: Count | None = None
     calibration_images: Count = 512

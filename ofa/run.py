@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +20,7 @@ from ofa.errors import UserError
 from ofa.journal import Journal, digest, file_digest, move_aside
 from ofa.recipe import DataConfig, Recipe
 from ofa.recipe_file import dump_yaml, load_recipe, recipe_differences
+from ofa.signals import remembered_interrupts
 from ofa.supernet.files import write_atomic
 
 
@@ -56,21 +57,23 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    with _full_disk_explained(folder), distributed.group():
+    with _full_disk_explained(folder), distributed.group(), remembered_interrupts() as check_interrupt:
         if distributed.rank() > 0:
             from ofa.stages import Job
 
-            job = cache(lambda: Job(recipe, folder))
+            job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
             distributed.follow(lambda name: job().do(name))
             return
-        _run(recipe, folder, stages, update=update)
+        _run(recipe, folder, stages, update=update, check_interrupt=check_interrupt)
     if "report" in stages:
         from ofa.report import show
 
         print(f"\n{show(folder)}")
 
 
-def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+def _run(
+    recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool, check_interrupt: Callable[[], None]
+) -> None:
     release = cache(lambda: distributed.announce(None))  # the other processes, once
     data_identity(recipe.data)  # raises when it is not there, before anything is written
     if recipe.train.init and not recipe.train.init.is_file():
@@ -81,6 +84,7 @@ def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -
         print(f"{folder / 'run.json'} is damaged: moved to {journal.moved.name}, all stages run again", flush=True)
     job = None
     for number, name in enumerate(stages):
+        check_interrupt()
         if name not in distributed.SHARED_STAGES:
             release()
         _check_needs(journal, name, recipe, folder, fresh=stages[:number])
@@ -95,7 +99,7 @@ def _run(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -
             print(f"{folder}: {', '.join(stages[number:])}", flush=True)
             from ofa.stages import Job
 
-            job = Job(recipe, folder)
+            job = Job(recipe, folder, check_interrupt=check_interrupt)
         if journal.inputs(name) != inputs:
             _put_away(name, folder)
         _set_aside(broken)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, so that training can write a checkpoint first."""
+"""Ctrl-C and SIGTERM as a wish to stop, so that training can write a checkpoint first; and a Ctrl-C that none loses."""
 
 from __future__ import annotations
 
@@ -44,6 +44,37 @@ def stop_requests() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
     if came:
         raise_for(came)
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C raises ``KeyboardInterrupt`` as ever, and again at each call of the function that this gives.
+
+    Python drops an exception that is raised inside a finaliser or a fork hook, such as those of data workers that end
+    or start; long loops call the function so that such a Ctrl-C is heard at the next turn. Outside the main thread, or
+    where SIGINT is ignored, nothing is changed.
+    """
+    came = False
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not in_main or before is not signal.default_int_handler:
+        yield check
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def raise_for(number: int) -> None:

@@ -10,19 +10,17 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ofa import accuracy_file, distributed
+from ofa.collect_stage import collect
 from ofa.data import Data, open_data
 from ofa.errors import UserError
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import interleaved
 from ofa.export.verify import accuracy
 from ofa.export_stage import export
-from ofa.journal import move_aside
 from ofa.predictors import latency
 from ofa.predictors.accuracy import AccuracyPredictor, quality
-from ofa.predictors.collect import spread_sample, top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Limit, Recipe
 from ofa.report import write_report
@@ -30,7 +28,7 @@ from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import load_subnet
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.train_stage import train
 
@@ -42,8 +40,9 @@ Outcome = tuple[list[Path], str]
 class Job:
     """One recipe, its folder, and what several stages share: the opened data and the trained supernet."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, *, check_interrupt: Callable[[], None] = lambda: None) -> None:
         self.recipe, self.folder = recipe, folder
+        self.check_interrupt = check_interrupt
         self.device = distributed.device()
         self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
 
@@ -93,61 +92,6 @@ class Job:
         return calibrate(model, (batch for batch, _ in self.images("train", resolution, limit=limit)))
 
 
-def collect(job: Job) -> Outcome:
-    config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
-    rng = np.random.default_rng([job.recipe.seed, 2])
-    codes = spread_sample(space, config.subnets, CostTable.macs(space, **job.head), rng)
-    codes = codes[np.argsort(codes[:, 0], kind="stable")]  # one resolution after the other: images are resized once
-    first_rank = distributed.rank() == 0
-    job.share_supernet()
-    done = int(distributed.gather(_rows_to_keep(path, codes, space) if first_rank else 0)[0])
-    bar = tqdm(
-        desc="measure accuracy",
-        unit="subnet",
-        initial=done,
-        total=len(codes),
-        disable=None if first_rank else True,
-    )
-    while done < len(codes):
-        # Each process measures one subnet; the rows are written in the order of the subnets.
-        wave = [space.decode(code) for code in codes[done : done + distributed.processes()]]
-        accuracies = distributed.gather(_measured(job, wave, config.images))
-        if first_rank:
-            for subnet, accuracy in zip(wave, accuracies, strict=False):
-                accuracy_file.append(path, subnet, accuracy)
-        done += len(wave)
-        bar.update(len(wave))
-    bar.close()
-    if not first_rank:
-        return [], ""
-    _, accuracies = accuracy_file.read(path, space)
-    low, high = accuracies.min(), accuracies.max()
-    return [path], f"{len(codes)} subnets, validation accuracy {low:.1%} to {high:.1%}"
-
-
-def _rows_to_keep(path: Path, codes: np.ndarray, space: SearchSpace) -> int:
-    """How many subnets ``accuracy.csv`` has already. A damaged file, or one of other subnets, is moved aside."""
-    done, problem = accuracy_file.recover(path, space)
-    if problem:
-        print(problem, flush=True)
-    if done:
-        measured, _ = accuracy_file.read(path, space)
-        if done > len(codes) or not np.array_equal(measured, codes[:done]):
-            # Rows are measured in a fixed order, so these are of something else.
-            aside = move_aside(path, "damaged")
-            print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
-            return 0
-    return done
-
-
-def _measured(job: Job, wave: list[Subnet], images: int | None) -> float:
-    """The accuracy of this process's subnet of the wave; the last wave may have none for it."""
-    if distributed.rank() >= len(wave):
-        return float("nan")
-    subnet = wave[distributed.rank()]
-    return top1(job.specialised(subnet), job.images("validation", subnet.resolution, limit=images))
-
-
 def predict(job: Job) -> Outcome:
     space, kind, seed = job.recipe.space, job.recipe.predictor.kind, job.recipe.seed
     codes, accuracies = accuracy_file.read(job.folder / "accuracy.csv", space)
@@ -160,6 +104,8 @@ def predict(job: Job) -> Outcome:
         f"{chosen} on held-out subnets: Kendall tau {found['kendall_tau']:.2f}, RMSE {100 * found['rmse']:.2f} points, "
         f"{found['calibration']:.0%} within one standard deviation"
     )
+    if dropped := int(found["rows_dropped"]):
+        summary += f"; {dropped} rows without an accuracy left out"
     return sorted(folder.glob("*.json")) + sorted(folder.glob("*.npz")), summary
 
 

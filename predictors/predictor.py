@@ -34,8 +34,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     of a fit, so that about 68 % of new measurements fall within one.
 
     Fitted attributes: ``kind_`` (what was fitted; of a ``model`` its class name), ``scores_`` (with ``auto`` Kendall
-    tau of each kind, else empty), ``model_``, and ``mean_`` and ``scale_`` of the accuracies, which are standardised
-    for the fit.
+    tau of each kind, else empty), ``dropped_`` (rows without an accuracy), ``model_``, and ``mean_`` and ``scale_`` of
+    the accuracies, which are standardised for the fit.
     """
 
     def __init__(self, space: Space, *, kind: Kind = "gp", model: Any = None, seed: int = 0) -> None:
@@ -47,19 +47,27 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     def fit(self, codes: np.ndarray, accuracy: np.ndarray) -> AccuracyPredictor:
         """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
 
-        Raises ``ValueError`` when shapes disagree, an accuracy is not finite, there are fewer than five rows or two
+        Rows whose accuracy is NaN were not measured: they are left out, and counted in ``dropped_``.
+
+        Raises ``ValueError`` when shapes disagree, an accuracy is infinite, there are fewer than five rows or two
         networks, ``kind`` is unknown, or ``model`` is no regressor.
         """
         self._check_parameters()
         codes, accuracy = self._checked(codes), np.asarray(accuracy, float)
         if accuracy.shape != (len(codes),):
             raise ValueError(f"accuracy has the shape {accuracy.shape}; {len(codes)} codes need ({len(codes)},)")
-        if not np.isfinite(accuracy).all():
-            raise ValueError(f"accuracy[{int(np.argmin(np.isfinite(accuracy)))}] is not a finite number")
+        if np.isinf(accuracy).any():
+            raise ValueError(
+                f"accuracy[{int(np.argmax(np.isinf(accuracy)))}] is infinite; give NaN for unmeasured ones"
+            )
+        measured = ~np.isnan(accuracy)
+        self.dropped_ = int((~measured).sum())
+        codes, accuracy = codes[measured], accuracy[measured]
         networks = networks_of(codes)
         if len(codes) < 5 or networks.max() < 1:
+            dropped = f" ({self.dropped_} more have no accuracy)" if self.dropped_ else ""
             raise ValueError(
-                f"{len(codes)} rows of {len(set(networks))} networks; a fit needs at least 5 rows and 2 networks"
+                f"{len(codes)} rows of {len(set(networks))} networks{dropped}; a fit needs at least 5 rows and 2 networks"
             )
         # Equal values need not have a standard deviation of exactly zero, nor a mean of exactly the value.
         constant = np.ptp(accuracy) == 0

@@ -18,11 +18,14 @@ def quality(
 
     Floats: ``kendall_tau`` (0 where either side is constant), ``rmse`` and ``mae`` in the unit of accuracy,
     ``calibration`` (share of measurements within one predicted standard deviation; 0.68 is ideal), and ``rows_fitted``
-    and ``rows_held_out``. With ``kind="auto"`` also ``kind``, what was chosen without a look at the rows held out, and
-    ``scores``, the cross-validated tau of each kind that was compared. Repeated rows of one network stay on one side.
-    Raises ``ValueError`` below ten rows or three networks.
+    and ``rows_held_out``. ``held_out`` lists ``[predicted, standard deviation, measured]`` of each row held out. With
+    ``kind="auto"`` also ``kind``, what was chosen without a look at the rows held out, and ``scores``, the
+    cross-validated tau of each kind that was compared. Repeated rows of one network stay on one side. Raises
+    ``ValueError`` below ten rows or three networks.
     """
     codes, accuracy = np.asarray(codes), np.asarray(accuracy, float)
+    measured = ~np.isnan(accuracy)
+    codes, accuracy = codes[measured], accuracy[measured]
     networks = networks_of(codes)
     count = len(set(networks))
     if len(codes) < 10 or count < 3:
@@ -40,6 +43,8 @@ def quality(
         "calibration": float(np.mean(errors <= std)),
         "rows_fitted": float((~held_out).sum()),
         "rows_held_out": float(held_out.sum()),
+        "held_out": np.column_stack([mean, std, accuracy[held_out]]).tolist(),
+        "rows_dropped": float((~measured).sum()),
     }
     if kind == "auto" and model is None:
         found |= {"kind": predictor.kind_, "scores": predictor.scores_}

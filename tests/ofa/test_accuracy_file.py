@@ -68,7 +68,7 @@ GOOD_ROW = "16,1-1-1,3-3-3-3-3-3,2-2-2-2-2-2,0.5"
         (f"{GOOD_ROW},1", "6 columns instead of 5"),
         ("", "1 columns instead of 5"),
         (GOOD_ROW.replace("0.5", "1.5"), "accuracy 1.5 is not between 0 and 1"),
-        (GOOD_ROW.replace("0.5", "nan"), "accuracy nan is not between 0 and 1"),
+        (GOOD_ROW.replace("0.5", "-inf"), "accuracy -inf is not between 0 and 1"),
         (GOOD_ROW.replace("0.5", ""), "could not convert string to float"),
         (GOOD_ROW.replace("16,", "17,"), "17"),
         (GOOD_ROW.replace("16,", "x,"), "invalid literal"),
@@ -108,3 +108,11 @@ def test_another_header(path):
     rows, problem = recover(path, SPACE)
     assert (rows, problem.count("line 1: the header must be resolution,")) == (0, 1)
     assert path.read_text() == HEADER + "\n"
+
+
+def test_a_network_that_could_not_be_measured_is_a_row(tmp_path):
+    path = tmp_path / "accuracy.csv"
+    for accuracy in (0.5, float("nan"), 0.25):
+        append(path, SPACE.decode(CODES[0]), accuracy)
+    assert recover(path, SPACE) == (3, None)
+    np.testing.assert_array_equal(read(path, SPACE)[1], [0.5, np.nan, 0.25])

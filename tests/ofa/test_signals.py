@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ofa import signals
-from ofa.signals import raise_for, stop_requests
+from ofa.signals import raise_for, remembered_interrupts, stop_requests
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 ENDS = {INT: KeyboardInterrupt, TERM: SystemExit}
@@ -124,3 +124,50 @@ def test_raise_for():
     assert ended.value.code == 143
     with pytest.raises(KeyboardInterrupt):
         raise_for(INT)
+
+
+class _Finalised:
+    """Gets a Ctrl-C while it is taken down, as data workers may."""
+
+    def __del__(self):
+        send(INT)
+
+
+@pytest.fixture
+def default_handler():
+    before = signal.signal(INT, signal.default_int_handler)
+    yield
+    assert signal.signal(INT, before) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ctrl_c_that_python_drops_is_heard_later(default_handler):
+    with pytest.raises(KeyboardInterrupt), remembered_interrupts() as check:
+        check()
+        _Finalised()  # its exception is ignored: "raise" here would fail the test
+        dropped = True
+        check()
+    assert dropped
+
+
+def test_a_ctrl_c_raises_at_once(default_handler):
+    with pytest.raises(KeyboardInterrupt), remembered_interrupts():
+        send(INT)
+        pytest.fail("was not raised")
+
+
+def test_training_hears_it_first(default_handler):
+    with pytest.raises(KeyboardInterrupt), remembered_interrupts() as check:
+        with pytest.raises(KeyboardInterrupt), stop_requests() as came:
+            send(INT)
+            assert came() == INT
+        check()  # it was no interrupt of ours
+        send(INT)
+
+
+def test_another_handler_stays(handlers):
+    with remembered_interrupts() as check:
+        send(INT)
+        check()
+    assert handlers == [INT]
+    handlers.clear()

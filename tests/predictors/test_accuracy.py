@@ -169,8 +169,9 @@ def test_bad_rows_are_refused():
     cases = {
         r"codes have the shape": (codes[:, 1:], accuracy),
         r"need \(10,\)": (codes, accuracy[:9]),
-        r"accuracy\[3\]": (codes, np.where(np.arange(10) == 3, np.nan, accuracy)),
+        r"accuracy\[3\]": (codes, np.where(np.arange(10) == 3, np.inf, accuracy)),
         r"at least 5 rows": (codes[:4], accuracy[:4]),
+        r"4 rows of 4 networks \(6 more have no accuracy\)": (codes, np.where(np.arange(10) < 4, accuracy, np.nan)),
         r"2 networks": (codes[[0] * 10], accuracy),
     }
     for message, (wrong_codes, wrong_accuracy) in cases.items():
@@ -180,12 +181,31 @@ def test_bad_rows_are_refused():
         AccuracyPredictor(SPACE, kind="forest").fit(codes, accuracy)
 
 
+def test_rows_without_an_accuracy_are_dropped_and_counted():
+    codes, accuracy = measured(30)
+    holes = np.where(np.arange(30) % 3 == 1, np.nan, accuracy)
+    kept = ~np.isnan(holes)
+    predictor, expected = (
+        AccuracyPredictor(SPACE).fit(*rows) for rows in ((codes, holes), (codes[kept], accuracy[kept]))
+    )
+    assert (predictor.dropped_, expected.dropped_) == (10, 0)
+    assert np.array_equal(predictor.predict(codes), expected.predict(codes))
+    judged = quality(SPACE, codes, holes, seed=0)
+    assert judged.pop("rows_dropped") == 10
+    expected = quality(SPACE, codes[kept], accuracy[kept], seed=0)
+    assert judged == {key: value for key, value in expected.items() if key != "rows_dropped"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_quality_is_judged_on_networks_left_out(kind):
     codes, accuracy = measured(100)
     result = quality(SPACE, codes, accuracy, kind=kind, seed=0)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+    predicted, std, truths = np.array(result.pop("held_out")).T
     assert all(type(value) is float for value in result.values())
+    assert len(truths) == 20 and np.isin(truths, accuracy).all()
+    assert result["rmse"] == pytest.approx(np.sqrt(np.mean((predicted - truths) ** 2)))
+    assert result["calibration"] == np.mean(np.abs(predicted - truths) <= std)
     assert result["rows_fitted"] + result["rows_held_out"] == 100 and result["rows_held_out"] == 20
     assert result["kendall_tau"] > 0.8 and 0 < result["mae"] <= result["rmse"] < accuracy.std()
     assert 0.3 <= result["calibration"] <= 1
