@@ -79,13 +79,20 @@ def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
 
 def _rest(recipe: Recipe) -> list[str]:
     lines = [
-        f"collect   accuracy of {recipe.collect.subnets} subnets",
+        f"collect   accuracy of {_collected(recipe)}",
         f"predict   {recipe.predictor.kind}",
         f"measure   latency of blocks and {recipe.measure.fit_subnets + recipe.measure.test_subnets} whole subnets",
     ]
     for name, target in recipe.targets.items():
         lines.append(f"target    {name}: {target.runtime}, {', '.join(_limit(limit) for limit in target.limits)}")
     return lines
+
+
+def _collected(recipe: Recipe) -> str:
+    config = recipe.collect
+    if config.strategy == "spread":
+        return f"{config.subnets} subnets"
+    return f"at most {config.subnets} subnets, chosen {config.batch} at a time"
 
 
 def _limit(limit: Limit) -> str:

@@ -67,7 +67,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         if len(codes) < 5 or networks.max() < 1:
             dropped = f" ({self.dropped_} more have no accuracy)" if self.dropped_ else ""
             raise ValueError(
-                f"{len(codes)} rows of {len(set(networks))} networks{dropped}; a fit needs at least 5 rows and 2 networks"
+                f"{len(codes)} rows of {len(set(networks))} networks{dropped}; a fit needs at least 5 rows and 2 "
+                "networks"
             )
         # Equal values need not have a standard deviation of exactly zero, nor a mean of exactly the value.
         constant = np.ptp(accuracy) == 0
