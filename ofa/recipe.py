@@ -111,9 +111,9 @@ class MeasureConfig(Section):
     """The latency table: whole subnets that correct it, others that judge it, and how often each block is timed."""
 
     threads: Count = 1
-    fit_subnets: Annotated[int, Field(ge=2)] = 8
+    fit_subnets: Annotated[int, Field(ge=2)] = 16
     test_subnets: Annotated[int, Field(ge=2)] = 8
-    rounds: Count = 10
+    rounds: Count = 20
 
 
 class SearchConfig(Section):

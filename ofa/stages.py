@@ -16,7 +16,7 @@ from ofa.collect_stage import collect
 from ofa.data import Data, open_data
 from ofa.errors import UserError
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import interleaved
+from ofa.export.runtimes.timing import interleaved, typical
 from ofa.export.verify import accuracy
 from ofa.export_stage import export
 from ofa.predictors import latency
@@ -211,7 +211,7 @@ def report(job: Job) -> Outcome:
         calls.append(onnxruntime.prepared(session, (1, model.in_chans, resolution, resolution)))
         images = job.images("test", resolution)
         tests.append(accuracy(lambda batch, session=session: onnxruntime.run(session, batch), images))
-    times = np.median(1e3 * interleaved(calls, rounds=100, description="time the models"), axis=0)
+    times = typical(1e3 * interleaved(calls, rounds=100, description="time the models"))
     measured = {
         name: {"latency": float(time), "test_accuracy": test}
         for name, time, test in zip(job.recipe.targets, times, tests, strict=True)

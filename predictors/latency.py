@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats import kendalltau
 from torch import nn
 from tqdm import tqdm
 
-from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import interleaved
+from ofa.export.runtimes.timing import interleaved, typical
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable, along_area, fill_blocks
-from ofa.supernet.space import SearchSpace, Slot, Subnet
+from ofa.predictors.latency_fit import correction, errors
+from ofa.predictors.latency_parts import MakePart, Parts, add_parts, measured_resolutions
+from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
 
-MOST_RESOLUTIONS = 5  # measured; those between are interpolated
 
-Shape = tuple[int, int, int]
+class Runtime(Protocol):
+    """What a module of ``ofa.export.runtimes`` has that can be timed on this machine."""
+
+    def load(self, model: Any, *, threads: int = 1) -> Any: ...
+
+    def prepared(self, session: Any, shape: tuple[int, ...]) -> Callable[[], object]: ...
+
+    def part(self, module: nn.Module, shape: tuple[int, int, int]) -> Any: ...
+
+    def environment(self, *, threads: int) -> dict[str, Any]: ...
 
 
 def measure(
@@ -31,74 +38,82 @@ def measure(
     *,
     num_classes: int,
     in_chans: int = 3,
+    runtime: Runtime = onnxruntime,
+    part: MakePart | None = None,
     threads: int = 1,
     rounds: int = 20,
-    fit_subnets: int = 8,
+    fit_subnets: int = 16,
     test_subnets: int = 8,
     seed: int = 0,
+    info: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> CostTable:
-    """Milliseconds for one image in ONNX Runtime on this machine.
+    """Milliseconds for one image in a runtime on this machine.
 
     Every distinct block, stem and head (at up to five resolutions) and ``fit_subnets + test_subnets`` whole subnets
-    are timed in the same interleaved rounds; the cost of an empty call is subtracted from the parts. A slope and an
-    intercept are fitted on the first whole subnets, for what blocks do not show alone (warm caches, fusion over their
-    borders).
+    are timed in the same interleaved rounds, the parts from cold caches; the time of an empty call is subtracted from
+    theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the first whole subnets a
+    factor for each stage is fitted: see ``latency_fit.correction``.
 
-    ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape`` and
-    ``kendall_tau``, and as ``repeat_mape`` how well half of the rounds predicts the other half.
+    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.int8_part`` where there
+    is one, and say so in ``info``, which is added to the table's.
+
+    ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,
+    ``kendall_tau``, the ``pairs`` of predicted and measured ms, and as ``repeat_mape`` how well half of the rounds
+    predicts the other half.
     """
-    measured = _measured_resolutions(space)
-    small = SearchSpace.from_dict({**space.to_dict(), "resolutions": measured})  # the same layout
-    family = FAMILIES[space.family]
-    parts = _Parts()
-    heads, slots = _add_parts(parts, small, family, num_classes=num_classes, in_chans=in_chans, progress=progress)
+    sides = measured_resolutions(space)
+    small = SearchSpace.from_dict({**space.to_dict(), "resolutions": sides})  # the same layout
+    parts = Parts(part or runtime.part)
+    head = {"num_classes": num_classes, "in_chans": in_chans}
+    layout = add_parts(parts, small, **head, progress=progress)
+    blocks_alone = len(parts.models)
 
-    macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 1])
-    codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, macs, rng))
+    codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, CostTable.macs(space, **head), rng))
     if len(codes) < fit_subnets + test_subnets:  # the space has no more networks: share those that there are
-        fit_subnets = -(-len(codes) * fit_subnets // (fit_subnets + test_subnets))
-        test_subnets = len(codes) - fit_subnets
-    wholes = []
-    for code in tqdm(codes, desc="export whole subnets", disable=None if progress else True):
-        subnet = space.decode(code)
-        model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-        wholes.append(parts.add(str(subnet), model, (in_chans, subnet.resolution, subnet.resolution)))
-
+        share = -(-len(codes) * fit_subnets // (fit_subnets + test_subnets))
+        fit_subnets = max(1, min(share, len(codes) - 1))
+    wholes = [
+        _add_whole(parts, space, space.decode(code), **head)
+        for code in tqdm(codes, desc="write whole subnets", disable=None if progress else True)
+    ]
     empty = parts.add("empty", nn.Identity().eval(), (1, 1, 1))
-    calls = []
-    for graph, shape in tqdm(parts.graphs, desc="load blocks", disable=None if progress else True):
-        calls.append(onnxruntime.prepared(onnxruntime.load(graph, threads=threads), (1, *shape)))
-    times = 1e3 * interleaved(calls, rounds=rounds, description="time blocks", progress=progress)
-    medians = np.median(times, axis=0)
-    alone = np.maximum(medians - medians[empty], 0.0)
 
-    fixed = np.array([alone[stem] + alone[head] for stem, head in heads])
-    blocks = fill_blocks(small, lambda slot, kernel, expand, size: alone[slots[slot, kernel, expand, size]])
-    table = CostTable(
-        space,
-        "latency",
-        "ms",
-        *(along_area(space, measured, values) for values in (fixed, blocks)),
+    calls = []
+    for model, shape in tqdm(parts.models, desc="load", disable=None if progress else True):
+        calls.append(runtime.prepared(runtime.load(model, threads=threads), (1, *shape)))
+    cold = {*range(blocks_alone), empty}
+    times = 1e3 * interleaved(
+        calls, rounds=rounds, cold=cold, reference=wholes[0], seed=seed, description="time blocks", progress=progress
     )
-    slope, intercept = _affine(table.predict(codes[:fit_subnets]), medians[wholes[:fit_subnets]])
-    table = replace(table, slope=slope, intercept=intercept)
-    tested, halves = wholes[fit_subnets:], [np.median(times[part::2], axis=0) for part in (0, 1)]
-    info = {
-        **onnxruntime.environment(threads=threads),
+    usual = typical(times)
+    alone = np.maximum(usual - usual[empty], 0.0)
+
+    ends = np.array([alone[list(pair)] for pair in layout.ends])
+    blocks = fill_blocks(small, lambda slot, kernel, expand, size: alone[layout.blocks[slot, kernel, expand, size]])
+    table = _corrected(
+        space, along_area(space, sides, ends), along_area(space, sides, blocks), codes[:fit_subnets], usual[wholes]
+    )
+    tested = wholes[fit_subnets:]
+    predicted, measured = table.predict(codes[fit_subnets:]), usual[tested]
+    first, second = (typical(times[half::2])[tested] for half in (0, 1)) if rounds > 1 else (measured, measured)
+    found = {
+        **runtime.environment(threads=threads),
         "date": datetime.date.today().isoformat(),
-        "blocks": len(parts.graphs) - len(wholes) - 1,
-        "measured_resolutions": list(measured),
+        "blocks": blocks_alone,
+        "measured_resolutions": list(sides),
         "rounds": rounds,
+        **(info or {}),
         "quality": {
-            "test_subnets": test_subnets,
+            "test_subnets": len(tested),
             "fit_subnets": fit_subnets,
-            **_error(table.predict(codes[fit_subnets:]), medians[tested]),
-            **{f"repeat_{name}": value for name, value in _error(halves[0][tested], halves[1][tested]).items()},
+            **errors(predicted, measured),
+            **{f"repeat_{name}": value for name, value in errors(first, second).items()},
+            "pairs": np.column_stack([predicted, measured]).tolist(),
         },
     }
-    return replace(table, info=info)
+    return replace(table, info=found)
 
 
 def time_subnets(
@@ -107,92 +122,34 @@ def time_subnets(
     *,
     num_classes: int,
     in_chans: int = 3,
+    runtime: Runtime = onnxruntime,
+    part: MakePart | None = None,
     threads: int = 1,
     rounds: int = 50,
 ) -> np.ndarray:
     """Milliseconds for one image of each whole subnet ``(n,)``, timed in interleaved rounds; weights do not matter."""
-    family, calls = FAMILIES[space.family], []
+    parts, calls = Parts(part or runtime.part), []
     for subnet in subnets:
-        model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-        shape = (in_chans, subnet.resolution, subnet.resolution)
-        session = onnxruntime.load(onnx_graph(model, shape).SerializeToString(), threads=threads)
-        calls.append(onnxruntime.prepared(session, (1, *shape)))
-    return np.median(1e3 * interleaved(calls, rounds=rounds, progress=False), axis=0)
+        model, shape = parts.models[_add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans)]
+        calls.append(runtime.prepared(runtime.load(model, threads=threads), (1, *shape)))
+    return typical(1e3 * interleaved(calls, rounds=rounds, progress=False))
 
 
-class _Parts:
-    """The distinct things to time: one ONNX graph for each key."""
-
-    def __init__(self) -> None:
-        self.graphs: list[tuple[bytes, Shape]] = []
-        self._numbers: dict[tuple[str, Shape], int] = {}
-
-    def add(self, key: str, module: nn.Module, shape: Shape) -> int:
-        number = self._numbers.setdefault((key, shape), len(self.graphs))
-        if number == len(self.graphs):
-            self.graphs.append((onnx_graph(module, shape).SerializeToString(), shape))
-        return number
+def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> int:
+    family = FAMILIES[space.family]
+    model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
+    return parts.add(str(subnet), model, (in_chans, subnet.resolution, subnet.resolution))
 
 
-def _add_parts(
-    parts: _Parts, space: SearchSpace, family: Any, *, num_classes: int, in_chans: int, progress: bool
-) -> tuple[list[tuple[int, int]], dict[tuple[Slot, int, float, int], int]]:
-    """Adds stems, heads and blocks; returns the numbers of (stem, head) by resolution and of each block."""
-    slots: dict[tuple[Slot, int, float, int], int] = {}
-    sizes = {resolution: space.sizes(resolution) for resolution in space.resolutions}
-    heads: list[tuple[int, int]] = []
-    for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
-        description = family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)
-        stem, stages, head = family.parts(family.build(description).eval())
-        if not heads:
-            for side in space.resolutions:
-                last = sizes[side][-1]
-                stem_number = parts.add("stem", stem, (in_chans, side, side))
-                heads.append((stem_number, parts.add("head", head, (space.stages[-1].width, last, last))))
-        for number, slot in enumerate(space.slots):
-            key = f"{slot.in_width} {description['blocks'][1 + slot.stage][slot.index]}"
-            for side in space.resolutions:
-                size = sizes[side][number]
-                block = parts.add(key, stages[slot.stage][slot.index], (slot.in_width, size, size))
-                slots[slot, subnet.kernels[number], subnet.expands[number], size] = block
-    return heads, slots
-
-
-def _uniform_subnets(space: SearchSpace) -> list[Subnet]:
-    """Full-depth subnets that between them have every kernel and expand option in every slot."""
-    stages = [space.stages[slot.stage] for slot in space.slots]
-    kernels, expands = (max(len(getattr(stage, name)) for stage in stages) for name in ("kernels", "expands"))
-    return [
-        replace(
-            space.largest,
-            kernels=tuple(stage.kernels[min(k, len(stage.kernels) - 1)] for stage in stages),
-            expands=tuple(stage.expands[min(e, len(stage.expands) - 1)] for stage in stages),
-        )
-        for k, e in product(range(kernels), range(expands))
-    ]
-
-
-def _measured_resolutions(space: SearchSpace) -> tuple[int, ...]:
-    count = len(space.resolutions)
-    if count <= MOST_RESOLUTIONS:
-        return space.resolutions
-    return tuple(space.resolutions[round(i)] for i in np.linspace(0, count - 1, MOST_RESOLUTIONS))
-
-
-def _affine(sums: np.ndarray, measured: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of least squared relative error; the slope alone when the sums do not differ."""
-    weights = 1 / measured
-    if len(sums) < 2 or np.ptp(sums) < 1e-9:
-        return float(np.sum(measured * sums * weights**2) / np.sum((sums * weights) ** 2)), 0.0
-    slope, intercept = np.polyfit(sums, measured, 1, w=weights)
-    return float(slope), float(intercept)
-
-
-def _error(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
-    """Both None without subnets to compare on, the rank correlation also with only one."""
-    if not len(measured):
-        return {"mape": None, "kendall_tau": None}
-    return {
-        "mape": float(np.mean(np.abs(predicted - measured) / measured)),
-        "kendall_tau": float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else None,
-    }
+def _corrected(
+    space: SearchSpace, ends: np.ndarray, blocks: np.ndarray, codes: np.ndarray, measured: np.ndarray
+) -> CostTable:
+    """The table of ``ends`` ``(resolutions, 2)`` (stem, head) and ``blocks`` that fits what ``codes`` took."""
+    stages = np.array([slot.stage for slot in space.slots])[:, None, None]
+    none = np.zeros(len(space.resolutions))
+    groups = [ends[codes[:, 0], 0], ends[codes[:, 0], 1]]
+    for number in range(len(space.stages)):
+        groups.append(CostTable(space, "", "", none, np.where(stages == number, blocks, 0.0)).predict(codes))
+    factors, intercept = correction(np.column_stack(groups), measured[: len(codes)])
+    scaled = blocks * factors[2:][np.broadcast_to(stages, blocks.shape[1:])]
+    return CostTable(space, "latency", "ms", ends @ factors[:2], scaled, intercept=intercept)

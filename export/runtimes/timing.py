@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from tqdm import tqdm
+
+_FEWEST = 3
+_REFERENCE_EVERY = 20  # calls
 
 
 def interleaved(
     calls: Sequence[Callable[[], object]],
     *,
     rounds: int,
+    cold: Collection[int] = (),
+    reference: int | None = None,
     seconds: float = 1e-3,
     most: int = 20,
+    seed: int = 0,
     description: str = "measure",
     progress: bool = True,
 ) -> np.ndarray:
-    """Seconds per call, ``(rounds, len(calls))``: every round times every call, so slow drift cancels.
+    """Seconds per call, ``(rounds, len(calls))``: every round times every call, in an order of its own.
 
-    Within a round a call is repeated for about ``seconds`` (once to ``most`` times) and its median kept. A warm-up
-    round comes first. Take the median over rounds.
+    Within a round a call is repeated for about ``seconds`` (three to ``most`` times) and its fastest kept: how long it
+    takes when it runs again and again. The calls numbered in ``cold`` run once instead, after others: what they read is
+    not in the processor's caches, as that of a block inside a network is not. With ``reference``, that call is timed
+    between the others and each round's times are divided by how much slower than usual it was. A warm-up round comes
+    first. ``typical`` of the result tells one time a call.
     """
     repeats = []
-    for call in calls:
+    for number, call in enumerate(calls):
         call()
-        once = min(_timed(call) for _ in range(3))
-        repeats.append(int(np.clip(seconds / max(once, 1e-9), 1, most)))
-    times = np.empty((rounds, len(calls)))
-    for row in tqdm(times, desc=description, unit="round", disable=None if progress else True):
-        for index, (call, count) in enumerate(zip(calls, repeats, strict=True)):
-            call()  # the caches held another model
-            row[index] = np.median([_timed(call) for _ in range(count)])
-    return times
+        once = 0 if number in cold else min(_timed(call) for _ in range(3))
+        repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(_FEWEST, most), most)))
+    times, pace = np.empty((rounds, len(calls))), np.ones(rounds)
+    for number in tqdm(range(rounds), desc=description, unit="round", disable=None if progress else True):
+        references = []
+        for place, index in enumerate(np.random.default_rng((seed, number)).permutation(len(calls))):
+            times[number, index] = _timed(calls[index]) if repeats[index] == 0 else _warm(calls[index], repeats[index])
+            if reference is not None and place % _REFERENCE_EVERY == 0:
+                references.append(_warm(calls[reference], 1))
+        if references:
+            pace[number] = np.median(references)
+    return times * (np.median(pace) / pace)[:, None]
+
+
+def typical(times: np.ndarray) -> np.ndarray:
+    """One time a call ``(calls,)`` of ``interleaved``'s ``(rounds, calls)``: the lower quartile of the rounds.
+
+    What disturbs a measurement only ever makes it longer, so a low quantile varies less than the mean or the median;
+    the minimum hangs on single lucky rounds.
+    """
+    return np.quantile(times, 0.25, axis=0)
+
+
+def _warm(call: Callable[[], object], count: int) -> float:
+    call()  # the caches held another model
+    return min(_timed(call) for _ in range(count))
 
 
 def _timed(call: Callable[[], object]) -> float:

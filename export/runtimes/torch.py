@@ -71,6 +71,11 @@ def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     return call
 
 
+def part(module: nn.Module, _shape: tuple[int, int, int]) -> nn.Module:
+    """What ``load`` takes, of an eval-mode module: itself."""
+    return module
+
+
 def environment(*, threads: int, device: str = "cpu", compiled: bool = False) -> dict[str, Any]:
     """What a measured time holds for: runtime, version, threads, processors, and how the model ran.
 

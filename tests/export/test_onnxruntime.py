@@ -9,7 +9,7 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import interleaved
+from ofa.export.runtimes.timing import interleaved, typical
 
 
 @pytest.fixture(scope="module")
@@ -70,36 +70,6 @@ def test_environment_says_what_times_hold_for():
     assert values["version"][0].isdigit() and values["cpu"]
 
 
-def test_rounds_are_interleaved():
-    order = []
-
-    def call(name, seconds):
-        def run():
-            order.append(name)
-            time.sleep(seconds)
-
-        return run
-
-    times = interleaved([call("slow", 0.004), call("fast", 0.0005)], rounds=5, seconds=1e-4, progress=False)
-    assert times.shape == (5, 2)
-    assert (times[:, 0] >= 0.004).all() and (times[:, 1] >= 0.0005).all()
-    assert np.median(times[:, 1]) < np.median(times[:, 0])
-    # After the warm-up every round warms each call up once and then times it once.
-    assert order[-20:] == ["slow", "slow", "fast", "fast"] * 5
-
-
-@pytest.mark.parametrize("most", [1, 7])
-def test_short_calls_are_repeated_within_a_round(most):
-    count = 0
-
-    def call():
-        nonlocal count
-        count += 1
-
-    interleaved([call], rounds=4, seconds=0.5, most=most, progress=False)
-    assert count == 4 + 4 * (1 + most)
-
-
 def test_real_graphs_rank_by_their_work():
     small, large = (nn.Sequential(nn.Conv2d(8, *sizes)).eval() for sizes in ((8, 3), (256, 7)))
     shape = (8, 48, 48)
@@ -107,5 +77,5 @@ def test_real_graphs_rank_by_their_work():
         onnxruntime.prepared(onnxruntime.load(onnx_graph(module, shape).SerializeToString()), (1, *shape))
         for module in (small, large)
     ]
-    fast, slow = np.median(interleaved(calls, rounds=5, progress=False), axis=0)
+    fast, slow = typical(interleaved(calls, rounds=5, progress=False))
     assert 5 * fast < slow

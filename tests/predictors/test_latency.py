@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ofa.predictors import latency
+from ofa.export.runtimes import onnxruntime, torch
+from ofa.predictors import latency, latency_parts
 from ofa.predictors.cost import CostTable, along_area
 from ofa.supernet.space import SearchSpace
 
@@ -26,15 +27,21 @@ def changed(space, **fields):
     return SearchSpace.from_dict({**space.to_dict(), **fields})
 
 
-@pytest.fixture(scope="module")
-def table():
-    return latency.measure(SPACE, num_classes=4, rounds=6, fit_subnets=6, test_subnets=5, progress=False)
+RUNTIMES = {"onnxruntime": onnxruntime, "torch": torch}
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def table(request):
+    runtime = RUNTIMES[request.param]
+    return latency.measure(
+        SPACE, num_classes=4, runtime=runtime, rounds=6, fit_subnets=6, test_subnets=5, info={"mark": 1}, progress=False
+    )
 
 
 def test_says_what_it_holds_for(table):
     assert (table.name, table.unit, table.space) == ("latency", "ms", SPACE)
     info = table.info
-    assert info["runtime"] == "onnxruntime" and info["threads"] == 1 and info["rounds"] == 6
+    assert info["runtime"] in RUNTIMES and info["threads"] == 1 and info["rounds"] == 6 and info["mark"] == 1
     assert {"version", "cpu", "date"} <= set(info)
     sides = info["measured_resolutions"]
     assert len(sides) == 5 and (sides[0], sides[-1]) == (16, 96)
@@ -51,7 +58,10 @@ def test_quality_is_of_subnets_that_the_fit_has_not_seen(table):
         "kendall_tau",
         "repeat_mape",
         "repeat_kendall_tau",
+        "pairs",
     }
+    predicted, measured = np.transpose(quality["pairs"])
+    assert np.mean(np.abs(predicted - measured) / measured) == pytest.approx(quality["mape"])
     assert (quality["fit_subnets"], quality["test_subnets"]) == (6, 5)
     assert 0 <= quality["mape"] < 1 and 0 <= quality["repeat_mape"] < 1
     # The largest of these networks costs dozens of times the smallest, so that even a busy machine ranks them.
@@ -63,9 +73,11 @@ def test_larger_is_slower(table):
     predicted = table.predict(codes)
     assert (predicted > 0).all() and np.isfinite(predicted).all()
     low, high = table.predict(np.stack([SPACE.encode(SPACE.smallest), SPACE.encode(SPACE.largest)]))
-    assert low > 0 and 4 * low < high < 1000
+    # Of torch's time most is spent on starting operators, however small.
+    ratio = {"onnxruntime": 4, "torch": 1.5}[table.info["runtime"]]
+    assert low > 0 and ratio * low < high < 1000
     correlation = np.corrcoef(predicted, CostTable.macs(SPACE, num_classes=4).predict(codes))[0, 1]
-    assert correlation > 0.8
+    assert correlation > (0.8 if ratio == 4 else 0.3)
 
 
 def test_save_and_load(table, tmp_path):
@@ -89,8 +101,8 @@ def test_fewer_networks_than_wanted():
 
 def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
     rng = np.random.default_rng(2)
-    measured = latency._measured_resolutions(SPACE)
-    assert len(measured) == latency.MOST_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
+    measured = latency_parts.measured_resolutions(SPACE)
+    assert len(measured) == latency_parts.MOST_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
     rows = [SPACE.resolutions.index(resolution) for resolution in measured]
     fixed, blocks = rng.random(5), rng.random((5, 4, 2, 2))
     blocks[:, 1, 0, 1] = np.nan  # an option that this stage does not have
@@ -105,17 +117,6 @@ def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
 
 
 def test_few_resolutions_are_all_measured():
-    assert latency._measured_resolutions(changed(SPACE, resolutions=[16, 96])) == (16, 96)
+    assert latency_parts.measured_resolutions(changed(SPACE, resolutions=[16, 96])) == (16, 96)
     five = changed(SPACE, resolutions=[16, 24, 32, 40, 96])
-    assert latency._measured_resolutions(five) == five.resolutions
-
-
-@pytest.mark.parametrize("slope, intercept", [(1.0, 0.0), (0.8, 0.3), (1.5, -0.1)])
-def test_correction_finds_a_straight_line(slope, intercept):
-    sums = np.linspace(1, 5, 6)
-    assert latency._affine(sums, slope * sums + intercept) == pytest.approx((slope, intercept))
-
-
-def test_correction_without_spread_is_a_factor():
-    assert latency._affine(np.array([2.0, 2.0]), np.array([3.0, 3.0])) == pytest.approx((1.5, 0.0))
-    assert latency._affine(np.array([2.0]), np.array([1.0])) == pytest.approx((0.5, 0.0))
+    assert latency_parts.measured_resolutions(five) == five.resolutions
