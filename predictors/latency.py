@@ -15,7 +15,7 @@ from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import interleaved, typical
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable, along_area, fill_blocks
-from ofa.predictors.latency_fit import correction, errors
+from ofa.predictors.latency_fit import cold_share, correction, errors
 from ofa.predictors.latency_parts import MakePart, Parts, add_parts, measured_resolutions
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
@@ -51,9 +51,9 @@ def measure(
     """Milliseconds for one image in a runtime on this machine.
 
     Every distinct block, stem and head (at up to five resolutions) and ``fit_subnets + test_subnets`` whole subnets
-    are timed in the same interleaved rounds, the parts from cold caches; the time of an empty call is subtracted from
-    theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the first whole subnets a
-    factor for each stage is fitted: see ``latency_fit.correction``.
+    are timed in the same interleaved rounds, the parts from cold caches and from warm ones; the time of an empty call
+    is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
+    first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
     ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.int8_part`` where there
     is one, and say so in ``info``, which is added to the table's.
@@ -67,7 +67,8 @@ def measure(
     parts = Parts(part or runtime.part)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     layout = add_parts(parts, small, **head, progress=progress)
-    blocks_alone = len(parts.models)
+    empty = parts.add("empty", nn.Identity().eval(), (1, 1, 1))
+    apart = len(parts.models)
 
     rng = np.random.default_rng([seed, 1])
     codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, CostTable.macs(space, **head), rng))
@@ -78,32 +79,36 @@ def measure(
         _add_whole(parts, space, space.decode(code), **head)
         for code in tqdm(codes, desc="write whole subnets", disable=None if progress else True)
     ]
-    empty = parts.add("empty", nn.Identity().eval(), (1, 1, 1))
-
     calls = []
     for model, shape in tqdm(parts.models, desc="load", disable=None if progress else True):
         calls.append(runtime.prepared(runtime.load(model, threads=threads), (1, *shape)))
-    cold = {*range(blocks_alone), empty}
     times = 1e3 * interleaved(
-        calls, rounds=rounds, cold=cold, reference=wholes[0], seed=seed, description="time blocks", progress=progress
+        [*calls, *calls[:apart]],  # the parts warm, behind all others
+        rounds=rounds,
+        cold=range(apart),
+        reference=wholes[0],
+        seed=seed,
+        description="time blocks",
+        progress=progress,
     )
     usual = typical(times)
-    alone = np.maximum(usual - usual[empty], 0.0)
-
-    ends = np.array([alone[list(pair)] for pair in layout.ends])
-    blocks = fill_blocks(small, lambda slot, kernel, expand, size: alone[layout.blocks[slot, kernel, expand, size]])
-    table = _corrected(
-        space, along_area(space, sides, ends), along_area(space, sides, blocks), codes[:fit_subnets], usual[wholes]
-    )
+    tables = []
+    for alone in (usual[:apart], usual[len(calls) :]):
+        alone = np.maximum(alone - alone[empty], 0.0)
+        ends = np.array([alone[list(pair)] for pair in layout.ends])
+        blocks = fill_blocks(small, lambda slot, k, e, size, alone=alone: alone[layout.blocks[slot, k, e, size]])
+        tables.append((along_area(space, sides, ends), along_area(space, sides, blocks)))
+    table = _corrected(space, tables, codes[:fit_subnets], usual[wholes[:fit_subnets]])
     tested = wholes[fit_subnets:]
     predicted, measured = table.predict(codes[fit_subnets:]), usual[tested]
     first, second = (typical(times[half::2])[tested] for half in (0, 1)) if rounds > 1 else (measured, measured)
     found = {
         **runtime.environment(threads=threads),
         "date": datetime.date.today().isoformat(),
-        "blocks": blocks_alone,
+        "blocks": apart - 1,
         "measured_resolutions": list(sides),
         "rounds": rounds,
+        **table.info,
         **(info or {}),
         "quality": {
             "test_subnets": len(tested),
@@ -142,14 +147,24 @@ def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes:
 
 
 def _corrected(
-    space: SearchSpace, ends: np.ndarray, blocks: np.ndarray, codes: np.ndarray, measured: np.ndarray
+    space: SearchSpace, tables: Sequence[tuple[np.ndarray, np.ndarray]], codes: np.ndarray, measured: np.ndarray
 ) -> CostTable:
-    """The table of ``ends`` ``(resolutions, 2)`` (stem, head) and ``blocks`` that fits what ``codes`` took."""
+    """The table that fits what ``codes`` took, of cold and of warm times of stem and head ``(resolutions, 2)`` and
+    blocks."""
     stages = np.array([slot.stage for slot in space.slots])[:, None, None]
     none = np.zeros(len(space.resolutions))
-    groups = [ends[codes[:, 0], 0], ends[codes[:, 0], 1]]
-    for number in range(len(space.stages)):
-        groups.append(CostTable(space, "", "", none, np.where(stages == number, blocks, 0.0)).predict(codes))
-    factors, intercept = correction(np.column_stack(groups), measured[: len(codes)])
+
+    def groups(ends: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+        columns = [ends[codes[:, 0], 0], ends[codes[:, 0], 1]]
+        for number in range(len(space.stages)):
+            columns.append(CostTable(space, "", "", none, np.where(stages == number, blocks, 0.0)).predict(codes))
+        return np.column_stack(columns)
+
+    cold, warm = (groups(*table) for table in tables)
+    share = cold_share(cold, warm, measured)
+    factors, intercept = correction(share * cold + (1 - share) * warm, measured)
+    ends, blocks = (share * one + (1 - share) * other for one, other in zip(*tables, strict=True))
     scaled = blocks * factors[2:][np.broadcast_to(stages, blocks.shape[1:])]
-    return CostTable(space, "latency", "ms", ends @ factors[:2], scaled, intercept=intercept)
+    return CostTable(
+        space, "latency", "ms", ends @ factors[:2], scaled, intercept=intercept, info={"cold_share": share}
+    )

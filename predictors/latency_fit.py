@@ -8,6 +8,7 @@ from scipy.stats import kendalltau
 
 # Weight of "every group by the same factor" against one measured network.
 _TRUST = 0.03
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def correction(groups: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, float]:
@@ -28,6 +29,26 @@ def correction(groups: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, fl
     lowest = np.r_[np.zeros(groups.shape[1]), -measured.min() / 2] * sizes
     found = lsq_linear(matrix, np.r_[np.ones(len(measured)), weight * wished * sizes], (lowest, np.inf)).x / sizes
     return found[:-1], float(found[-1])
+
+
+def cold_share(cold: np.ndarray, warm: np.ndarray, measured: np.ndarray) -> float:
+    """How much of the parts' times counts as measured from cold caches, in [0, 1]: what predicts networks left out.
+
+    ``cold``, ``warm`` ``(n, g)`` and ``measured`` ``(n,)`` as for ``correction``. Networks that fit in the caches run
+    warm; large ones evict their own early layers.
+    """
+    if len(measured) < 3:
+        return 0.5
+    return min(_SHARES, key=lambda share: _left_out_error(share * cold + (1 - share) * warm, measured))
+
+
+def _left_out_error(groups: np.ndarray, measured: np.ndarray) -> float:
+    total = 0.0
+    for out in range(len(measured)):
+        rest = np.arange(len(measured)) != out
+        factors, intercept = correction(groups[rest], measured[rest])
+        total += abs(groups[out] @ factors + intercept - measured[out]) / measured[out]
+    return total
 
 
 def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:

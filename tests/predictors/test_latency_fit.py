@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.latency_fit import correction, errors
+from ofa.predictors.latency_fit import cold_share, correction, errors
 
 
 def made_up(n, seed=0, groups=7):
@@ -41,3 +41,9 @@ def test_noise_makes_no_negative_factors():
         measured = np.random.default_rng(seed + 100).uniform(1, 5, size=5)
         factors, intercept = correction(groups, measured)
         assert (factors >= 0).all() and intercept >= -measured.min() / 2 - 1e-9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_cold_and_warm_are_told_apart(share):
+    cold, warm = made_up(12), made_up(12, seed=1)
+    assert cold_share(cold, warm, 1.1 * (share * cold + (1 - share) * warm).sum(axis=1)) == share
