@@ -1,17 +1,16 @@
-"""The stage ``export``: each target's network, calibrated or fine-tuned, as a checked ONNX model."""
+"""The stage ``export``: each target's network, calibrated or fine-tuned, as checked model files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from ofa.devices import device_of, environment
 from ofa.errors import UserError
-from ofa.export.onnx import export_onnx
-from ofa.export.runtimes import onnxruntime
-from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.export.verify import Disagreement
+from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
 from ofa.recipe_train import FinetuneConfig
 from ofa.supernet.files import read_json, write_json
@@ -24,17 +23,18 @@ from ofa.train_stage import phases, settings
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
 
-VERIFY_IMAGES = 256
-
 
 def export(job: Job) -> Outcome:
     data, files, worst = job.data, [], 0.0
-    for name in tqdm(job.recipe.targets, desc="export and verify", unit="target", disable=None):
+    targets = job.recipe.targets.items()
+    for name, target in tqdm(targets, desc="export and verify", unit="target", disable=None):
+        job.check_interrupt()
+        device = device_of(target)
         found = read_json(job.folder / "search" / f"{name}.json")
         subnet = Subnet.from_dict(found["subnet"])
         folder = job.folder / "models" / name
         model, before = job.specialised(subnet), None
-        if config := job.recipe.targets[name].finetune:
+        if config := target.finetune:
             before = top1(model, job.images("validation", subnet.resolution))
             model = _finetuned(job, model, subnet, name, config)
         model = model.cpu()
@@ -47,24 +47,17 @@ def export(job: Job) -> Outcome:
             "crop_pct": data.crop_pct,
             "subnet": subnet.to_dict(),
         }
-        path = export_onnx(model, folder / "model.onnx", resolution=subnet.resolution, metadata=metadata)
-        session = onnxruntime.load(path, threads=job.recipe.measure.threads)
-
-        def run(images: np.ndarray, session: Any = session) -> np.ndarray:
-            return onnxruntime.run(session, images)
-
-        validation = job.images("validation", subnet.resolution, limit=VERIFY_IMAGES)
-        result = compare(model, run, (images.cpu() for images, _ in validation))
+        wanted = Wanted(model, folder, subnet.resolution, metadata, target.int8_drop)
         try:
-            accept_or_reject(path, result)
-        except Disagreement as error:
+            written, result = write_models(job, device, wanted)
+        except (Disagreement, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
-        result["validation_accuracy"] = accuracy(run, job.images("validation", subnet.resolution))
         result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", result | onnxruntime.environment(threads=job.recipe.measure.threads))
+        write_json(folder / "verify.json", result | environment(device, job))
         worst = max(worst, result["largest_difference"] / result["range"])
-        files += [folder / file for file in ("model.onnx", "weights.safetensors", "subnet.json", "verify.json")]
-    return files, f"{len(job.recipe.targets)} ONNX models, at most {worst:.1e} of the output range from torch's"
+        files += [*written, *(folder / file for file in ("weights.safetensors", "subnet.json", "verify.json"))]
+    files = list(dict.fromkeys(files))
+    return files, f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
 
 
 def _finetuned(

@@ -13,7 +13,8 @@ from ofa.data import open_data
 from ofa.data_identity import data_place
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
-from ofa.recipe import Limit, Recipe
+from ofa.recipe import Recipe
+from ofa.recipe_target import Limit
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase

@@ -7,16 +7,14 @@ what is allowed. ``Recipe.to_dict`` is complete, so that what a run folder store
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationError, model_serializer
+from pydantic import AfterValidator, Field, ValidationError
 
 from ofa.recipe_errors import Problem, invalid_keys, nearest, recipe_error, short
-from ofa.recipe_train import FinetuneConfig, TrainConfig, train_problems
+from ofa.recipe_target import Target, target_problems
+from ofa.recipe_train import TrainConfig, train_problems
 from ofa.recipe_types import Absolute, Count, NotNegative, Positive, Probability, Section, Share
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
@@ -35,27 +33,7 @@ def _ascending_pair(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _fraction(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and _share(value)):
-        return value
-    example = f"{value}x" if isinstance(value, int | float) and 0 < value <= 1 else "0.5x"
-    raise ValueError(f"must be a share of the largest subnet's latency such as {example}; milliseconds are latency_ms")
-
-
-def _amount(value: Any) -> float | str | None:
-    if value is None or (isinstance(value, str) and _share(value)):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-        return float(value)
-    raise ValueError("must be a positive number such as 5e6, or a share of the largest subnet's cost such as 0.5x")
-
-
-def _share(text: str) -> float | None:
-    """``"0.5x"`` as 0.5; ``None`` when it is not a share above 0x and up to 1x."""
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)x", text)
-    return float(found[1]) if found and 0 < float(found[1]) <= 1 else None
-
-
+MOST_CANDIDATES = 20
 FEWEST_NETWORKS = 10  # as many as the accuracy predictor is judged on
 Area = Annotated[float, Field(gt=0, le=1)]
 
@@ -118,7 +96,8 @@ class MeasureConfig(Section):
 
 class SearchConfig(Section):
     """How ``ofa.search`` searches; ``parents``, ``crossover``: shares of the population, ``mutation``: probability of
-    each gene; ``patience``: generations without progress that end it, ``seconds`` end it too."""
+    each gene; ``patience``: generations without progress that end it, ``seconds`` end it too. The
+    ``candidates`` best are measured, and the best measured one is chosen."""
 
     strategy: Literal["evolution", "random", "nsga2"] = "evolution"
     population: Annotated[int, Field(ge=2)] = 100
@@ -128,47 +107,7 @@ class SearchConfig(Section):
     crossover: Probability = 0.5
     patience: Count | None = None
     seconds: Positive | None = None
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The most that a subnet may cost: milliseconds, MACs or parameters, or when ``relative`` a share of the largest's.
-
-    ``Limit("latency", 0.5, True)`` is half of the largest subnet's latency.
-    """
-
-    cost: Literal["latency", "macs", "params"]
-    value: float
-    relative: bool
-
-
-class LimitsConfig(Section):
-    """Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``params: 0.3x``."""
-
-    latency_ms: Positive | None = None
-    latency: Annotated[str | None, PlainValidator(_fraction)] = None
-    macs: Annotated[float | str | None, PlainValidator(_amount)] = None
-    params: Annotated[float | str | None, PlainValidator(_amount)] = None
-
-    @model_serializer
-    def _given(self) -> dict[str, Any]:
-        return {key: value for key, value in self if value is not None}
-
-
-class Target(Section):
-    """One device: the runtime that runs its model, its limits, and whether its network is trained further."""
-
-    runtime: Literal["onnxruntime"] = "onnxruntime"
-    finetune: FinetuneConfig | None = None
-    written: LimitsConfig = Field(alias="limits")
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        limits = []
-        for key, value in self.written.model_dump().items():
-            relative = isinstance(value, str)
-            limits.append(Limit(key.removesuffix("_ms"), _share(value) if relative else value, relative))
-        return tuple(limits)
+    candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = 3
 
 
 class Recipe(Section):
@@ -238,9 +177,5 @@ def _across_sections(recipe: Recipe) -> list[Problem]:
         problems.append(("data.test", f'"{data.test}" names a sub-folder of data.folder, which is not given'))
     problems += train_problems(recipe.train, recipe.space)
     for name, target in recipe.targets.items():
-        costs = [limit.cost for limit in target.limits]
-        if not costs:
-            problems.append((f"targets.{name}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
-        if len(set(costs)) < len(costs):
-            problems.append((f"targets.{name}.limits", "latency and latency_ms are both given; keep one of them"))
+        problems += target_problems(name, target)
     return problems

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ofa import distributed
 from ofa.data_identity import data_identity
@@ -40,7 +41,7 @@ _STAGES: dict[str, Stage] = {
     "collect": Stage(("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv",)),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),
     "measure": Stage(("seed", "space", "data", "measure", "runtimes")),
-    "search": Stage(("seed", "space", "data", "search", "targets"), ("predict", "measure")),
+    "search": Stage(("seed", "space", "data", "collect", "search", "targets"), ("train", "predict", "measure")),
     "export": Stage(("space", "data", "collect", "targets"), ("train", "search")),
     "report": Stage(("name", "data", "measure"), ("predict", "measure", "search", "export")),
 }
@@ -161,7 +162,7 @@ def _all_needs(name: str) -> set[str]:
 
 
 def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
-    values = recipe.to_dict() | {"runtimes": {name: target.runtime for name, target in recipe.targets.items()}}
+    values = recipe.to_dict() | {"runtimes": _devices(recipe)}
     values["data"]["workers"] = DataConfig().workers  # how many read the images changes nothing
     for key in ("checkpoint", "watch_images", "tensorboard"):
         del values["train"][key]  # these neither
@@ -172,6 +173,10 @@ def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
     if "data" in stage.sections:
         made_from["data identity"] = data_identity(recipe.data, train_only=name == "train")
     return digest([made_from, {need: journal.outputs(need) for need in stage.needs}])
+
+
+def _devices(recipe: Recipe) -> dict[str, list[Any]]:
+    return {name: [target.runtime, target.bits] for name, target in recipe.targets.items()}
 
 
 def _put_away(name: str, folder: Path) -> None:

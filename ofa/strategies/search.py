@@ -20,6 +20,7 @@ from ofa.strategies.random_draws import draw_all
 from ofa.strategies.wishes import check_costs, check_include, check_seconds, check_settings, codes_of
 from ofa.supernet.space import Subnet
 
+_TOP = 20
 STRATEGIES: dict[str, Callable[[Problem, Settings], Archive]] = {
     "evolution": evolve,
     "random": draw_all,
@@ -43,6 +44,7 @@ class SearchResult:
         front: the evaluated networks that no other beats in accuracy and the objectives' costs together, as
             ``{"subnet", "accuracy", "costs"}``, cheapest in the first objective first; without objectives
             the best alone.
+        top: the evaluated networks of highest accuracy, best first, at most 20.
         history: per generation ``{"generation", "accuracy", "evaluated", "feasible"}``: the best accuracy and the
             number of networks so far, and the share of this generation's candidates that met the limits.
         evaluated: number of distinct networks.
@@ -50,6 +52,7 @@ class SearchResult:
 
     best: Subnet
     front: list[dict[str, Any]]
+    top: list[Subnet]
     history: list[dict[str, float]]
     accuracy: float
     costs: dict[str, float]
@@ -141,11 +144,13 @@ def _result(problem: Problem, archive: Archive, names: list[str]) -> SearchResul
             "costs": dict(zip(names, costs[row].tolist(), strict=True)),
         }
 
-    best = described(int(best_first(scores, costs)[0]))
+    order = best_first(scores, costs)
+    best = described(int(order[0]))
     rows = front(np.column_stack([costs[:, list(problem.objectives)], -scores])) if problem.objectives else []
     return SearchResult(
         best=best["subnet"],
         front=[described(int(row)) for row in rows] or [best],
+        top=[problem.space.decode(codes[row]) for row in order[:_TOP]],
         history=archive.history,
         accuracy=best["accuracy"],
         costs=best["costs"],

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from ofa.errors import UserError
-from ofa.recipe import Limit, Recipe
+from ofa.recipe import Recipe
+from ofa.recipe_target import Limit
 from ofa.recipe_file import dump_yaml, find_recipe, load_recipe, recipe_differences
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import progressive_shrinking
@@ -89,6 +90,17 @@ def test_space_by_name_by_change_and_whole(tmp_path):
     assert load_recipe(write(tmp_path, yaml.safe_dump(values))).space == tiny
 
 
+def test_limits_of_microcontrollers_are_in_bytes_and_instructions(tmp_path):
+    written = "{runtime: cortex_m4, limits: {sram_kb: 22, flash_kb: 0.5x, instructions: 40e6}}"
+    target = load_recipe(write(tmp_path, GOOD), overrides=[f"targets.phone={written}"]).targets["phone"]
+    assert target.limits == (
+        Limit("sram", 22 * 1024, False),
+        Limit("flash", 0.5, True),
+        Limit("instructions", 40e6, False),
+    )
+    assert target.bits == 8
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
@@ -124,7 +136,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("space.stem.with=3", 'space.stem.with: unknown key; did you mean "width"? Allowed: width, stride, '),
         (
             "targets.phone.limit=3",
-            'targets.phone.limit: unknown key; did you mean "limits"? Allowed: runtime, finetune, limits',
+            'targets.phone.limit: unknown key; did you mean "limits"? Allowed: runtime, precision, int8_drop, finetune, limits',
         ),
         ("targets.limits={limit: 3, limits: {macs: 1x}}", "targets.limits.limit: unknown key; did you mean "),
         ("targets.phone.limits.mac=3", 'targets.phone.limits.mac: unknown key; did you mean "macs"? Allowed: latency_'),
@@ -173,7 +185,29 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("space.stages=[{width: 8, stride: 0}]", "space.stages.0.stride: must be greater than or equal to 1; it is 0"),
         ("targets={}", "targets: must have at least 1 item"),
         ("targets.Phone.limits.macs=3", "targets.Phone: must match pattern"),
-        ("targets.phone.runtime=tflite", "targets.phone.runtime: must be 'onnxruntime'; it is \"tflite\""),
+        ("targets.phone.runtime=tflite", "targets.phone.runtime: must be 'onnxruntime', 'torch', 'litert', 'tflm', "),
+        ("targets.phone.precision=int4", "targets.phone.precision: must be 'float32' or 'int8'; it is \"int4\""),
+        (
+            "targets.phone.limits.sram_kb=64",
+            "targets.phone.limits: sram cannot be limited on onnxruntime, only on tflm",
+        ),
+        (
+            "targets.phone.limits.instructions=4e6",
+            "targets.phone.limits: instructions cannot be limited on onnxruntime",
+        ),
+        ("targets.phone.limits.flash_kb=0", "targets.phone.limits.flash_kb: must be a positive number such as 5e6"),
+        (
+            "targets.phone={runtime: tflm, limits: {latency: 1x}}",
+            "targets.phone.limits: latency cannot be limited on t",
+        ),
+        (
+            "targets.phone={runtime: tflm, precision: float32, limits: {macs: 1x}}",
+            "targets.phone.precision: tflm runs i",
+        ),
+        (
+            "targets.phone={runtime: torch, precision: int8, limits: {macs: 1x}}",
+            "targets.phone.precision: torch runs flo",
+        ),
         ("targets.phone.limits={}", "targets.phone.limits: empty; give at least one limit"),
         ("targets.phone.limits.latency=0.5", "targets.phone.limits.latency: must be a share of the largest subnet's"),
         ("targets.phone.limits.latency=2x", "targets.phone.limits.latency: must be a share of the largest subnet's"),

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from ofa import export_stage
+from ofa import model_files
 from ofa.data import open_data
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.cost import CostTable
@@ -108,7 +108,7 @@ def test_reported_accuracies_are_what_the_file_scores(finished, report, data):
 def test_the_model_was_verified_and_loads_as_timms(finished, report):
     folder = finished.folder / "models" / "phone"
     verify = json.loads((folder / "verify.json").read_text())
-    assert verify["images"] == export_stage.VERIFY_IMAGES
+    assert verify["images"] == model_files.VERIFY_IMAGES
     assert verify["largest_difference"] <= 1e-3 * verify["range"]
     assert verify["equal_predictions"] >= 0.999
     assert (verify["runtime"], verify["version"]) == ("onnxruntime", onnxruntime.__version__)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ofa import export_stage
+from ofa import model_files
 from ofa.predictors.cost import CostTable
 from ofa.recipe_file import load_recipe
 from ofa.supernet.training.checkpoint import read_checkpoint
@@ -144,7 +144,7 @@ def test_a_model_that_disagrees_is_refused(call, copied, finished, monkeypatch):
     model.unlink()
     (model.parent / "verify.json").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(export_stage, "export_onnx", tampered)
+        patch.setattr(model_files, "export_onnx", tampered)
         code, _, err = call("run", copied)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"targets.phone: {model}.rejected: the exported model disagrees with the torch model (")

@@ -1,0 +1,8 @@
+"""Packages that only some exports need, and what to say when they are missing."""
+
+from __future__ import annotations
+
+
+def missing(package: str, extra: str) -> ValueError:
+    """The error for a package that is not installed, with the line that installs it."""
+    return ValueError(f"{package} is not installed: pip install 'once-for-all[{extra}]'")

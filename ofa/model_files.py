@@ -1,0 +1,160 @@
+"""A target's model files: written, checked against the torch model, and scored in the runtime that will run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from ofa.devices import Device
+from ofa.export.graph import onnx_graph
+from ofa.export.onnx import export_onnx
+from ofa.export.runtimes import onnxruntime
+from ofa.export.verify import accept_or_reject, accuracy, compare
+from ofa.supernet.files import write_atomic
+
+if TYPE_CHECKING:
+    from ofa.stages import Job
+
+VERIFY_IMAGES = 256
+Run = Callable[[np.ndarray], np.ndarray]
+
+# Ways to quantise, tried in this order until one keeps the accuracy.
+_CLIPPED = {"percentile": 99.99}
+_REMEDIES: dict[str, dict[str, dict[str, Any]]] = {
+    "onnx": {"min/max calibration": {}, "percentile 99.99": _CLIPPED},
+    "tflite": {
+        "min/max calibration": {},
+        "bias correction": {"correct_bias": True},
+        "percentile 99.99": _CLIPPED,
+        "percentile 99.99, bias correction": {**_CLIPPED, "correct_bias": True},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a target's files are made of. ``model`` is in eval mode, on the CPU; ``metadata`` goes into every file."""
+
+    model: nn.Module
+    folder: Path
+    resolution: int
+    metadata: dict[str, Any]
+    int8_drop: float
+
+
+def model_file(device: Device) -> str:
+    """The file in ``models/TARGET/`` that the device runs."""
+    if device.runtime == "torch":
+        return "weights.safetensors"
+    return f"model.int8.{_format(device)}" if device.bits == 8 else f"model.{_format(device)}"
+
+
+def open_session(device: Device, folder: Path, *, threads: int) -> Any:
+    """The device's session over the model in ``folder``."""
+    model = folder if device.runtime == "torch" else folder / model_file(device)
+    return device.load(model, threads=threads)
+
+
+def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], dict[str, Any]]:
+    """Writes ``model.onnx`` and the device's own file; returns the files and what ``verify.json`` says.
+
+    float32 files must agree with torch on validation images, or ``Disagreement`` is raised. int8 files are scored on
+    the whole validation split, and made anew in other ways while they lose more than the target's ``int8_drop``.
+    """
+    threads = job.recipe.measure.threads
+    onnx = export_onnx(
+        wanted.model, wanted.folder / "model.onnx", resolution=wanted.resolution, metadata=wanted.metadata
+    )
+    reference = onnxruntime.load(onnx, threads=threads)
+    result = _verified(job, wanted, onnx, lambda images: onnxruntime.run(reference, images))
+    path = wanted.folder / model_file(device)
+    if device.bits == 8:
+        before = _score(job, wanted, lambda images: onnxruntime.run(reference, images))
+        result |= {"validation_accuracy_float32": before, **_quantised(job, device, wanted, path, before)}
+    else:
+        if device.runtime == "litert":
+            write_atomic(path, _tflite(wanted, _float_tflite(wanted)))
+        session = open_session(device, wanted.folder, threads=threads)
+
+        def run(images: np.ndarray) -> np.ndarray:
+            return device.module.run(session, images)
+
+        if device.runtime == "litert":
+            result = _verified(job, wanted, path, run)
+        result["validation_accuracy"] = _score(job, wanted, run)
+    result |= {"file": path.name, "bytes": path.stat().st_size}
+    return list(dict.fromkeys([onnx, path])), result
+
+
+def _verified(job: Job, wanted: Wanted, path: Path, run: Run) -> dict[str, Any]:
+    images = (images.cpu() for images, _ in job.images("validation", wanted.resolution, limit=VERIFY_IMAGES))
+    result = compare(wanted.model, run, images)
+    accept_or_reject(path, result)
+    return result
+
+
+def _score(job: Job, wanted: Wanted, run: Run) -> float:
+    return accuracy(run, job.images("validation", wanted.resolution))
+
+
+def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: float) -> dict[str, Any]:
+    """Writes the int8 file of the first way that keeps the accuracy ``before``, or of the best."""
+    limit = job.recipe.collect.calibration_images
+    images = [batch.cpu().numpy() for batch, _ in job.images("train", wanted.resolution, limit=limit)]
+    tried: dict[str, float] = {}
+    contents: dict[str, bytes] = {}
+    for name, remedy in _REMEDIES[_format(device)].items():
+        _QUANTISE[_format(device)](wanted, path, images, remedy)
+        session = open_session(device, wanted.folder, threads=job.recipe.measure.threads)
+        tried[name] = _score(job, wanted, lambda batch, session=session: device.module.run(session, batch))
+        contents[name] = path.read_bytes()
+        if before - tried[name] <= wanted.int8_drop:
+            break
+    used = max(tried, key=tried.__getitem__)
+    write_atomic(path, contents[used])
+    return {
+        "validation_accuracy": tried[used],
+        "int8": {
+            "calibration_images": sum(map(len, images)),
+            "tried": tried,
+            "used": used,
+            "allowed_drop": wanted.int8_drop,
+            "within": before - tried[used] <= wanted.int8_drop,
+        },
+    }
+
+
+def _quantise_onnx(wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]) -> None:
+    from ofa.export.quantize_onnx import quantize_onnx
+
+    quantize_onnx(wanted.folder / "model.onnx", path, images, **remedy)
+
+
+def _quantise_tflite(wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]) -> None:
+    from ofa.export.quantize import quantize_tflite
+
+    write_atomic(path, _tflite(wanted, quantize_tflite(_float_tflite(wanted), images, **remedy)))
+
+
+_QUANTISE = {"onnx": _quantise_onnx, "tflite": _quantise_tflite}
+
+
+def _float_tflite(wanted: Wanted) -> bytes:
+    from ofa.export.tflite import tflite_bytes
+
+    return tflite_bytes(onnx_graph(wanted.model, (wanted.model.in_chans, wanted.resolution, wanted.resolution)))
+
+
+def _tflite(wanted: Wanted, content: bytes) -> bytes:
+    from ofa.export.tflite_flatbuffer import with_metadata
+
+    return with_metadata(content, {"resolution": wanted.resolution, **wanted.metadata})
+
+
+def _format(device: Device) -> str:
+    return "onnx" if device.runtime == "onnxruntime" else "tflite"
