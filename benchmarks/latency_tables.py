@@ -37,7 +37,7 @@ def _row(name: str, runtime: str, *, subnets: int, rounds: int) -> str:
         space = ofa.SearchSpace.from_dict({**space.to_dict(), "resolutions": [int(side) for side in sides.split(",")]})
     module, _, precision = runtime.partition("-")
     module = importlib.import_module(f"ofa.export.runtimes.{module}")
-    part = getattr(module, f"{precision}_part") if precision else module.part
+    part = getattr(module, f"part_{precision}") if precision else module.part
     started = time.perf_counter()
     table = ofa.CostTable.latency(
         space, num_classes=1000, runtime=module, part=part, test_subnets=subnets, rounds=rounds

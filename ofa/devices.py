@@ -105,4 +105,4 @@ def costs_of(device: Device, job: Job, subnets: list[Subnet]) -> list[dict[str, 
 
 
 def _part(device: Device) -> latency.MakePart:
-    return device.module.int8_part if device.bits == 8 else device.module.part
+    return device.module.part_int8 if device.bits == 8 else device.module.part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,12 @@ def model_file(device: Device) -> str:
 
 def open_session(device: Device, folder: Path, *, threads: int) -> Any:
     """The device's session over the model in ``folder``."""
-    model = folder if device.runtime == "torch" else folder / model_file(device)
-    return device.load(model, threads=threads)
+    return device.load(model_path(device, folder), threads=threads)
+
+
+def model_path(device: Device, folder: Path) -> Path:
+    """What the device's runtime loads of ``models/TARGET/``."""
+    return folder if device.runtime == "torch" else folder / model_file(device)
 
 
 def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], dict[str, Any]]:
@@ -78,7 +83,7 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
         result |= {"validation_accuracy_float32": before, **_quantised(job, device, wanted, path, before)}
     else:
         if device.runtime == "litert":
-            write_atomic(path, _tflite(wanted, _float_tflite(wanted)))
+            write_atomic(path, _tflite(wanted, _float_tflite(device, wanted)))
         session = open_session(device, wanted.folder, threads=threads)
 
         def run(images: np.ndarray) -> np.ndarray:
@@ -88,6 +93,9 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
             result = _verified(job, wanted, path, run)
         result["validation_accuracy"] = _score(job, wanted, run)
     result |= {"file": path.name, "bytes": path.stat().st_size}
+    if device.clocked and sys.platform == "linux":
+        shape = (1, wanted.model.in_chans, wanted.resolution, wanted.resolution)
+        result["resident_bytes"] = device.module.memory(model_path(device, wanted.folder), shape, threads=threads)
     return list(dict.fromkeys([onnx, path])), result
 
 
@@ -109,7 +117,7 @@ def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: flo
     tried: dict[str, float] = {}
     contents: dict[str, bytes] = {}
     for name, remedy in _REMEDIES[_format(device)].items():
-        _QUANTISE[_format(device)](wanted, path, images, remedy)
+        _QUANTISE[_format(device)](device, wanted, path, images, remedy)
         session = open_session(device, wanted.folder, threads=job.recipe.measure.threads)
         tried[name] = _score(job, wanted, lambda batch, session=session: device.module.run(session, batch))
         contents[name] = path.read_bytes()
@@ -129,25 +137,31 @@ def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: flo
     }
 
 
-def _quantise_onnx(wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]) -> None:
+def _quantise_onnx(
+    _device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]
+) -> None:
     from ofa.export.quantize_onnx import quantize_onnx
 
     quantize_onnx(wanted.folder / "model.onnx", path, images, **remedy)
 
 
-def _quantise_tflite(wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]) -> None:
+def _quantise_tflite(
+    device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]
+) -> None:
     from ofa.export.quantize import quantize_tflite
 
-    write_atomic(path, _tflite(wanted, quantize_tflite(_float_tflite(wanted), images, **remedy)))
+    write_atomic(path, _tflite(wanted, quantize_tflite(_float_tflite(device, wanted), images, **remedy)))
 
 
 _QUANTISE = {"onnx": _quantise_onnx, "tflite": _quantise_tflite}
 
 
-def _float_tflite(wanted: Wanted) -> bytes:
+def _float_tflite(device: Device, wanted: Wanted) -> bytes:
     from ofa.export.tflite import tflite_bytes
+    from ofa.export.tflite_xnnpack import for_xnnpack
 
-    return tflite_bytes(onnx_graph(wanted.model, (wanted.model.in_chans, wanted.resolution, wanted.resolution)))
+    graph = onnx_graph(wanted.model, (wanted.model.in_chans, wanted.resolution, wanted.resolution))
+    return tflite_bytes(for_xnnpack(graph, int8=device.bits == 8) if device.runtime == "litert" else graph)
 
 
 def _tflite(wanted: Wanted, content: bytes) -> bytes:

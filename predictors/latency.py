@@ -55,7 +55,7 @@ def measure(
     is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
-    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.int8_part`` where there
+    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.part_int8`` where there
     is one, and say so in ``info``, which is added to the table's.
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes.machine import cpu_name
+from ofa.export.runtimes.resident import resident
 
 NAME = "onnxruntime"
 
@@ -49,6 +51,22 @@ def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> C
 def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes, of an eval-mode module that reads ``shape`` (channels, height, width), in milliseconds."""
     return onnx_graph(module, shape).SerializeToString()
+
+
+def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+    """The same in int8 (quantize and dequantize nodes), with ranges seen on one random map."""
+    from ofa.export.quantize_onnx import quantize_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(part(module, shape))
+        quantize_onnx(source, path, [np.random.default_rng(0).standard_normal((1, *shape), np.float32)])
+        return path.read_bytes()
+
+
+def memory(model: Path, shape: tuple[int, ...], *, threads: int = 1) -> int:
+    """Bytes that a process grows by to load and run the ONNX file: see ``resident``."""
+    return resident(NAME, model, shape, threads=threads)
 
 
 def environment(*, threads: int) -> dict[str, Any]:

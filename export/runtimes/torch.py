@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ofa.export.runtimes.machine import cpu_name
+from ofa.export.runtimes.resident import resident
 from ofa.supernet.saving import load_subnet
 
 NAME = "torch"
@@ -74,6 +75,11 @@ def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
 def part(module: nn.Module, _shape: tuple[int, int, int]) -> nn.Module:
     """What ``load`` takes, of an eval-mode module: itself."""
     return module
+
+
+def memory(model: Path, shape: tuple[int, ...], *, threads: int = 1) -> int:
+    """Bytes that a process grows by to load and run the folder that ``save_subnet`` wrote: see ``resident``."""
+    return resident(NAME, model, shape, threads=threads)
 
 
 def environment(*, threads: int, device: str = "cpu", compiled: bool = False) -> dict[str, Any]:
