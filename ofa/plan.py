@@ -11,6 +11,7 @@ import torch
 
 from ofa.data import open_data
 from ofa.data_identity import data_place
+from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
@@ -31,8 +32,9 @@ _EVALUATION = 1 / 3  # of a training step's time for the same images: no backwar
 def plan(recipe: Recipe) -> str:
     """The plan as text. Data that is not there is said in the text; steps and times are then left out.
 
-    Raises ``UserError`` when the data is there but wrong.
+    Raises ``UserError`` when the data is there but wrong, or what a target needs is not installed.
     """
+    check_installed(recipe.targets)
     space = recipe.space
     lines = [f"{recipe.name}: a valid recipe", f"space     {space.size:,} networks, {space.genes} genes"]
     place = data_place(recipe.data)
@@ -85,7 +87,9 @@ def _rest(recipe: Recipe) -> list[str]:
         f"measure   latency of blocks and {recipe.measure.fit_subnets + recipe.measure.test_subnets} whole subnets",
     ]
     for name, target in recipe.targets.items():
-        lines.append(f"target    {name}: {target.runtime}, {', '.join(_limit(limit) for limit in target.limits)}")
+        lines.append(
+            f"target    {name}: {target.runtime} {target.bits} bits, {', '.join(_limit(limit) for limit in target.limits)}"
+        )
     return lines
 
 
@@ -99,7 +103,8 @@ def _collected(recipe: Recipe) -> str:
 def _limit(limit: Limit) -> str:
     if limit.relative:
         return f"{limit.cost} at most {limit.value:g}x the largest subnet's"
-    return f"{limit.cost} at most {limit.value:g}{' ms' if limit.cost == 'latency' else ''}"
+    unit = {"latency": " ms", "sram": " bytes", "flash": " bytes"}.get(limit.cost, "")
+    return f"{limit.cost} at most {limit.value:g}{unit}"
 
 
 def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 from ofa import distributed
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
+from ofa.installed import check_installed
 from ofa.journal import Journal, digest, file_digest, move_aside
 from ofa.recipe import DataConfig, Recipe
 from ofa.recipe_file import dump_yaml, load_recipe, recipe_differences
@@ -79,6 +80,7 @@ def _run(
     data_identity(recipe.data)  # raises when it is not there, before anything is written
     if recipe.train.init and not recipe.train.init.is_file():
         raise UserError(f"train.init: {recipe.train.init} is not there; give the path of a .safetensors file")
+    check_installed(recipe.targets)
     _adopt(recipe, folder, update=update)
     journal = Journal(folder)
     if journal.moved:

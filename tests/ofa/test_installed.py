@@ -1,0 +1,45 @@
+"""What is missing is said before anything starts."""
+
+import pytest
+
+from ofa import installed
+from ofa.errors import UserError
+from ofa.recipe_target import Target
+
+CASES = [
+    ({"runtime": "litert"}, ["ai_edge_litert"], "pip install 'once-for-all[tflite]'"),
+    ({"runtime": "litert", "precision": "int8"}, ["ai_edge_quantizer"], "pip install 'once-for-all[tflite]'"),
+    ({"runtime": "tflm"}, ["tflite_micro"], "pip install 'once-for-all[mcu]'"),
+    ({"runtime": "cortex_m4"}, ["bakenn", "flatbuffers"], "pip install 'once-for-all[mcu,tflite]'"),
+]
+
+
+def target(**values):
+    return Target.model_validate({"limits": {"macs": "1x"}, **values})
+
+
+@pytest.mark.parametrize(("values", "absent", "line"), CASES)
+def test_packages(monkeypatch, values, absent, line):
+    monkeypatch.setattr(installed, "find_spec", lambda name: None if name in absent else object())
+    with pytest.raises(UserError, match="needs more packages") as caught:
+        installed.check_installed({"server": target(), "board": target(**values)})
+    assert str(caught.value).startswith(f"targets.board: the runtime {values['runtime']} ")
+    assert str(caught.value).endswith(line)
+    installed.check_installed({"server": target()})
+
+
+def test_programs_are_needed_only_for_what_they_measure(monkeypatch):
+    monkeypatch.setattr(installed, "find_spec", lambda name: object())
+    monkeypatch.setattr(installed.shutil, "which", lambda name: None if name.startswith("qemu") else name)
+    installed.check_installed({"board": target(runtime="cortex_m4"), "other": target(runtime="tflm")})
+    with pytest.raises(UserError, match="sram of cortex_m4 are measured with qemu-system-arm: apt-get install qemu-sy"):
+        installed.check_installed({"board": target(runtime="cortex_m4", limits={"sram_kb": 22})})
+
+
+def test_a_run_starts_with_it(call, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    for command in (["run", small, "--out", tmp_path / "run"], ["check", small]):
+        code, _, err = call(*command, "--set", "targets.phone.runtime=litert")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "pip install 'once-for-all[tflite]'" in err
+    assert not (tmp_path / "run").exists()
