@@ -87,9 +87,9 @@ def _rest(recipe: Recipe) -> list[str]:
         f"measure   latency of blocks and {recipe.measure.fit_subnets + recipe.measure.test_subnets} whole subnets",
     ]
     for name, target in recipe.targets.items():
-        lines.append(
-            f"target    {name}: {target.runtime} {target.bits} bits, {', '.join(_limit(limit) for limit in target.limits)}"
-        )
+        limits = ", ".join(_limit(limit) for limit in target.limits)
+        precision = " int8" if target.bits == 8 else ""
+        lines.append(f"target    {name}: {target.runtime}{precision}, {limits}")
     return lines
 
 
