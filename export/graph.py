@@ -30,6 +30,7 @@ def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProt
     names: dict[fx.Node, str] = {}
     for node in traced.nodes:
         inputs = [names[argument] for argument in node.all_input_nodes]
+        writer.layer = str(node.target) if node.op == "call_module" else node.name
         if node.op == "placeholder":
             names[node] = "input"
         elif node.op == "output":
@@ -60,17 +61,20 @@ class _LeafTracer(fx.Tracer):
 
 class _Writer:
     def __init__(self) -> None:
+        self.layer = ""  # names the nodes written now: errors and other formats' tensors tell it
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
     def add(self, op: str, inputs: list[str], **attributes: object) -> str:
         output = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        taken = any(node.name == self.layer for node in self.nodes)  # ONNX Runtime wants names to differ
+        name = f"{self.layer}.{output}" if taken else self.layer
+        self.nodes.append(helper.make_node(op, inputs, [output], name=name, **attributes))
         return output
 
     def weight(self, value: np.ndarray) -> str:
         name = f"w{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def pool(self, x: str) -> str:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -13,33 +14,41 @@ COUNTS = {"train": 1079, "validation": 359, "test": 359}
 
 
 class Cells(HTMLParser):
-    """The rows of every table, as lists of text, and every tag that was opened and not closed."""
+    """The rows of every table, as lists of text; and every tag that was opened, and that was not closed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows, self.open = [], []
+        self.tables, self.open, self.tags = [], [], []
 
     def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
         if tag != "meta":
             self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
         if tag == "tr":
-            self.rows.append([])
+            self.tables[-1].append([])
         if tag in ("td", "th"):
-            self.rows[-1].append("")
+            self.tables[-1][-1].append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1][-1] += data
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += data
 
 
-def cells(folder) -> list[list[str]]:
+def parsed(folder) -> Cells:
     parser = Cells()
     parser.feed((folder / "report.html").read_text())
     assert parser.open == []
-    return parser.rows
+    return parser
+
+
+def cells(folder) -> list[list[str]]:
+    """The rows of the result table."""
+    return parsed(folder).tables[0]
 
 
 @pytest.fixture
@@ -105,9 +114,47 @@ def test_names_are_escaped(copied):
     name = "<script>alert(1)</script> & co"
     recipe = load_recipe(copied / "recipe.yaml").model_copy(update={"name": name})
     write_report(recipe, copied, MEASURED, counts=COUNTS)
-    text = (copied / "report.html").read_text()
-    assert "<script>" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
+    assert parsed(copied).tags.count("script") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in (copied / "report.html").read_text()
+    assert "<script>" not in (copied / "report.md").read_text()
+
+
+def test_what_a_run_knows_is_in_its_report(finished, values):
+    """Curves, front, blocks and pairs, with nothing that is optional."""
+    headings = re.findall("<h2>(.*?)</h2>", (finished.folder / "report.html").read_text())
+    assert headings[:3] == ["Result", "Search", "Chosen subnets"] and headings[-2:] == [
+        "Training",
+        "Machine and versions",
+    ]
+    captions = re.findall("<figcaption>(.*?)</figcaption>", (finished.folder / "report.html").read_text())
+    assert {"phone: accuracy against MACs", "phone", "Accuracy", "Training loss", "Learning rate"} <= set(captions)
+    assert len(values["training"]) == len((finished.folder / "train" / "metrics.jsonl").read_text().splitlines())
+    assert len(values["predictor"]["held_out"]) == values["predictor"]["rows_held_out"]
+    assert values["targets"]["phone"]["history"] and values["targets"]["phone"]["front"]
+
+
+def test_runs_of_older_versions_are_still_shown(copied, values):
+    """Without what reports have since been given; and with damaged training figures, which no report needs."""
+    recipe = load_recipe(copied / "recipe.yaml")
+    search, quality = copied / "search" / "phone.json", copied / "predictor" / "quality.json"
+    found = json.loads(search.read_text())
+    for key in ("front", "history", "evaluated", "candidates"):
+        found.pop(key, None)
+    search.write_text(json.dumps(found))
+    quality.write_text(json.dumps({key: value for key, value in values["predictor"].items() if key != "held_out"}))
+    table = json.loads((copied / "costs" / "phone.json").read_text())
+    table["info"]["quality"].pop("pairs", None)
+    (copied / "costs" / "phone.json").write_text(json.dumps(table))
+    (copied / "train" / "metrics.jsonl").write_text('{"phase": "full", ')
+    write_report(recipe, copied, MEASURED, counts=COUNTS)
+    captions = re.findall("<figcaption>(.*?)</figcaption>", (copied / "report.html").read_text())
+    assert not {"Training loss", "Best found after each generation"} & set(captions)
+    assert "Candidates measured" not in show(copied) and "Training" not in show(copied)
+
+    older = {key: value for key, value in values.items() if key not in ("space", "training")}
+    target = {key: value for key, value in older["targets"]["phone"].items() if key != "latency_table"}
+    (copied / "report.json").write_text(json.dumps(older | {"targets": {"phone": target}}))
+    assert show(copied).splitlines()[3].startswith("phone ") and "Subnets" not in show(copied)
 
 
 def test_a_run_without_a_report(copied):

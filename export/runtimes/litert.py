@@ -1,0 +1,149 @@
+"""LiteRT on the CPU: with XNNPACK, as on phones, or with its reference kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ofa.export.extras import missing
+from ofa.export.graph import onnx_graph
+from ofa.export.runtimes.machine import cpu_name
+from ofa.export.runtimes.resident import resident
+from ofa.export.tflite import tflite_bytes
+from ofa.export.tflite_xnnpack import for_xnnpack
+
+try:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+except ImportError as error:
+    raise missing("ai-edge-litert", "tflite") from error
+
+NAME = "litert"
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its tensor, shape, type, and for integers the scale and zero point."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    scale: float
+    zero_point: int
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Real numbers as the tensor holds them."""
+        if self.dtype.kind == "f":
+            return np.ascontiguousarray(values, self.dtype)
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(values / np.float32(self.scale)) + self.zero_point
+        return np.ascontiguousarray(np.clip(steps, limits.min, limits.max), self.dtype)
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """What the tensor holds as float32."""
+        if self.dtype.kind == "f":
+            return values.astype(np.float32, copy=False)
+        return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A model made ready by ``load``."""
+
+    interpreter: Interpreter
+    given: Port
+    wanted: Port
+
+
+def load(model: Path | bytes, *, threads: int = 1) -> Session:
+    """A session over a TFLite file or its bytes, float32 or int8, with XNNPACK's kernels where it has them.
+
+    Raises ``ValueError`` naming the file when LiteRT cannot load it or it has several inputs or outputs.
+    """
+    return _load(model, threads, OpResolverType.AUTO)
+
+
+def load_reference(model: Path | bytes) -> Session:
+    """The same with LiteRT's reference kernels: slow, with int8 predictions as on TensorFlow Lite Micro."""
+    return _load(model, 1, OpResolverType.BUILTIN_REF)
+
+
+def run(session: Session, images: np.ndarray) -> np.ndarray:
+    """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``, one at a time.
+
+    Raises ``ValueError`` when the images have another size than the model's.
+    """
+    _, height, width, channels = session.given.shape
+    images = np.asarray(images)
+    if images.shape[1:] != (channels, height, width):
+        raise ValueError(f"the model takes images of shape {(channels, height, width)}, not {images.shape[1:]}")
+    data = session.given.encode(images.transpose(0, 2, 3, 1))
+    outputs = np.empty((len(data), *session.wanted.shape[1:]), session.wanted.dtype)
+    for image, output in zip(data, outputs, strict=True):
+        session.interpreter.set_tensor(session.given.index, image[None])
+        session.interpreter.invoke()
+        output[...] = session.interpreter.get_tensor(session.wanted.index)[0]
+    return session.wanted.decode(outputs)
+
+
+def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
+    """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
+
+    ``shape`` is ``(1, channels, height, width)``.
+    """
+    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32).transpose(0, 2, 3, 1)
+    session.interpreter.set_tensor(session.given.index, session.given.encode(data))
+    return session.interpreter.invoke
+
+
+def memory(model: Path, shape: tuple[int, ...], *, threads: int = 1) -> int:
+    """Bytes that a process grows by to load and run the TFLite file: see ``resident``."""
+    return resident(NAME, model, shape, threads=threads)
+
+
+def environment(*, threads: int) -> dict[str, Any]:
+    """What a measured time holds for: runtime, version, threads, processor."""
+    return {"runtime": NAME, "version": version("ai-edge-litert"), "threads": threads, "cpu": cpu_name()}
+
+
+def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+    """What ``load`` takes for an eval-mode module on float32 maps of ``shape`` (channels, height, width).
+
+    Raises ``NotImplementedError`` or ``ValueError`` naming the layer that is not known.
+    """
+    return tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=False))
+
+
+def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+    """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
+    from ofa.export.quantize import quantize_tflite
+
+    images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
+    return quantize_tflite(tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=True)), [images])
+
+
+def _load(model: Path | bytes, threads: int, resolver: OpResolverType) -> Session:
+    name = "the TFLite model" if isinstance(model, bytes) else model
+    try:
+        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        if not content:
+            raise ValueError("it is empty")
+        interpreter = Interpreter(model_content=content, num_threads=threads, experimental_op_resolver_type=resolver)
+        interpreter.allocate_tensors()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"litert cannot load {name}: {str(error).strip()}") from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(f"litert cannot load {name}: {len(inputs)} inputs and {len(outputs)} outputs, not one each")
+    return Session(interpreter, _port(inputs[0]), _port(outputs[0]))
+
+
+def _port(details: dict[str, Any]) -> Port:
+    scale, zero_point = details["quantization"]
+    shape = tuple(int(size) for size in details["shape"])
+    return Port(details["index"], shape, np.dtype(details["dtype"]), scale, zero_point)

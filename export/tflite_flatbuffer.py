@@ -1,0 +1,181 @@
+"""TFLite flatbuffers: tensors, operators, one signature and named metadata, written with the schema of LiteRT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ofa.export.extras import missing
+
+try:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+except ImportError as error:
+    raise missing("ai-edge-litert" if "litert" in str(error) else "flatbuffers", "tflite") from error
+
+SIGNATURE = "serving_default"
+_PREFIX = "ofa."  # of metadata, so that it cannot be taken for what runtimes look up by name
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16  # of weights, as the schema asks; kernels read them in place
+_TYPES = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
+
+
+class Builder:
+    """Collects one graph."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Any] = []
+        self._buffers = [schema.BufferT()]  # buffer 0 is the empty one of tensors that are computed
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+        self._names: dict[str, int] = {}
+
+    def tensor(self, name: str, shape: Sequence[int]) -> int:
+        """A float32 tensor that an operator computes; returns its index. A name in use gets a number added."""
+        return self._add(name, tuple(shape), schema.TensorType.FLOAT32, buffer=0)
+
+    def constant(self, name: str, values: np.ndarray) -> int:
+        """A float32 or int32 tensor that is part of the file; returns its index."""
+        self._buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
+        return self._add(name, values.shape, _TYPES[values.dtype.name], buffer=len(self._buffers) - 1)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        return tuple(self.tensors[tensor].shape)
+
+    def operator(
+        self, code: str, inputs: Sequence[int], output: int, *, version: int = 1, kind: str = "", **options: Any
+    ) -> int:
+        """Appends the builtin operator ``code`` with the fields of its options table ``kind`` + "Options"."""
+        key = (getattr(schema.BuiltinOperator, code), version)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        operator.inputs, operator.outputs = list(inputs), [output]
+        if kind:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
+            operator.builtinOptions = getattr(schema, f"{kind}OptionsT")()
+            for name, value in options.items():
+                setattr(operator.builtinOptions, name, value)
+        self._operators.append(operator)
+        return output
+
+    def finish(self, *, given: int, wanted: int) -> bytes:
+        """The file. Tensor ``given`` becomes the signature's ``input``, tensor ``wanted`` its ``logits``."""
+        graph = schema.SubGraphT()
+        graph.name, graph.tensors, graph.operators = "main", self.tensors, self._operators
+        graph.inputs, graph.outputs = [given], [wanted]
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
+        signature.inputs, signature.outputs = [_entry("input", given)], [_entry("logits", wanted)]
+        model = schema.ModelT()
+        model.version, model.description = 3, "once-for-all"
+        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
+        model.subgraphs, model.buffers, model.signatureDefs = [graph], self._buffers, [signature]
+        return pack(model)
+
+    def _add(self, name: str, shape: tuple[int, ...], kind: int, *, buffer: int) -> int:
+        count = self._names[name] = self._names.get(name, 0) + 1
+        tensor = schema.TensorT()
+        tensor.name = name if count == 1 else f"{name}:{count}"
+        tensor.shape, tensor.type, tensor.buffer = [int(size) for size in shape], kind, buffer
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+
+def unpack(content: bytes) -> Any:
+    """The ``ModelT`` of a file's bytes; weights stored behind the flatbuffer come into it, where every reader looks.
+
+    Raises ``ValueError`` when it is no TFLite file.
+    """
+    if content[4:8] != _IDENTIFIER:
+        raise ValueError("it does not start as a TFLite file does")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 mean: inside
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """A ``ModelT`` as a file's bytes, its weights aligned to 16 bytes.
+
+    Flatbuffers' own ``Pack`` aligns them to one byte, at which a microcontroller faults that reads words in place.
+    """
+    buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers]
+    try:
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), _IDENTIFIER)
+    finally:
+        model.buffers = buffers
+    return bytes(builder.Output())
+
+
+def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """The same model with every entry of ``metadata`` as JSON in a metadata buffer named ``ofa.`` + key.
+
+    Metadata of other names stays; of the same name is replaced.
+    """
+    model = unpack(content)
+    texts = {f"{_PREFIX}{key}": json.dumps(value).encode() for key, value in metadata.items()}
+    model.metadata = [entry for entry in model.metadata or [] if _text(entry.name) not in texts]
+    for name, text in texts.items():
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(_buffer(text))
+        model.metadata.append(entry)
+    return pack(model)
+
+
+def metadata_of(content: bytes) -> dict[str, Any]:
+    """What ``with_metadata`` wrote."""
+    model = unpack(content)
+    return {
+        _text(entry.name).removeprefix(_PREFIX): json.loads(bytes(model.buffers[entry.buffer].data))
+        for entry in model.metadata or []
+        if _text(entry.name).startswith(_PREFIX)
+    }
+
+
+class _Aligned:
+    """A buffer that packs itself, when the generated code asks, at the alignment of the schema."""
+
+    def __init__(self, buffer: Any) -> None:
+        self._buffer = buffer
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        if self._buffer.data is None:
+            return self._buffer.Pack(builder)
+        data = np.asarray(self._buffer.data, np.uint8).tobytes()
+        builder.StartVector(1, len(data), _ALIGNMENT)
+        builder.head -= len(data)
+        builder.Bytes[builder.head : builder.head + len(data)] = data
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+def _buffer(data: bytes) -> Any:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, np.uint8)
+    return buffer
+
+
+def _entry(name: str, tensor: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, tensor
+    return entry
+
+
+def _operator_code(code: int, version: int) -> Any:
+    entry = schema.OperatorCodeT()
+    # Old readers know one byte only; 127 tells them to look at the other field.
+    entry.deprecatedBuiltinCode, entry.builtinCode, entry.version = min(code, 127), code, version
+    return entry
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

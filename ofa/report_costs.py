@@ -1,0 +1,86 @@
+"""Costs in a report: how each is written, and which of them are measured."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+_COUNTED = ("macs", "params")  # known exactly from the network: nothing to measure
+_NOT_COSTS = ("accuracy", "accuracy_std")
+_PREFIXES = (("G", 1e9, "billions"), ("M", 1e6, "millions"), ("k", 1e3, "thousands"))
+
+
+class _Unit(NamedTuple):
+    """The unit that is shown, how much of a table's unit it is, and its decimals."""
+
+    name: str
+    size: float
+    decimals: int
+
+
+_UNITS = {"latency": _Unit("ms", 1.0, 3)} | {cost: _Unit("KB", 1024.0, 1) for cost in ("sram", "flash", "peak_memory")}
+
+
+class Axis(NamedTuple):
+    """How a chart shows a cost: the axis's name and unit, and the factor from the table's unit to it."""
+
+    cost: str
+    unit: str
+    factor: float
+    text: str
+
+
+def measured_costs(values: dict[str, Any]) -> list[str]:
+    """Latency, and every other cost that is predicted and either limited or measured for some target."""
+    found = {"latency": None}
+    for target in values["targets"].values():
+        candidates = [one["measured"] for one in target.get("candidates") or ()]
+        asked = set(target["limits"]).union(target["measured"], *candidates)
+        found |= dict.fromkeys(cost for cost in target["predicted"] if cost in asked)
+    return [cost for cost in found if cost not in (*_COUNTED, *_NOT_COSTS)]
+
+
+def heading(cost: str) -> str:
+    """``latency ms``, ``sram KB``, ``instructions``."""
+    return f"{cost} {_UNITS[cost].name}" if cost in _UNITS else cost
+
+
+def bare(cost: str, value: float | None) -> str:
+    """The number alone, as its column's heading explains; ``-`` where there is none."""
+    if value is None:
+        return "-"
+    unit = _UNITS.get(cost)
+    return f"{value / unit.size:.{unit.decimals}f}" if unit else short(value)
+
+
+def with_unit(cost: str, value: float) -> str:
+    """``0.090 ms``, ``64.0 KB``, ``400 M macs``."""
+    unit = _UNITS.get(cost)
+    return (
+        f"{bare(cost, value)} {unit.name}" + ("" if cost == "latency" else f" {cost}")
+        if unit
+        else f"{short(value)} {cost}"
+    )
+
+
+def axis(cost: str, largest: float) -> Axis:
+    """``largest`` decides whether counts are shown in thousands, millions or billions."""
+    if unit := _UNITS.get(cost):
+        return Axis(cost, unit.name, 1 / unit.size, f"{cost} ({unit.name})")
+    name = {"macs": "MACs", "params": "parameters"}.get(cost, cost)
+    for prefix, size, word in _PREFIXES:
+        if largest >= size:
+            return Axis(name, f"{prefix} {name}", 1 / size, f"{name} ({word})")
+    return Axis(name, name, 1.0, name)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent; ``-`` where there is none."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def short(count: float) -> str:
+    """Three digits and ``k``, ``M`` or ``G``."""
+    for prefix, size, _ in _PREFIXES:
+        if count >= size:
+            return f"{count / size:.3g} {prefix}"
+    return f"{count:.0f}"

@@ -1,0 +1,82 @@
+"""``report.html``: one page that needs nothing else, in light and dark, on screens and phones."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from ofa import report_figures as figures
+from ofa.report_notes import details, error_notes, notes
+from ofa.report_style import SCRIPT, STYLE
+from ofa.report_subnet import chosen, pictures
+from ofa.report_tables import Table, candidates, errors, machine, one_line, summary, training
+
+_LONG = 28  # letters; longer cells are broken into lines
+
+
+def page(values: dict[str, Any]) -> str:
+    """The whole file. ``values`` is what ``report.json`` holds; sections without data are left out."""
+    name = escape(values["name"])
+    sections = [
+        _section("Result", _table(summary(values)), _notes(notes(values))),
+        _section("Search", _grid([*figures.fronts(values), figures.history(values)])),
+        _section("Chosen subnets", pictures(chosen(values))),
+        _section("Candidates measured", _table(candidates(values))),
+        _section(
+            "Predicted against measured",
+            _table(errors(values)),
+            _notes(error_notes(values)),
+            _grid(figures.predictors(values)),
+        ),
+        _section("Training", _grid(figures.training(values)), _table(training(values))),
+        _section("Machine and versions", _table(machine(values), sortable=False)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{name}</title>\n<style>{STYLE}</style></head>\n<body>\n<header><h1>{name}</h1>"
+        f"{_notes(details(values))}</header>\n<main>\n{''.join(sections)}</main>\n<script>{SCRIPT}</script>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _section(title: str, *parts: str) -> str:
+    content = "\n".join(part for part in parts if part)
+    return f"<section><h2>{escape(title)}</h2>\n{content}\n</section>\n" if content else ""
+
+
+def _notes(lines: list[str]) -> str:
+    return "\n".join(f'<p class="note">{escape(line)}</p>' for line in lines)
+
+
+def _grid(parts: list[str]) -> str:
+    content = "\n".join(part for part in parts if part)
+    return f'<div class="grid">{content}</div>' if content else ""
+
+
+def _table(table: Table, *, sortable: bool = True) -> str:
+    if not table.rows:
+        return ""
+    numbers = [any(row[column].value is not None for row in table.rows) for column in range(len(table.columns))]
+    kinds = [' class="number"' if number else "" for number in numbers]
+    heads = []
+    for column, kind in zip(table.columns, kinds, strict=True):
+        text = escape(one_line(column))
+        heads.append(
+            f'<th scope="col"{kind}>' + (f'<button type="button">{text}</button>' if sortable else text) + "</th>"
+        )
+    rows = []
+    marked = table.columns.index("chosen") if "chosen" in table.columns else None
+    for row in table.rows:
+        cells = []
+        for cell, kind in zip(row, kinds, strict=True):
+            value = "" if cell.value is None else f' data-value="{float(cell.value)!r}"'
+            long = ' class="long"' if not kind and len(cell.text) > _LONG else kind
+            cells.append(f"<td{long}{value}>{escape(cell.text)}</td>")
+        mark = ' class="chosen"' if marked is not None and row[marked].text else ""
+        rows.append(f"<tr{mark}>{''.join(cells)}</tr>")
+    return (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(table.title)}">'
+        f"<table{' class=sortable' if sortable else ''}><thead><tr>{''.join(heads)}</tr></thead>\n"
+        f"<tbody>{chr(10).join(rows)}</tbody></table></div>"
+    )
