@@ -4,6 +4,12 @@ import pathlib
 
 from setuptools import setup
 
+TFLITE = ["flatbuffers>=25,<26", "ai-edge-litert>=2.3,<2.4", "ai-edge-quantizer>=0.10,<0.11"]
+MCU = [*TFLITE, "tflite-micro", "bakenn[tflite]>=1,<2"]
+TOOLS = ["ruff>=0.8,<1", "build>=1.2,<2"]  # .ci/run reads this line
+TENSORBOARD = ["tensorboard>=2.15,<3"]
+TEST = ["pytest>=8,<10", "pytest-xdist>=3.5,<4", *TENSORBOARD, *MCU]
+
 ROOT = pathlib.Path(__file__).parent
 PACKAGES = {
     "ofa": "ofa",
@@ -28,7 +34,7 @@ setup(
     python_requires=">=3.10",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"]},
+    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"], "ofa.export": ["cortex_m/*"]},
     install_requires=[
         "torch>=2.9,<3",
         "timm>=1.0.20,<2",
@@ -46,10 +52,11 @@ setup(
         "pillow>=10,<14",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "tensorboard>=2.15,<3"],
-        "tensorboard": ["tensorboard>=2.15,<3"],
-        "tflite": ["flatbuffers>=25,<26", "ai-edge-litert>=2,<3"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "tensorboard>=2.15,<3", "ruff>=0.8,<1", "build>=1.2,<2"],
+        "tflite": TFLITE,
+        "mcu": MCU,
+        "tensorboard": TENSORBOARD,
+        "test": TEST,
+        "dev": [*TEST, *TOOLS],
     },
     entry_points={"console_scripts": ["ofa = ofa.cli:main"]},
     classifiers=[

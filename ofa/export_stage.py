@@ -13,7 +13,7 @@ from ofa.export.verify import Disagreement
 from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
 from ofa.recipe_train import FinetuneConfig
-from ofa.supernet.files import read_json, write_json
+from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.finetune import finetune
@@ -55,7 +55,9 @@ def export(job: Job) -> Outcome:
         result["validation_accuracy_before_finetuning"] = before
         write_json(folder / "verify.json", result | environment(device, job))
         worst = max(worst, result["largest_difference"] / result["range"])
-        files += [*written, *(folder / file for file in ("weights.safetensors", "subnet.json", "verify.json"))]
+        labels = folder / "labels.txt"
+        write_atomic(labels, "".join(f"{label}\n" for label in data.classes))
+        files += [labels, *written, *(folder / file for file in ("weights.safetensors", "subnet.json", "verify.json"))]
     files = list(dict.fromkeys(files))
     return files, f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
 

@@ -51,7 +51,8 @@ class AugmentConfig(Section):
 class DataConfig(Section):
     """Where the images come from: ``folder`` (timm's layout), ``idx`` (MNIST's format), or neither: embedded digits.
 
-    Paths are absolute here; a recipe's relative ones start at the working directory.
+    ``licence`` is told on the models' cards. Paths are absolute here; a recipe's relative ones start at the working
+    directory.
     """
 
     folder: Absolute | None = None
@@ -62,6 +63,7 @@ class DataConfig(Section):
     test_share: Share = 0.2
     test: Annotated[str, Field(min_length=1)] | None = None
     workers: Annotated[int, Field(ge=0)] = 2
+    licence: Annotated[str, Field(min_length=1)] | None = None
     augment: AugmentConfig = AugmentConfig()
 
 

@@ -165,6 +165,8 @@ def _all_needs(name: str) -> set[str]:
 
 def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
     values = recipe.to_dict() | {"runtimes": _devices(recipe)}
+    if name != "report":
+        del values["data"]["licence"]
     values["data"]["workers"] = DataConfig().workers  # how many read the images changes nothing
     for key in ("checkpoint", "watch_images", "tensorboard"):
         del values["train"][key]  # these neither

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ofa import accuracy_file, distributed
+from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
 from ofa.devices import device_of
@@ -27,6 +28,8 @@ from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.train_stage import train
+
+_PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
 
 Outcome = tuple[list[Path], str]
 
@@ -114,15 +117,19 @@ def report(job: Job) -> Outcome:
         resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
         session = open_session(device, folder, threads=threads)
         images = job.images("test", resolution)
-        tested = accuracy(lambda batch, run=device.module.run, session=session: run(session, batch), images)
-        measured[name] = {"test_accuracy": tested}
+        tested = accuracy(lambda batch, run=device.scorer.run, session=session: run(session, batch), images)
+        program = read_json(folder / "verify.json").get("program", {})
+        measured[name] = {"test_accuracy": tested, **{cost: program[cost] for cost in _PROGRAM if cost in program}}
         if device.clocked:
             calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
     times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
     for name, time in zip(calls, times, strict=True):
         measured[name]["latency"] = float(time)
     files = write_report(job.recipe, job.folder, measured, counts=job.data.counts)
-    return files, f"{files[-1]}"
+    data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
+    values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}
+    cards = [write_card(job.folder / "models" / name / "card.md", values, name, data) for name in measured]
+    return [*files, *cards], f"{files[-1]}"
 
 
 _DO: dict[str, Callable[[Job], Outcome]] = {
