@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
+    from ofa.export.tflite import export_tflite
     from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
     from ofa.strategies.search import SearchResult, search
@@ -29,6 +30,7 @@ _HOMES = {
     "Supernet": "ofa.supernet.supernet",
     "calibrate": "ofa.supernet.calibration",
     "export_onnx": "ofa.export.onnx",
+    "export_tflite": "ofa.export.tflite",
     "load_subnet": "ofa.supernet.saving",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "export_onnx",
+    "export_tflite",
     "load_subnet",
     "save_subnet",
     "search",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from ofa.errors import UserError
-from ofa.recipe_target import CORTEX_M, Target
+from ofa.recipe_target import CORTEX_M, MICROCONTROLLERS, Target
 
 # Packages by the extra of ours that installs them.
 _TFLITE = {"flatbuffers": "tflite", "ai_edge_litert": "tflite"}
@@ -15,6 +16,15 @@ _PACKAGES: dict[str, dict[str, str]] = {
     "litert": _TFLITE,
     "tflm": {**_TFLITE, "tflite_micro": "mcu"},
     **{runtime: {**_TFLITE, "tflite_micro": "mcu", "bakenn": "mcu"} for runtime in CORTEX_M},
+}
+# What a runtime is, and the distribution whose version counts.
+_ABOUT = {
+    "onnxruntime": ("CPUs, .onnx, float32 and int8, timed", "onnxruntime"),
+    "torch": ("CPUs, the timm model itself, float32, timed", "torch"),
+    "litert": ("phones and boards, .tflite, float32 and int8, timed here, over ssh or adb", "ai-edge-litert"),
+    "tflm": ("TensorFlow Lite Micro, int8 .tflite, activation memory", "tflite-micro"),
+    "cortex_m4": ("int8 C with CMSIS-NN, RAM, flash and instructions under QEMU", "bakenn"),
+    "cortex_m55": ("the same with its vector instructions", "bakenn"),
 }
 _INT8 = {"ai_edge_quantizer": "tflite"}
 _PROGRAMS = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
@@ -35,6 +45,20 @@ def check_installed(targets: Mapping[str, Target]) -> None:
                 f"targets.{name}: {' and '.join(sorted(limited))} of {target.runtime} are measured with "
                 f"{' and '.join(missing)}: apt-get install {' '.join(_PROGRAMS[program] for program in missing)}"
             )
+
+
+def runtime_lines() -> list[str]:
+    """A line for each runtime: what it is, what a target can limit there, and its version or what it lacks."""
+    lines = []
+    for runtime, (about, package) in _ABOUT.items():
+        needs = {**_PACKAGES.get(runtime, {}), **(_INT8 if runtime in MICROCONTROLLERS else {})}
+        extras = sorted({extra for name, extra in needs.items() if find_spec(name) is None})
+        programs = [name for name in (_PROGRAMS if runtime in CORTEX_M else ()) if shutil.which(name) is None]
+        lacks = [f"pip install 'once-for-all[{','.join(extras)}]'"] if extras else []
+        lacks += [f"apt-get install {' '.join(_PROGRAMS[name] for name in programs)}"] if programs else []
+        state = f"needs: {'; '.join(lacks)}" if lacks else f"{package} {version(package)}"
+        lines.append(f"{runtime:<12} {about}; {state}")
+    return lines
 
 
 def _quantises(target: Target) -> bool:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ofa import __version__
+from ofa import __version__, installed
 from ofa.cli import STAGE_HELP, main
 from ofa.errors import UserError
+from ofa.recipe_target import Target
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -74,7 +75,17 @@ def test_spaces_prints_exact_sizes(capsys):
 
 
 def test_runtimes_prints_versions(capsys):
-    assert f"onnxruntime {version('onnxruntime')} " in ofa(capsys, "runtimes")[1]
+    lines = ofa(capsys, "runtimes")[1].splitlines()
+    assert lines[0].startswith("onnxruntime ") and lines[0].endswith(f" onnxruntime {version('onnxruntime')}")
+    assert [line.split()[0] for line in lines] == list(Target.model_fields["runtime"].annotation.__args__)
+
+
+def test_runtimes_say_what_they_lack(capsys, monkeypatch):
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed.shutil, "which", lambda name: None)
+    lines = {line.split()[0]: line for line in ofa(capsys, "runtimes")[1].splitlines()}
+    assert lines["litert"].endswith("needs: pip install 'once-for-all[tflite]'")
+    assert "'once-for-all[mcu,tflite]'; apt-get install gcc-arm-none-eabi" in lines["cortex_m4"]
 
 
 @pytest.mark.parametrize(
