@@ -90,12 +90,18 @@ class CostTable:
 
     @classmethod
     def peak_memory(
-        cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32
+        cls,
+        space: SearchSpace,
+        *,
+        num_classes: int,
+        in_chans: int = 3,
+        bits: Literal[32, 8] = 32,
+        planner: Literal["", "tflm"] = "",
     ) -> CostTable:
         """Bytes of activations that live at once: see ``ofa.predictors.memory.peak_memory``."""
         from ofa.predictors.memory import peak_memory
 
-        return peak_memory(space, num_classes=num_classes, in_chans=in_chans, bits=bits)
+        return peak_memory(space, num_classes=num_classes, in_chans=in_chans, bits=bits, planner=planner)
 
     @classmethod
     def latency(cls, space: SearchSpace, **options: Any) -> CostTable:

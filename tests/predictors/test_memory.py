@@ -188,3 +188,98 @@ def test_a_million_at_once():
     predicted = table.predict(codes)
     assert time.process_time() - started < 2
     assert np.array_equal(predicted[:10_000], predicted[-10_000:])
+
+
+# -- as TensorFlow Lite Micro plans it --------------------------------------------------------------------------------
+
+
+def small(**changes):
+    """A space that its planner knows: stages are (width, stride)."""
+    values = {
+        "resolutions": [23, 24],
+        "act": "relu6",
+        "stem": {"width": 8, "first_width": 8, "first_act": "relu6", **changes.pop("stem", {})},
+        "head": {"width": 16, "features": 24, **changes.pop("head", {})},
+    }
+    stage = {"depths": [1, 3], "kernels": [1, 3, 7], "expands": [1, 3], "act": "relu6", **changes.pop("stage", {})}
+    stages = changes.pop("stages", [(8, 1), (12, 2), (12, 1), (20, 2)])
+    return SearchSpace.from_dict(
+        {**values, "stages": [{**stage, "width": width, "stride": stride} for width, stride in stages], **changes}
+    )
+
+
+PLANNED = {
+    "mcu": (SearchSpace.preset("mcu"), 20),
+    "mcu_32": (SearchSpace.preset("mcu_32"), 20),
+    "residual at the start": (small(), 6),
+    "wide stem": (small(stem={"width": 40}), 3),
+    "full size": (small(stem={"width": 24, "stride": 1}), 3),
+    "narrow middle": (
+        small(stage={"expands": [0.5, 1], "act": "relu"}, stem={"first_width": 16}, stages=[(32, 1), (48, 2)]),
+        4,
+    ),
+    "wide head": (small(head={"width": 3000}), 2),
+    "many features": (small(head={"width": 16, "features": 9000}), 2),
+    "down to one pixel": (small(resolutions=[16], stages=[(8, 2), (8, 2), (16, 2)]), 2),
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_planned_peak_is_what_tflm_allocates(name):
+    """Nothing was fitted: random subnets, exported, quantised and loaded there, need exactly what the table says."""
+    pytest.importorskip("tflite_micro", reason="pip install 'once-for-all[mcu]'")
+    pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflite]'")
+    from ofa.export.graph import onnx_graph
+    from ofa.export.quantize import quantize_tflite
+    from ofa.export.runtimes import tflm
+    from ofa.export.tflite import tflite_bytes
+
+    space, count = PLANNED[name]
+    for in_chans, num_classes in ((1, 10), (3, 5)):
+        head = {"num_classes": num_classes, "in_chans": in_chans}
+        codes = samples(space, count // 2, in_chans)
+        table = peak_memory(space, **head, bits=8, planner="tflm")
+        family, found = FAMILIES[space.family], []
+        for subnet in map(space.decode, codes):
+            model = family.build(family.describe(space, subnet, **head)).eval()
+            shape = (in_chans, subnet.resolution, subnet.resolution)
+            images = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+            content = quantize_tflite(tflite_bytes(onnx_graph(model, shape)), [images])
+            found.append(tflm.allocations(content)[0])
+        assert table.predict(codes).tolist() == found
+        assert (table.predict(codes) >= peak_memory(space, **head, bits=8).predict(codes)).all()
+
+
+def test_a_plan_by_hand():
+    space = small(resolutions=[24], stages=[(8, 2)], stage={"depths": [1], "kernels": [7], "expands": [3]})
+    table = peak_memory(space, num_classes=10, in_chans=1, bits=8, planner="tflm")
+    # 24 channels of 12 x 12, beside them padded by 3 before and 2 after; 6936 is no multiple of 16.
+    assert (24 * 12**2, 24 * 17**2) == (3456, 6936)
+    assert table.predict(space.encode(space.largest)[None]) == [3456 + 6944]
+    assert (table.name, table.unit, table.info, table.combine) == (
+        "peak_memory",
+        "bytes",
+        {"bits": 8, "planner": "tflm"},
+        "max",
+    )
+
+
+@pytest.mark.parametrize(
+    "space, options, message",
+    [
+        (SearchSpace.preset("mcu"), {"planner": "tflm"}, "planner is 'tflm' with bits 32; there is 'tflm' with bits 8"),
+        (SearchSpace.preset("mcu"), {"planner": "greedy", "bits": 8}, "planner is 'greedy'"),
+        (SPACES["tiny_mbv3"], {"planner": "tflm", "bits": 8}, "hard_swish, relu and squeeze-and-excite"),
+        (small(act="hard_swish"), {"planner": "tflm", "bits": 8}, "such as the preset mcu.*has hard_swish, relu6$"),
+    ],
+)
+def test_what_the_planner_does_not_know(space, options, message):
+    with pytest.raises(ValueError, match=message):
+        peak_memory(space, num_classes=10, **options)
+
+
+def test_saved_plans_predict_the_same(tmp_path):
+    space = SearchSpace.preset("mcu")
+    table, codes = peak_memory(space, num_classes=10, bits=8, planner="tflm"), samples(space, 100, 0)
+    table.save(tmp_path / "peak.json")
+    assert np.array_equal(CostTable.load(tmp_path / "peak.json").predict(codes), table.predict(codes))
