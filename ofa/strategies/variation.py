@@ -25,8 +25,12 @@ def draw(space: Space, n: int, rng: np.random.Generator) -> np.ndarray:
 def children(
     space: Space, parents: np.ndarray, n: int, rng: np.random.Generator, *, mutation: float, crossover: float
 ) -> np.ndarray:
-    """``n`` canonical codes: ``crossover`` of them take each gene from one of two parents, the others redraw each gene
-    of one parent with probability ``mutation``."""
+    """``n`` canonical codes: ``crossover`` of them take each gene from one of two parents, the others change each gene
+    of one parent with probability ``mutation``.
+
+    A changed gene is redrawn; where options have an order, every other one moves to the next option instead: networks
+    that differ by a step score alike, so such a child is more often good.
+    """
     asleep = _asleep(space, parents)
     redrawn = (rng.random((n, space.genes)) * space.option_counts).astype(DTYPE)
     first, second = rng.integers(len(parents), size=(2, n))
@@ -34,6 +38,10 @@ def children(
     one, two = (np.where(asleep[rows], redrawn, parents[rows]) for rows in (first, second))
     crossed = rng.random((n, 1)) < crossover
     changed = rng.random((n, space.genes), np.float32) < np.where(crossed, 0.5, mutation)
+    if isinstance(space, SearchSpace):
+        kind = rng.integers(4, size=redrawn.shape, dtype=DTYPE)  # a step down, a step up, or twice a redraw
+        last = (space.option_counts - 1).astype(DTYPE)
+        redrawn = np.where(kind > 1, redrawn, np.clip(one + 2 * kind - 1, 0, last))
     return space.canonical(np.where(changed, np.where(crossed, two, redrawn), one))
 
 

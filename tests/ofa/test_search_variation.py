@@ -50,8 +50,11 @@ def test_children_by_mutation_differ_from_their_parent_as_often_as_asked():
     parent = LARGE.encode(LARGE.largest)[None]
     assert (children(LARGE, parent, 50, rng, mutation=0, crossover=0) == parent).all()
     born = children(LARGE, parent, 3000, rng, mutation=0.2, crossover=0)
-    # Of three options, a redraw gives another two times in three.
-    assert (born[:, LARGE.depth_genes] != parent[:, LARGE.depth_genes]).mean() == pytest.approx(0.2 * 2 / 3, abs=0.01)
+    # Of three options, a redraw gives another two times in three; from the last one, every other step leads away.
+    share = 0.5 * 2 / 3 + 0.5 * 1 / 2
+    assert (born[:, LARGE.depth_genes] != parent[:, LARGE.depth_genes]).mean() == pytest.approx(0.2 * share, abs=0.01)
+    # One in three redraws, and no step, goes from the last to the first option: steps are to neighbours.
+    assert (born[:, LARGE.depth_genes] == 0).mean() == pytest.approx(0.2 * 0.5 / 3, abs=0.01)
 
 
 def test_blocks_that_a_child_switches_on_get_any_option():
