@@ -5,7 +5,7 @@ import pathlib
 from setuptools import setup
 
 TFLITE = ["flatbuffers>=25,<26", "ai-edge-litert>=2.3,<2.4", "ai-edge-quantizer>=0.10,<0.11"]
-MCU = [*TFLITE, "tflite-micro", "bakenn[tflite]>=1,<2"]
+MCU = [*TFLITE, "tflite-micro", "bakenn[tflite]>=1.0,<1.1"]
 TOOLS = ["ruff>=0.8,<1", "build>=1.2,<2"]  # .ci/run reads this line
 TENSORBOARD = ["tensorboard>=2.15,<3"]
 TEST = ["pytest>=8,<10", "pytest-xdist>=3.5,<4", *TENSORBOARD, *MCU]

@@ -15,13 +15,17 @@ from ofa.devices import Device
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
-from ofa.export.verify import accept_or_reject, accuracy, compare
-from ofa.supernet.files import write_atomic
+from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.predictors import microcontroller
+from ofa.recipe_target import CORTEX_M
+from ofa.supernet.files import read_json, write_atomic
 
 if TYPE_CHECKING:
     from ofa.stages import Job
 
 VERIFY_IMAGES = 256
+# Keys of ``figures.json`` by the name of the cost.
+_FIGURES = {"ram_bytes": "sram", "flash_bytes": "flash"}
 Run = Callable[[np.ndarray], np.ndarray]
 
 # Ways to quantise, tried in this order until one keeps the accuracy.
@@ -30,9 +34,9 @@ _REMEDIES: dict[str, dict[str, dict[str, Any]]] = {
     "onnx": {"min/max calibration": {}, "percentile 99.99": _CLIPPED},
     "tflite": {
         "min/max calibration": {},
-        "bias correction": {"correct_bias": True},
-        "percentile 99.99": _CLIPPED,
-        "percentile 99.99, bias correction": {**_CLIPPED, "correct_bias": True},
+        "even channels": {"even": True},
+        "even channels, percentile 99.99": {"even": True, **_CLIPPED},
+        "even channels, percentile 99.99, bias correction": {"even": True, **_CLIPPED, "correct_bias": True},
     },
 }
 
@@ -56,8 +60,8 @@ def model_file(device: Device) -> str:
 
 
 def open_session(device: Device, folder: Path, *, threads: int) -> Any:
-    """The device's session over the model in ``folder``."""
-    return device.load(model_path(device, folder), threads=threads)
+    """The session of ``device.scorer`` over the model in ``folder``."""
+    return device.scorer.load(model_path(device, folder), threads=threads if device.clocked else 1)
 
 
 def model_path(device: Device, folder: Path) -> Path:
@@ -96,7 +100,31 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
     if device.clocked and sys.platform == "linux":
         shape = (1, wanted.model.in_chans, wanted.resolution, wanted.resolution)
         result["resident_bytes"] = device.module.memory(model_path(device, wanted.folder), shape, threads=threads)
-    return list(dict.fromkeys([onnx, path])), result
+    files = [onnx, path]
+    if device.runtime in CORTEX_M:
+        written, result["program"] = _c(job, device, wanted, path)
+        files += written
+    elif not device.clocked:
+        result["program"] = microcontroller.costs_of_model(device.module, path.read_bytes())
+    return list(dict.fromkeys(files)), result
+
+
+def _c(job: Job, device: Device, wanted: Wanted, path: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Writes the folder ``c``, and what its program for the device takes."""
+    from ofa.export.microcontroller import MOST_EXAMPLES, export_c
+
+    batches = job.images("validation", wanted.resolution, limit=MOST_EXAMPLES)
+    images = np.concatenate([images.cpu().numpy() for images, _ in batches])
+    folder = wanted.folder / "c"
+    files = export_c(path, folder, images=images, metadata=wanted.metadata)
+    figures = read_json(folder / "figures.json")["cpus"][device.runtime]
+    if figures.get("different_bytes"):
+        raise Disagreement(
+            f"{folder}: the program gives {figures['different_bytes']} bytes of {figures['images']} outputs that "
+            "TensorFlow Lite Micro does not; do not use it, report it with its versions"
+        )
+    figures |= {to: figures[key] for key, to in _FIGURES.items() if key in figures}
+    return files, figures
 
 
 def _verified(job: Job, wanted: Wanted, path: Path, run: Run) -> dict[str, Any]:
@@ -119,7 +147,7 @@ def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: flo
     for name, remedy in _REMEDIES[_format(device)].items():
         _QUANTISE[_format(device)](device, wanted, path, images, remedy)
         session = open_session(device, wanted.folder, threads=job.recipe.measure.threads)
-        tried[name] = _score(job, wanted, lambda batch, session=session: device.module.run(session, batch))
+        tried[name] = _score(job, wanted, lambda batch, session=session: device.scorer.run(session, batch))
         contents[name] = path.read_bytes()
         if before - tried[name] <= wanted.int8_drop:
             break

@@ -21,7 +21,8 @@ _COUNTS: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3_counts}
 _COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
 _CHUNK = 8192  # whose indices fit the processor's caches
 _ENVIRONMENT = ("runtime", "version", "threads", "cpu", "device", "gpu", "compiled")
-_RUNTIMES = {name: f"ofa.export.runtimes.{name}" for name in ("onnxruntime", "torch")}
+_NAMES = ("onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55")
+_RUNTIMES = {name: f"ofa.export.runtimes.{name}" for name in _NAMES}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -16,7 +18,7 @@ from ofa.export.runtimes.timing import interleaved, typical
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable, along_area, fill_blocks
 from ofa.predictors.latency_fit import cold_share, correction, errors
-from ofa.predictors.latency_parts import MakePart, Parts, add_parts, measured_resolutions
+from ofa.predictors.latency_parts import MakePart, Parts, Shape, add_parts, measured_resolutions
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
 
@@ -33,6 +35,54 @@ class Runtime(Protocol):
     def environment(self, *, threads: int) -> dict[str, Any]: ...
 
 
+class Timer(Protocol):
+    """Times models: milliseconds ``(rounds, len(models))``, as ``timing.interleaved`` measures them.
+
+    ``models`` are what the runtime's ``part`` made, with the shape (channels, height, width) of what each reads. One
+    may stand there twice, once ``cold``; ``cold`` and ``reference`` are numbers of ``models``.
+    """
+
+    def __call__(
+        self,
+        models: Sequence[tuple[Any, Shape]],
+        *,
+        rounds: int,
+        cold: Collection[int] = (),
+        reference: int | None = None,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> np.ndarray: ...
+
+
+def in_this_process(runtime: Runtime, *, threads: int) -> Timer:
+    """The timer of ``runtime`` on this machine."""
+
+    def timer(
+        models: Sequence[tuple[Any, Shape]],
+        *,
+        rounds: int,
+        cold: Collection[int] = (),
+        reference: int | None = None,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> np.ndarray:
+        calls: dict[int, Callable[[], object]] = {}
+        for model, shape in tqdm(models, desc="load", disable=None if progress else True):
+            if id(model) not in calls:
+                calls[id(model)] = runtime.prepared(runtime.load(model, threads=threads), (1, *shape))
+        return 1e3 * interleaved(
+            [calls[id(model)] for model, _ in models],
+            rounds=rounds,
+            cold=cold,
+            reference=reference,
+            seed=seed,
+            description="time blocks",
+            progress=progress,
+        )
+
+    return timer
+
+
 def measure(
     space: SearchSpace,
     *,
@@ -40,6 +90,7 @@ def measure(
     in_chans: int = 3,
     runtime: Runtime = onnxruntime,
     part: MakePart | None = None,
+    timer: Timer | None = None,
     threads: int = 1,
     rounds: int = 20,
     fit_subnets: int = 16,
@@ -48,7 +99,7 @@ def measure(
     info: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> CostTable:
-    """Milliseconds for one image in a runtime on this machine.
+    """Milliseconds for one image in a runtime, on this machine unless ``timer`` times elsewhere.
 
     Every distinct block, stem and head (at up to five resolutions) and ``fit_subnets + test_subnets`` whole subnets
     are timed in the same interleaved rounds, the parts from cold caches and from warm ones; the time of an empty call
@@ -56,7 +107,8 @@ def measure(
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
     ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.part_int8`` where there
-    is one, and say so in ``info``, which is added to the table's.
+    is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info`` must
+    have that machine's environment: by default it is ``runtime.environment`` here.
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,
     ``kendall_tau``, the ``pairs`` of predicted and measured ms, and as ``repeat_mape`` how well half of the rounds
@@ -66,7 +118,8 @@ def measure(
     small = SearchSpace.from_dict({**space.to_dict(), "resolutions": sides})  # the same layout
     parts = Parts(part or runtime.part)
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    layout = add_parts(parts, small, **head, progress=progress)
+    with _same_weights():
+        layout = add_parts(parts, small, **head, progress=progress)
     empty = parts.add("empty", nn.Identity().eval(), (1, 1, 1))
     apart = len(parts.models)
 
@@ -79,21 +132,18 @@ def measure(
         _add_whole(parts, space, space.decode(code), **head)
         for code in tqdm(codes, desc="write whole subnets", disable=None if progress else True)
     ]
-    calls = []
-    for model, shape in tqdm(parts.models, desc="load", disable=None if progress else True):
-        calls.append(runtime.prepared(runtime.load(model, threads=threads), (1, *shape)))
-    times = 1e3 * interleaved(
-        [*calls, *calls[:apart]],  # the parts warm, behind all others
+    timer = timer or in_this_process(runtime, threads=threads)
+    times = timer(
+        [*parts.models, *parts.models[:apart]],  # the parts warm, behind all others
         rounds=rounds,
         cold=range(apart),
         reference=wholes[0],
         seed=seed,
-        description="time blocks",
         progress=progress,
     )
     usual = typical(times)
     tables = []
-    for alone in (usual[:apart], usual[len(calls) :]):
+    for alone in (usual[:apart], usual[len(parts.models) :]):
         alone = np.maximum(alone - alone[empty], 0.0)
         ends = np.array([alone[list(pair)] for pair in layout.ends])
         blocks = fill_blocks(small, lambda slot, k, e, size, alone=alone: alone[layout.blocks[slot, k, e, size]])
@@ -129,21 +179,30 @@ def time_subnets(
     in_chans: int = 3,
     runtime: Runtime = onnxruntime,
     part: MakePart | None = None,
+    timer: Timer | None = None,
     threads: int = 1,
     rounds: int = 50,
 ) -> np.ndarray:
     """Milliseconds for one image of each whole subnet ``(n,)``, timed in interleaved rounds; weights do not matter."""
-    parts, calls = Parts(part or runtime.part), []
-    for subnet in subnets:
-        model, shape = parts.models[_add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans)]
-        calls.append(runtime.prepared(runtime.load(model, threads=threads), (1, *shape)))
-    return typical(1e3 * interleaved(calls, rounds=rounds, progress=False))
+    parts = Parts(part or runtime.part)
+    wholes = [_add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans) for subnet in subnets]
+    timer = timer or in_this_process(runtime, threads=threads)
+    return typical(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
 
 
 def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> int:
     family = FAMILIES[space.family]
-    model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
+    with _same_weights():
+        model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
     return parts.add(str(subnet), model, (in_chans, subnet.resolution, subnet.resolution))
+
+
+@contextmanager
+def _same_weights() -> Iterator[None]:
+    """New modules get the same weights each time: a measurement that goes on is recognised by its models' digests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def _corrected(

@@ -21,6 +21,33 @@ def _ofa_mbv3(*, stem: int, widths: list[int], head: int, features: int) -> dict
     }
 
 
+def _mcu(
+    *, resolutions: list[int], stem: int, first: int, stages: list[tuple[int, int, int]], head: int, features: int
+) -> dict[str, Any]:
+    """Blocks of convolutions, ReLU6 and additions alone, as int8 kernels for microcontrollers have them.
+
+    Without squeeze-and-excite and hard-swish they are those of MobileNetV2 (https://arxiv.org/abs/1801.04381).
+    ``stages`` holds (width, stride, largest depth).
+    """
+    return {
+        "family": "mobilenetv3",
+        "resolutions": resolutions,
+        "stem": {"width": stem, "first_width": first, "first_act": "relu6"},
+        "stages": [
+            {
+                "width": width,
+                "stride": stride,
+                "act": "relu6",
+                "depths": list(range(1, depth + 1)),
+                "expands": [2, 4, 6],
+            }
+            for width, stride, depth in stages
+        ],
+        "head": {"width": head, "features": features},
+        "act": "relu6",
+    }
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     "ofa_mbv3": _ofa_mbv3(stem=16, widths=[24, 40, 80, 112, 160], head=960, features=1280),
     "ofa_mbv3_w1.2": _ofa_mbv3(stem=24, widths=[32, 48, 96, 136, 192], head=1152, features=1536),
@@ -36,4 +63,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         ],
         "head": {"width": 160, "features": 192},
     },
+    # For microcontrollers: up to about the size of MobileNetV2-0.35.
+    "mcu": _mcu(
+        resolutions=list(range(48, 161, 16)),
+        stem=16,
+        first=8,
+        stages=[(8, 2, 2), (16, 2, 3), (24, 2, 3), (32, 1, 2), (56, 2, 3)],
+        head=224,
+        features=256,
+    ),
+    # For images and spectrograms of 24 to 32 pixels on microcontrollers with some tens of KB.
+    "mcu_32": _mcu(
+        resolutions=[24, 28, 32],
+        stem=8,
+        first=4,
+        stages=[(8, 1, 2), (16, 2, 3), (24, 2, 3), (40, 1, 2)],
+        head=96,
+        features=96,
+    ),
 }

@@ -1,0 +1,152 @@
+"""Builds and runs the C that ``export_c`` wrote: by its own Makefile, under qemu-system-arm."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+APT = "apt-get install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+_TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
+_MOST_LINES = 6  # of what a failed compiler said
+
+
+class Cpu(NamedTuple):
+    """``variant`` is the folder and the Makefile's CPU; ``machine`` what QEMU emulates."""
+
+    variant: str
+    machine: str
+
+
+CPUS = {"cortex_m4": Cpu("cortex-m4", "mps2-an386"), "cortex_m55": Cpu("cortex-m55", "mps3-an547")}
+
+
+class Sizes(NamedTuple):
+    """Bytes of a program without the stored examples: ``flash`` is code, constants and initial data; ``data`` is the
+    statically allocated RAM (arena, input and output included)."""
+
+    flash: int
+    data: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """The numbers that a program printed, by name, in order."""
+
+    numbers: dict[str, list[int]]
+
+    def one(self, name: str) -> int:
+        return self.numbers[name][0]
+
+
+def missing_tools() -> str | None:
+    """A sentence that names the programs that are not installed and the line that installs them; None if all are."""
+    absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    return f"{', '.join(absent)} not found: {APT}" if absent else None
+
+
+def build(
+    folder: Path, *, cpu: str, out: str | Path | None = None, options: Sequence[str] = (), timeout: float = 600
+) -> Path:
+    """The program of an ``export_c`` folder for ``cpu`` (a key of ``CPUS``); ``options`` go to make.
+
+    Raises ``ValueError`` with the apt line when a tool is not there, and with the compiler's words when it fails.
+    """
+    absent = missing_tools()
+    if absent:
+        raise ValueError(absent)
+    variant = CPUS[cpu].variant
+    place = Path(out) if out else Path(f"build-{variant}")
+    library = _library(cpu)
+    command = ["make", "-C", str(folder), f"CPU={variant}", f"OUT={place}", f"LIBRARY={library}", *options]
+    result = _run(command, timeout=timeout, what=f"building {folder} for {cpu}", remedy="")
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        overflow = [line for line in lines if "overflowed by" in line]
+        if overflow:
+            raise ValueError(
+                f"the program for {cpu} does not fit the memory of {CPUS[cpu].machine}: "
+                f"{overflow[0].rpartition(': ')[2]}; take a smaller subnet or resolution, or fewer images at once"
+            )
+        said = [line for line in lines if "error" in line.lower()] or lines
+        raise ValueError(f"building {folder} for {cpu} failed; the compiler says:\n" + "\n".join(said[:_MOST_LINES]))
+    return Path(folder) / place / "model"
+
+
+@cache
+def _library(cpu: str) -> str:
+    """A folder for the objects of CMSIS-NN, the same for every model, as long as this process lives."""
+    path = tempfile.mkdtemp(prefix=f"ofa-{cpu}-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def run(folder: Path, *, cpu: str, out: str | Path | None = None, timeout: float = 600) -> Output:
+    """Runs a program that ``build`` made, under QEMU.
+
+    Raises ``ValueError`` when it faults or does not end in ``timeout`` seconds.
+    """
+    variant = CPUS[cpu].variant
+    place = Path(out) if out else Path(f"build-{variant}")
+    command = ["make", "-s", "-C", str(folder), f"CPU={variant}", f"OUT={place}", f"LIBRARY={_library(cpu)}", "check"]
+    what = f"running {folder} on {CPUS[cpu].machine} under qemu-system-arm"
+    result = _run(command, timeout=timeout, what=what, remedy="; give it more time, or fewer images at once")
+    numbers: dict[str, list[int]] = {}
+    for line in (result.stdout + result.stderr).splitlines():  # QEMU's semihosting writes to either
+        name, _, value = line.partition(" ")
+        if value.lstrip("-").isdigit():
+            numbers.setdefault(name, []).append(int(value))
+    if "stack" not in numbers:  # the last line that a program prints
+        said = " ".join((result.stdout + result.stderr).split())[-500:]
+        raise ValueError(f"{what} stopped before its end: {said}")
+    return Output(numbers)
+
+
+def sizes(program: Path) -> Sizes:
+    """What a built program takes. Raises ``ValueError`` when it is no ELF file."""
+    result = _run(["arm-none-eabi-size", "-A", str(program)], timeout=60, what=f"reading {program}", remedy="")
+    sections: dict[str, int] = {}
+    for line in result.stdout.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0].startswith(".") and words[1].isdigit():
+            sections[words[0]] = int(words[1])
+    if ".text" not in sections:
+        raise ValueError(f"{program} is no program for Cortex-M: {result.stderr.strip()}")
+    flash = sum(sections.get(name, 0) for name in (".vectors", ".text", ".rodata", ".data"))
+    return Sizes(flash, sections.get(".data", 0) + sections.get(".bss", 0))
+
+
+def _run(command: list[str], *, timeout: float, what: str, remedy: str) -> subprocess.CompletedProcess[str]:
+    # In a process group of its own, so that a QEMU that hangs ends with make.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException as error:
+        _end(process)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ValueError(f"{what} took longer than {timeout:g} seconds{remedy}") from error
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,178 @@
+"""Cortex-M4 and Cortex-M55 under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
+
+What it counts are instructions, not cycles and not time: how many cycles an instruction takes depends on the chip and
+its memory. The count of one program on one image is the same on every machine. So there is no ``prepared``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from ofa.export import microcontroller_build as tools
+from ofa.export.microcontroller import Examples, quantized, write_examples, write_sources
+
+NAMES = tuple(tools.CPUS)
+_MOST_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
+
+
+class Figures(NamedTuple):
+    """What one inference takes: ``instructions``; bytes of ``flash`` (code, constants, initial data) and of ``ram``
+    (arena, input, output, other static data and the deepest ``stack``)."""
+
+    instructions: int
+    flash: int
+    ram: int
+    stack: int
+
+
+class Operator(NamedTuple):
+    """One operator of a model: bakenn's name of its ``kind`` (``"conv2d_s8"``), shapes of what it reads, writes and of
+    its weights, and ``instructions``."""
+
+    kind: str
+    given: tuple[int, ...]
+    wanted: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: int
+    padding: int
+    instructions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A program made ready by ``load``; its folder goes with it."""
+
+    cpu: str
+    folder: Path
+    given: dict[str, Any]
+    wanted: dict[str, Any]
+    plan: Any
+    timeout: float
+    _owner: tempfile.TemporaryDirectory = field(repr=False)
+
+
+def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeout: float = 600) -> Session:
+    """A program for ``cpu`` (one of ``NAMES``) of an int8 TFLite file or its bytes.
+
+    ``timeout`` in seconds holds for each build and each run. Raises ``ValueError`` naming the file when it is no model
+    that C can be written for, what to install when a tool is missing, and for more than one thread.
+    """
+    from ofa.export.runtimes import tflm
+
+    _check(threads, cpu)
+    absent = tools.missing_tools()
+    if absent:
+        raise ValueError(absent)
+    micro = tflm.load(model)
+    if micro.given["dtype"] != np.int8:
+        name = "the TFLite model" if isinstance(model, bytes) else model
+        raise ValueError(f"{name} is not int8; export it with int8_data")
+    owner = tempfile.TemporaryDirectory(prefix="ofa-cortex-m-")
+    folder = Path(owner.name) / "model"
+    _, height, width, channels = micro.given["shape"]
+    black = np.zeros((1, channels, height, width), np.float32)
+    variant = tools.CPUS[cpu].variant
+    plan = write_sources(model, folder, images=black, names=[variant])[variant].plan
+    session = Session(cpu, folder, micro.given, micro.wanted, plan, timeout, owner)
+    tools.build(folder, cpu=cpu, timeout=timeout)
+    return session
+
+
+def run(session: Session, images: np.ndarray) -> np.ndarray:
+    """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``.
+
+    Raises ``ValueError`` when QEMU faults or takes longer than the session's timeout.
+    """
+    data = quantized(np.asarray(images, np.float32).transpose(0, 2, 3, 1), session.given)
+    shape = tuple(int(size) for size in session.given["shape"][1:])
+    if data.shape[1:] != shape:
+        raise ValueError(f"the images are {data.shape[1:]} (height, width, channels); the model takes {shape}")
+    data = data.reshape(len(data), -1)
+    classes = int(session.wanted["shape"][-1])
+    at_once = max(1, _MOST_BYTES // data.shape[1])
+    parts = [np.empty((0, classes), np.int8)]
+    for start in range(0, len(data), at_once):
+        part = data[start : start + at_once]
+        output = _execute(session, part, out="build-run", options=["DEFINES=-DPRINT_OUTPUTS"])
+        parts.append(np.array(output.numbers["output"], np.int8).reshape(len(part), classes))
+    logits, parameters = np.concatenate(parts), session.wanted["quantization_parameters"]
+    scale, zero = np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
+    return (logits.astype(np.float32) - zero) * scale
+
+
+def figures(session: Session, image: np.ndarray | None = None) -> Figures:
+    """Of one inference of ``image`` ``(channels, height, width)``, default noise: it hardly matters which."""
+    output = _execute(session, _one(session, image))
+    size = tools.sizes(session.folder / f"build-{tools.CPUS[session.cpu].variant}" / "model")
+    stack = output.one("stack")
+    return Figures(output.one("instructions"), size.flash, size.data + stack, stack)
+
+
+def operators(session: Session, image: np.ndarray | None = None) -> list[Operator]:
+    """Instructions of every operator, in the order they run. Reshapes, which take none, are not among them."""
+    output = _execute(session, _one(session, image), out="build-profile", options=["PROFILE=1"])
+    plan, counts = session.plan, output.numbers["operator"]
+    steps = [step for step in plan.steps if not step.kernel_kind.endswith("_view")]
+    return [_operator(plan, step, count) for step, count in zip(steps, counts, strict=True)]
+
+
+def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+    """The int8 TFLite model of an eval-mode module that reads ``shape`` (channels, height, width)."""
+    from ofa.export.graph import onnx_graph
+    from ofa.export.quantize import quantize_tflite
+    from ofa.export.tflite import tflite_bytes
+
+    images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
+    return quantize_tflite(tflite_bytes(onnx_graph(module, shape)), [images])
+
+
+def environment(*, threads: int, cpu: str = "cortex_m4") -> dict[str, Any]:
+    """What measured figures hold for: the emulated processor and what makes the program.
+
+    Raises ``ValueError`` when the compiler is not there, and for more than one thread.
+    """
+    from importlib.metadata import version
+
+    _check(threads, cpu)
+    absent = tools.missing_tools()
+    if absent:
+        raise ValueError(absent)
+    compiler = subprocess.run(["arm-none-eabi-gcc", "-dumpfullversion"], capture_output=True, text=True, check=True)
+    made = f"gcc {compiler.stdout.strip()}, bakenn {version('bakenn')}"
+    return {"runtime": cpu, "version": made, "threads": threads, "cpu": tools.CPUS[cpu].machine}
+
+
+def _check(threads: int, cpu: str) -> None:
+    if cpu not in NAMES:
+        raise ValueError(f"cpu is {cpu!r}; it must be one of {', '.join(NAMES)}")
+    if threads != 1:
+        raise ValueError(f"threads is {threads}; a microcontroller has one: set threads to 1")
+
+
+def _one(session: Session, image: np.ndarray | None) -> np.ndarray:
+    _, height, width, channels = session.given["shape"]
+    if image is None:
+        return np.random.default_rng(0).integers(-128, 128, (1, height * width * channels), np.int8)
+    return quantized(np.asarray(image, np.float32).transpose(1, 2, 0), session.given).reshape(1, -1)
+
+
+def _execute(session: Session, images: np.ndarray, *, out: str | None = None, options: list[str] | None = None) -> Any:
+    nothing = np.zeros((len(images), int(session.wanted["shape"][-1])), np.int8)
+    write_examples(session.folder, Examples(images, nothing))
+    tools.build(session.folder, cpu=session.cpu, out=out, options=options or (), timeout=session.timeout)
+    return tools.run(session.folder, cpu=session.cpu, out=out, timeout=session.timeout)
+
+
+def _operator(plan: Any, step: Any, instructions: int) -> Operator:
+    shapes = [tuple(plan.tensors[name].tensor_type.shape[1:]) for name in (step.inputs[0], step.outputs[0])]
+    weight = getattr(step, "weight", None)
+    kernel = tuple(plan.constants[weight].shape) if weight else tuple(getattr(step, "kernel", ()))
+    stride, padding = getattr(step, "stride", (1, 1))[0], max(getattr(step, "padding", (0,)))
+    return Operator(step.kernel_kind, *shapes, kernel, stride, padding, instructions)

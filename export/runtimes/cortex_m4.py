@@ -1,0 +1,14 @@
+"""Cortex-M4 under qemu-system-arm: ``cortex_m`` for this processor."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ofa.export.runtimes import cortex_m
+from ofa.export.runtimes.cortex_m import figures, operators, part, run
+
+NAME = "cortex_m4"
+load = partial(cortex_m.load, cpu=NAME)
+environment = partial(cortex_m.environment, cpu=NAME)
+
+__all__ = ["NAME", "environment", "figures", "load", "operators", "part", "run"]

@@ -1,0 +1,96 @@
+"""Timing on another device: a board over ssh, or a phone over adb. It runs LiteRT there; no accuracy is measured there.
+
+An address is ``ssh:HOST`` (a name, ``user@name`` or an entry of ``~/.ssh/config``), ``adb``, or ``adb:SERIAL``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from ofa.export.runtimes.remote_rounds import Plan, Round, Rounds, Shape
+
+_ADDRESS = re.compile(r"ssh:[^\s-]\S*|adb(:[^\s-]\S*)?")
+
+
+class RemoteError(RuntimeError):
+    """What stops a measurement on a device: one sentence that says what to do."""
+
+
+class DeviceLost(RemoteError):
+    """The device went away in the middle; the argument is what is known of it."""
+
+
+class Link(Protocol):
+    """A way to a device."""
+
+    def environment(self, *, threads: int) -> dict[str, Any]:
+        """What a time measured there holds for: ``runtime``, ``version``, ``threads``, ``cpu``, ``device`` and more.
+
+        Raises ``RemoteError`` when the device cannot be reached or lacks something.
+        """
+
+    def rounds(self, plan: Plan, numbers: Sequence[int]) -> Iterator[Round]:
+        """Times the rounds ``numbers`` there and gives each as it ends. Raises ``RemoteError``, ``DeviceLost``."""
+
+
+def valid_address(address: str) -> bool:
+    """Whether it has the form of an address. What begins with ``-`` would be an option of ssh or adb."""
+    return re.fullmatch(_ADDRESS, address) is not None
+
+
+def connect(address: str) -> Link:
+    """The way to a device; nothing is contacted yet. Raises ``ValueError`` when it is no address."""
+    if not valid_address(address):
+        raise ValueError(f"{address!r} is no device; write ssh:HOST, adb or adb:SERIAL")
+    kind, _, name = address.partition(":")
+    if kind == "ssh":
+        from ofa.export.runtimes.remote_ssh import SshLink
+
+        return SshLink(name)
+    from ofa.export.runtimes.remote_adb import AdbLink
+
+    return AdbLink(name or None)
+
+
+def timed(
+    address: str,
+    models: Sequence[tuple[Path | bytes, Shape]],
+    *,
+    rounds: int,
+    threads: int = 1,
+    cold: Collection[int] = (),
+    reference: int | None = None,
+    seed: int = 0,
+    store: Path | None = None,
+    progress: bool = True,
+) -> np.ndarray:
+    """Milliseconds ``(rounds, len(models))`` of TFLite models on the device, as ``timing.interleaved`` measures them.
+
+    ``models``: files or their bytes with shapes (channels, height, width); one may stand there twice, once ``cold``.
+
+    With ``store``, a file, each round is written there as it ends, and a later call with the same models, device and
+    settings measures only the rounds that are missing. Rounds are keyed by their number.
+
+    Raises ``RemoteError`` in one sentence that says what to do.
+    """
+    link = connect(address)
+    plan = Plan.of(models, cold=cold, reference=reference, seed=seed, threads=threads)
+    kept = Rounds(store, plan.key(link.environment(threads=threads)) if store else "")
+    missing = kept.missing(rounds)
+    show = {"total": rounds, "initial": rounds - len(missing), "unit": "round", "disable": None if progress else True}
+    with tqdm(desc=f"time on {address}", **show) as bar:
+        try:
+            for one in link.rounds(plan, missing) if missing else ():
+                kept.add(one)
+                bar.update()
+        except DeviceLost as error:
+            done = rounds - len(kept.missing(rounds))
+            also = "which are kept: connect it again, and the same command goes on" if store else "connect it again"
+            raise DeviceLost(f"the device went away after {done} of {rounds} rounds, {also} ({error})") from error
+    return kept.milliseconds(rounds)
