@@ -50,9 +50,7 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
 
 def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
     images = values["data"]["images"]
-    licence = (
-        data["licence"] or "not stated in the recipe (`data.licence`); ask the source before you publish"
-    )
+    licence = data["licence"] or "not stated in the recipe (`data.licence`); ask the source before you publish"
     return (
         f"{values['data']['source']}: {images['train']} training, {images['validation']} validation and "
         f"{images['test']} test images. Licence: {licence}.\n\n"

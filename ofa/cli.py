@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -92,8 +92,60 @@ def _stage_command(stage: str) -> Callable[..., None]:
     return command
 
 
+def measure(
+    source: Source,
+    out: Out = None,
+    set_: Set = None,
+    update: Update = False,
+    ssh: Annotated[str | None, typer.Option("--ssh", metavar="HOST", help="Time litert targets on a host.")] = None,
+    adb: Annotated[bool, typer.Option("--adb", help="Time litert targets on an Android phone.")] = False,
+    serial: Annotated[
+        str | None, typer.Option("--serial", metavar="SERIAL", help="Which phone, when several are connected.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="Only this target, with --ssh or --adb.")
+    ] = None,
+) -> None:
+    """Time the space's blocks on each target's runtime. One stage of `ofa run`.
+
+    --ssh and --adb write the device into the recipe as `remote`, of the targets whose runtime is litert.
+
+    Example: ofa measure runs/quickstart --ssh raspberrypi --target board
+    """
+    if serial and not adb:
+        raise UserError("--serial names a phone; give it with --adb")
+    if target and not (adb or ssh):
+        raise UserError("--target says whose device it is; give it with --ssh or --adb")
+    if adb or ssh:
+        if adb and ssh:
+            raise UserError(
+                "--ssh and --adb are both given; name one, and give the other's targets in a second command"
+            )
+        address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
+        recipe, _ = _open(source, out, set_)
+        set_ = [*(set_ or ()), *_remote_overrides(recipe, address, target)]
+        update = update or (Path(source) / "recipe.yaml").is_file()
+    recipe, folder = _open(source, out, set_)
+    from ofa.run import run_stages
+
+    run_stages(recipe, folder, stages=("measure",), update=update)
+
+
 for _stage in STAGE_HELP:
-    app.command(_stage)(_stage_command(_stage))
+    app.command(_stage)(measure if _stage == "measure" else _stage_command(_stage))
+
+
+def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
+    """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
+    from ofa.recipe_errors import nearest
+    from ofa.recipe_target import REMOTE
+
+    if target and target not in recipe.targets:
+        raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
+    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in REMOTE]
+    if not names:
+        raise UserError(f"no target has the runtime litert, which other devices run: {', '.join(recipe.targets)}")
+    return [f"targets.{name}.remote={json.dumps(address)}" for name in names]
 
 
 @app.command()
@@ -135,16 +187,13 @@ def _progression(values: Sequence[int]) -> str:
 
 @app.command()
 def runtimes() -> None:
-    """List the runtimes that a target can name.
+    """List the runtimes that a target can name, and what they lack here.
 
     Example: ofa runtimes
     """
-    from importlib.metadata import version
+    from ofa.installed import runtime_lines
 
-    typer.echo(
-        f"onnxruntime {version('onnxruntime')}  .onnx models on this machine's CPU ({os.cpu_count()} cores); "
-        "latency is timed on measure.threads threads, 1 unless the recipe says otherwise"
-    )
+    typer.echo("\n".join(runtime_lines()))
 
 
 @app.command()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ofa.errors import UserError
-from ofa.predictors import latency
+from ofa.export.runtimes import remote
+from ofa.export.runtimes.timing import typical
+from ofa.predictors import latency, microcontroller
 from ofa.predictors.cost import CostTable
 from ofa.recipe_target import CLOCKED, CORTEX_M, Target
 from ofa.supernet.space import Subnet
@@ -17,50 +24,63 @@ if TYPE_CHECKING:
     from ofa.stages import Job
 
 
+_PROGRAMS = 6  # their figures have no noise, so a few programs are enough
+
+
 @dataclass(frozen=True)
 class Device:
-    """A runtime and the bits of its numbers. Targets that share a device share its cost tables."""
+    """A runtime, the bits of its numbers, and the address of the device that it is timed on when that is another one
+    than this. Targets that share a device share its cost tables."""
 
     runtime: str
     bits: Literal[32, 8]
+    remote: str | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}"
+        where = f" on {self.remote}" if self.remote else ""
+        return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}{where}"
+
+    @property
+    def here(self) -> Device:
+        """Its runtime on this machine, where accuracy is measured."""
+        return replace(self, remote=None)
 
     @property
     def module(self) -> ModuleType:
         """The runtime of ``ofa.export.runtimes``. Raises ``UserError`` with the line that installs what it needs."""
-        try:
-            return import_module(f"ofa.export.runtimes.{'cortex_m' if self.cpu else self.runtime}")
-        except (ImportError, ValueError) as error:
-            raise UserError(f"the runtime {self.runtime} cannot be used: {error}") from error
-
-    def load(self, model: Any, *, threads: int) -> Any:
-        """A session over a model of the runtime's kind."""
-        if self.clocked:
-            return self.module.load(model, threads=threads)
-        return self.module.load(model, **self.cpu)
+        return _runtime(self.runtime)
 
     @property
-    def cpu(self) -> dict[str, str]:
-        """What a microcontroller's runtime needs to be told."""
-        return {"cpu": self.runtime} if self.runtime in CORTEX_M else {}
+    def scorer(self) -> ModuleType:
+        """The runtime that accuracy is measured in: for a Cortex-M, whose emulation is slow, TensorFlow Lite Micro's
+        kernels, after its program has given the same bytes on some images. Raises as ``module``."""
+        return _runtime("tflm") if self.runtime in CORTEX_M else self.module
 
     @property
     def clocked(self) -> bool:
-        """Whether it is timed on this machine."""
+        """Whether it is timed, on this machine or as ``remote``."""
         return self.runtime in CLOCKED
 
 
+def _runtime(name: str) -> ModuleType:
+    try:
+        return import_module(f"ofa.export.runtimes.{name}")
+    except (ImportError, ValueError) as error:
+        raise UserError(f"the runtime {name} cannot be used: {error}") from error
+
+
 def device_of(target: Target) -> Device:
-    return Device(target.runtime, target.bits)
+    return Device(target.runtime, target.bits, target.remote)
 
 
 def environment(device: Device, job: Job) -> dict[str, Any]:
-    """What figures measured on the device hold for."""
+    """What figures measured on the device hold for. Asks it when it is another one."""
     threads = job.recipe.measure.threads if device.clocked else 1
-    return device.module.environment(threads=threads, **device.cpu)
+    if device.remote:
+        with _said_plainly(device):
+            return remote.connect(device.remote).environment(threads=threads)
+    return device.module.environment(threads=threads)
 
 
 def counted(device: Device, job: Job) -> dict[str, CostTable]:
@@ -75,34 +95,80 @@ def counted(device: Device, job: Job) -> dict[str, CostTable]:
 
 def measured(device: Device, job: Job) -> dict[str, CostTable]:
     """The cost tables that the device's runtime is measured for, by name; the first is the one that reports show."""
-    if not device.clocked:
-        raise UserError(f"{device.name}: no cost tables are measured for this runtime yet")
     config = job.recipe.measure
+    if not device.clocked:
+        counts = {name: min(_PROGRAMS, getattr(config, name)) for name in ("fit_subnets", "test_subnets")}
+        try:
+            return microcontroller.tables(device.module, job.recipe.space, **job.head, **counts, seed=job.recipe.seed)
+        except ValueError as error:
+            raise UserError(f"{device.name}: {error}") from error
     settings = {name: getattr(config, name) for name in type(config).model_fields}
-    table = latency.measure(
-        job.recipe.space,
-        **job.head,
-        **settings,
-        runtime=device.module,
-        part=_part(device),
-        seed=job.recipe.seed,
-        info={"bits": device.bits},
-    )
+    there = environment(device, job) if device.remote else {}
+    with _said_plainly(device):
+        table = latency.measure(
+            job.recipe.space,
+            **job.head,
+            **settings,
+            runtime=device.module,
+            part=_part(device),
+            timer=_timer(device, job, store=_rounds_folder(job) / _rounds_file(device)),
+            seed=job.recipe.seed,
+            info={"bits": device.bits, **there},
+        )
     return {"latency": table}
+
+
+def forget_rounds(job: Job) -> None:
+    """Removes what the stage ``measure`` keeps of unfinished measurements on other devices."""
+    for path in _rounds_folder(job).glob("*.rounds.jsonl"):
+        path.unlink()
 
 
 def costs_of(device: Device, job: Job, subnets: list[Subnet]) -> list[dict[str, float]]:
     """Each whole subnet's measured costs; weights do not matter."""
-    times = latency.time_subnets(
-        job.recipe.space,
-        subnets,
-        **job.head,
-        runtime=device.module,
-        part=_part(device),
-        threads=job.recipe.measure.threads,
-    )
+    if not device.clocked:
+        return microcontroller.costs(device.module, job.recipe.space, subnets, **job.head)
+    with _said_plainly(device):
+        times = latency.time_subnets(
+            job.recipe.space,
+            subnets,
+            **job.head,
+            runtime=device.module,
+            part=_part(device),
+            timer=_timer(device, job),
+            threads=job.recipe.measure.threads,
+        )
     return [{"latency": float(time)} for time in times]
+
+
+def time_there(device: Device, job: Job, model: Path, shape: tuple[int, int, int], *, rounds: int) -> float:
+    """Milliseconds of a model file on another device; ``shape`` is (channels, height, width)."""
+    with _said_plainly(device):
+        return float(typical(_timer(device, job)([(model, shape)], rounds=rounds))[0])
 
 
 def _part(device: Device) -> latency.MakePart:
     return device.module.part_int8 if device.bits == 8 else device.module.part
+
+
+def _timer(device: Device, job: Job, *, store: Path | None = None) -> latency.Timer | None:
+    """What times on another device; ``store`` keeps its rounds."""
+    if device.remote is None:
+        return None
+    return partial(remote.timed, device.remote, threads=job.recipe.measure.threads, store=store)
+
+
+def _rounds_folder(job: Job) -> Path:
+    return job.folder / "costs"
+
+
+def _rounds_file(device: Device) -> str:
+    return f"{re.sub(r'[^a-zA-Z0-9.@]+', '-', device.name)}.rounds.jsonl"
+
+
+@contextmanager
+def _said_plainly(device: Device) -> Iterator[None]:
+    try:
+        yield
+    except remote.RemoteError as error:
+        raise UserError(f"{device.name}: {error}") from error

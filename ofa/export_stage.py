@@ -53,7 +53,7 @@ def export(job: Job) -> Outcome:
         except (Disagreement, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", result | environment(device, job))
+        write_json(folder / "verify.json", result | environment(device.here, job))
         worst = max(worst, result["largest_difference"] / result["range"])
         labels = folder / "labels.txt"
         write_atomic(labels, "".join(f"{label}\n" for label in data.classes))

@@ -28,6 +28,7 @@ _ABOUT = {
 }
 _INT8 = {"ai_edge_quantizer": "tflite"}
 _PROGRAMS = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
+_REMOTE_PROGRAMS = {"ssh": "openssh-client", "adb": "adb"}
 
 
 def check_installed(targets: Mapping[str, Target]) -> None:
@@ -38,12 +39,15 @@ def check_installed(targets: Mapping[str, Target]) -> None:
         if extras:
             line = f"pip install 'once-for-all[{','.join(extras)}]'"
             raise UserError(f"targets.{name}: the runtime {target.runtime} needs more packages: {line}")
-        limited = {limit.cost for limit in target.limits} & {"sram", "instructions"}
+        program = (target.remote or "").partition(":")[0]
+        if program and shutil.which(program) is None:
+            line = f"apt-get install {_REMOTE_PROGRAMS[program]}"
+            raise UserError(f"targets.{name}: {target.remote} needs the program {program}: {line}")
         missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-        if target.runtime in CORTEX_M and limited and missing:
+        if "instructions" in {limit.cost for limit in target.limits} and missing:
             raise UserError(
-                f"targets.{name}: {' and '.join(sorted(limited))} of {target.runtime} are measured with "
-                f"{' and '.join(missing)}: apt-get install {' '.join(_PROGRAMS[program] for program in missing)}"
+                f"targets.{name}: instructions of {target.runtime} are counted with {' and '.join(missing)}: "
+                f"apt-get install {' '.join(_PROGRAMS[program] for program in missing)}"
             )
 
 

@@ -89,7 +89,8 @@ def _rest(recipe: Recipe) -> list[str]:
     for name, target in recipe.targets.items():
         limits = ", ".join(_limit(limit) for limit in target.limits)
         precision = " int8" if target.bits == 8 else ""
-        lines.append(f"target    {name}: {target.runtime}{precision}, {limits}")
+        where = f" on {target.remote}" if target.remote else ""
+        lines.append(f"target    {name}: {target.runtime}{precision}{where}, {limits}")
     return lines
 
 

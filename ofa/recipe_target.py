@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_serializer
 
+from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
 from ofa.recipe_train import FinetuneConfig
 from ofa.recipe_types import Positive, Section
 
-CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed on this machine
+CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
+REMOTE = ("litert",)  # those that can be timed on another device
 CORTEX_M = ("cortex_m4", "cortex_m55")  # microcontrollers, whose instructions are counted
 MICROCONTROLLERS = ("tflm", *CORTEX_M)
 # Limits that only some runtimes can be held to.
@@ -46,6 +48,12 @@ def _amount(value: Any) -> float | str | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
     raise ValueError("must be a positive number such as 5e6, or a share of the largest subnet's cost such as 0.5x")
+
+
+def _address(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and valid_address(value)):
+        return value
+    raise ValueError("must be ssh:HOST, adb or adb:SERIAL")
 
 
 def _share(text: str) -> float | None:
@@ -85,6 +93,8 @@ class Target(Section):
 
     ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
     loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
+    ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
+    ``adb:SERIAL``.
     """
 
     runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
@@ -92,6 +102,7 @@ class Target(Section):
     int8_drop: Annotated[float, Field(ge=0, lt=1)] = 0.01
     finetune: FinetuneConfig | None = None
     written: LimitsConfig = Field(alias="limits")
+    remote: Annotated[str | None, PlainValidator(_address)] = None
 
     @property
     def bits(self) -> Literal[32, 8]:
@@ -121,6 +132,9 @@ def target_problems(name: str, target: Target) -> list[Problem]:
         if target.runtime not in _ONLY.get(cost, (target.runtime,)):
             text = f"{cost} cannot be limited on {target.runtime}, only on {', '.join(_ONLY[cost])}"
             problems.append((f"{where}.limits", text))
+    if target.remote and target.runtime not in REMOTE:
+        text = f"{target.runtime} is not timed on other devices; use runtime: {', '.join(REMOTE)}, or leave it out"
+        problems.append((f"{where}.remote", text))
     if target.precision == "int8" and target.runtime == "torch":
         problems.append((f"{where}.precision", "torch runs float32 here; use onnxruntime or litert for int8"))
     if target.precision == "float32" and target.runtime in MICROCONTROLLERS:

@@ -180,7 +180,10 @@ def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
 
 
 def _devices(recipe: Recipe) -> dict[str, list[Any]]:
-    return {name: [target.runtime, target.bits] for name, target in recipe.targets.items()}
+    return {
+        name: [target.runtime, target.bits, *([target.remote] if target.remote else [])]
+        for name, target in recipe.targets.items()
+    }
 
 
 def _put_away(name: str, folder: Path) -> None:

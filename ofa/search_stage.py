@@ -37,9 +37,14 @@ def measure(job: Job) -> Outcome:
         if device not in tables:
             tables[device] = devices.measured(device, job)
             lines += [_line(device, table) for table in tables[device].values()]
-        for table, path in zip(tables[device].values(), _paths(job, name, tables[device]), strict=True):
+        paths = _paths(job, name, tables[device])
+        for path in (job.folder / "costs").glob(f"{name}.*.json"):
+            if path not in paths:  # of another device that this target was once
+                path.unlink()
+        for table, path in zip(tables[device].values(), paths, strict=True):
             table.save(path)
-            files.append(path)
+        files += paths
+    devices.forget_rounds(job)
     return files, "; ".join(lines)
 
 

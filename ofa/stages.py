@@ -14,11 +14,11 @@ from ofa import accuracy_file, distributed
 from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
-from ofa.devices import device_of
+from ofa.devices import device_of, time_there
 from ofa.export.runtimes.timing import interleaved, typical
 from ofa.export.verify import accuracy
 from ofa.export_stage import export
-from ofa.model_files import open_session
+from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.recipe import Recipe
 from ofa.report import write_report
@@ -120,7 +120,10 @@ def report(job: Job) -> Outcome:
         tested = accuracy(lambda batch, run=device.scorer.run, session=session: run(session, batch), images)
         program = read_json(folder / "verify.json").get("program", {})
         measured[name] = {"test_accuracy": tested, **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.clocked:
+        if device.remote:
+            shape = (job.data.channels, resolution, resolution)
+            measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
+        elif device.clocked:
             calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
     times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
     for name, time in zip(calls, times, strict=True):

@@ -66,12 +66,12 @@ def in_this_process(runtime: Runtime, *, threads: int) -> Timer:
         seed: int = 0,
         progress: bool = True,
     ) -> np.ndarray:
-        calls: dict[int, Callable[[], object]] = {}
+        calls: dict[tuple[int, Shape], Callable[[], object]] = {}  # a torch module may be there in several shapes
         for model, shape in tqdm(models, desc="load", disable=None if progress else True):
-            if id(model) not in calls:
-                calls[id(model)] = runtime.prepared(runtime.load(model, threads=threads), (1, *shape))
+            if (id(model), shape) not in calls:
+                calls[id(model), shape] = runtime.prepared(runtime.load(model, threads=threads), (1, *shape))
         return 1e3 * interleaved(
-            [calls[id(model)] for model, _ in models],
+            [calls[id(model), shape] for model, shape in models],
             rounds=rounds,
             cold=cold,
             reference=reference,

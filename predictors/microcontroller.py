@@ -15,12 +15,14 @@ from types import ModuleType
 import numpy as np
 from tqdm import tqdm
 
+from ofa.export.microcontroller_build import missing_tools
 from ofa.predictors import instructions, program
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.predictors.latency_fit import errors
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
+
 
 def tables(
     runtime: ModuleType,
@@ -34,12 +36,16 @@ def tables(
 ) -> dict[str, CostTable]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
 
+    Where a Cortex-M's compiler or emulator is not installed, RAM and flash alone, unchecked: their quality is None.
+
     Raises ``ValueError`` naming what the space has that the runtime cannot run (the presets ``mcu`` have nothing).
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
     rng = np.random.default_rng([seed, 3])
     wanted = fit_subnets + test_subnets
     codes = rng.permutation(spread_sample(space, wanted, CostTable.macs(space, **head), rng))
+    if not measurable(runtime):
+        codes = codes[:0]
     fit = -(-len(codes) * fit_subnets // wanted)
     found = _predicted(runtime, space, head, seed)
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
@@ -71,15 +77,22 @@ def tables(
 def costs(
     runtime: ModuleType, space: SearchSpace, subnets: list[Subnet], *, num_classes: int, in_chans: int
 ) -> list[dict[str, float]]:
-    """What whole int8 programs of the subnets take; weights do not matter."""
+    """What whole int8 programs of the subnets take; weights do not matter. Empty where that cannot be measured."""
     from ofa.export.runtimes import cortex_m
 
+    if not measurable(runtime):
+        return [{} for _ in subnets]
     family, found = FAMILIES[space.family], []
     for subnet in subnets:
         model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
         model_file = cortex_m.part(model, (in_chans, subnet.resolution, subnet.resolution))
         found.append(costs_of_model(runtime, model_file))
     return found
+
+
+def measurable(runtime: ModuleType) -> bool:
+    """Whether the runtime's programs can be made and run here."""
+    return runtime.NAME == "tflm" or missing_tools() is None
 
 
 def costs_of_model(runtime: ModuleType, model: bytes) -> dict[str, float]:
@@ -104,12 +117,13 @@ def _predicted(
     if runtime.NAME == "tflm":
         arena = CostTable.peak_memory(space, **head, bits=8, planner="tflm")
         return {"sram": (arena, _shifted), "flash": (CostTable.flash(space, **head, bits=8), _scaled)}
-    cpu = runtime.NAME
-    counted = instructions.measure(space, **head, cpu=cpu, test_subnets=0, seed=seed)
+    cpu, counted = runtime.NAME, {}
+    if measurable(runtime):
+        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, test_subnets=0, seed=seed), _as_it_is)
     return {
-        "instructions": (counted, _as_it_is),
+        **counted,
         "sram": (program.ram(space, **head, cpu=cpu), _shifted),
-        "flash": (program.flash(space, **head, cpu=cpu), _shifted),
+        "flash": (program.flash(space, **head, cpu=cpu), _moved),
     }
 
 
@@ -119,7 +133,16 @@ def _as_it_is(table: CostTable, _codes: np.ndarray, _values: np.ndarray) -> Cost
 
 def _shifted(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
     """With what the program has beside it: too little would be found out late, so it is the largest seen."""
+    if not len(codes):
+        return table
     return replace(table, intercept=table.intercept + max(0.0, float((values - table.predict(codes)).max())))
+
+
+def _moved(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
+    """With the code that this compiler makes: as ``_shifted``, but down, too."""
+    if not len(codes):
+        return table
+    return replace(table, intercept=table.intercept + float((values - table.predict(codes)).max()))
 
 
 def _scaled(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:

@@ -1,4 +1,4 @@
-"""Times TFLite models on the device that it was sent to; needs Python 3.8, numpy and LiteRT there, and nothing of ofa.
+"""Times TFLite models on the device that it was sent to; needs Python 3.9, numpy and LiteRT there, and nothing of ofa.
 
 ``python3 remote_runner.py JOB.json`` prints lines ``ofa {JSON}``: first ``environment``, then each round as it ends, or
 an ``error`` in words. What a round does is what ``timing.interleaved`` does.
@@ -11,12 +11,15 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MARK = "ofa "
+Call = Callable[[], Any]
 
 
-def main(job_path):
+def main(job_path: str | Path) -> int:
     """Does the job; returns the exit status."""
     job_path = Path(job_path)
     job = json.loads(job_path.read_text(encoding="utf-8"))
@@ -43,7 +46,7 @@ def main(job_path):
     return 0
 
 
-def repeats(calls, cold, seconds, fewest, most):
+def repeats(calls: list[Call], cold: list[bool], seconds: float, fewest: int, most: int) -> list[int]:
     """How often each call runs in a round: 0 for a cold one, which runs once after others."""
     counts = []
     for index, call in enumerate(calls):
@@ -56,7 +59,9 @@ def repeats(calls, cold, seconds, fewest, most):
     return counts
 
 
-def one_round(calls, counts, order, reference, every):
+def one_round(
+    calls: list[Call], counts: list[int], order: list[int], reference: int | None, every: int
+) -> tuple[list[int], float | None]:
     """Nanoseconds of each call, and the median of the reference call's between them (``None`` without one)."""
     times, references = [0] * len(calls), []
     for place, index in enumerate(order):
@@ -66,18 +71,18 @@ def one_round(calls, counts, order, reference, every):
     return times, statistics.median(references) if references else None
 
 
-def _warm(call, count):
+def _warm(call: Call, count: int) -> int:
     call()  # the caches held another model
     return min(_timed(call) for _ in range(count))
 
 
-def _timed(call):
+def _timed(call: Call) -> int:
     start = time.perf_counter_ns()
     call()
     return time.perf_counter_ns() - start
 
 
-def _litert():
+def _litert() -> tuple[Any, str]:
     from importlib.metadata import version
 
     try:
@@ -91,7 +96,7 @@ def _litert():
     return Interpreter, version("ai-edge-litert")
 
 
-def _prepared(interpreter, path, shape, threads):
+def _prepared(interpreter: Any, path: Path, shape: list[int], threads: int) -> Call:
     """A call that runs the model once on fixed data already in place; ``shape`` is (channels, height, width)."""
     import numpy as np
 
@@ -108,12 +113,12 @@ def _prepared(interpreter, path, shape, threads):
     return session.invoke
 
 
-def _machine():
+def _machine() -> dict[str, str]:
     """The device's processor, or on boards their name, and what it calls itself."""
     return {"cpu": _cpu(), "host": platform.node(), "system": platform.platform()}
 
 
-def _cpu():
+def _cpu() -> str:
     info, board = Path("/proc/cpuinfo"), Path("/proc/device-tree/model")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():
@@ -124,16 +129,16 @@ def _cpu():
     return platform.processor() or platform.machine()
 
 
-def _one_line(error):
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _failed(values):
+def _failed(values: dict[str, str]) -> int:
     _say(values)
     return 1
 
 
-def _say(values):
+def _say(values: dict[str, Any]) -> None:
     print(MARK + json.dumps(values), flush=True)
 
 

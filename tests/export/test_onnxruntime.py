@@ -1,7 +1,5 @@
 """ONNX Runtime: loading, running and timing."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
