@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -124,8 +124,10 @@ def forget_rounds(job: Job) -> None:
         path.unlink()
 
 
-def costs_of(device: Device, job: Job, subnets: list[Subnet]) -> list[dict[str, float]]:
-    """Each whole subnet's measured costs; weights do not matter."""
+def costs_of(
+    device: Device, job: Job, subnets: list[Subnet], tables: Mapping[str, CostTable]
+) -> list[dict[str, float]]:
+    """Each whole subnet's measured costs, comparable with the device's ``tables``; weights do not matter."""
     if not device.clocked:
         return microcontroller.costs(device.module, job.recipe.space, subnets, **job.head)
     with _said_plainly(device):
@@ -137,6 +139,7 @@ def costs_of(device: Device, job: Job, subnets: list[Subnet]) -> list[dict[str, 
             part=_part(device),
             timer=_timer(device, job),
             threads=job.recipe.measure.threads,
+            reference=tables["latency"].info.get("reference"),
         )
     return [{"latency": float(time)} for time in times]
 

@@ -55,7 +55,7 @@ def search_targets(job: Job) -> Outcome:
         costs = {**devices.counted(device_of(target), job), **_load_tables(job, name, target)}
         limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
         try:
-            found, candidates = _search_and_measure(job, device_of(target), predictor, limits)
+            found, candidates = _search_and_measure(job, device_of(target), predictor, limits, costs)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
         subnets = [Subnet.from_dict(candidate["subnet"]) for candidate in candidates]
@@ -76,7 +76,11 @@ def search_targets(job: Job) -> Outcome:
 
 
 def _search_and_measure(
-    job: Job, device: Device, predictor: AccuracyPredictor, limits: dict[CostTable, float]
+    job: Job,
+    device: Device,
+    predictor: AccuracyPredictor,
+    limits: dict[CostTable, float],
+    costs: dict[str, CostTable],
 ) -> tuple[SearchResult, list[dict[str, Any]]]:
     """A search, and its best few networks with what was measured of them; one is ``chosen``.
 
@@ -95,7 +99,7 @@ def _search_and_measure(
             break  # the limits themselves can be met; less room than that cannot
         new = [subnet for subnet in found.top[:count] if subnet not in known]
         job.check_interrupt()
-        known |= dict(zip(new, devices.costs_of(device, job, new) if new else [], strict=True))
+        known |= dict(zip(new, devices.costs_of(device, job, new, costs) if new else [], strict=True))
         inside = [subnet for subnet in known if _excess(known[subnet], limits) <= 1]
         if inside:
             break
@@ -114,10 +118,10 @@ def _search_and_measure(
         {
             "subnet": subnet.to_dict(),
             "id": subnet.id,
-            "measured": costs | ({"accuracy": accuracies[subnet]} if subnet in accuracies else {}),
+            "measured": values | ({"accuracy": accuracies[subnet]} if subnet in accuracies else {}),
             "chosen": subnet == chosen,
         }
-        for subnet, costs in known.items()
+        for subnet, values in known.items()
     ]
 
 

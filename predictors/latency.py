@@ -160,6 +160,7 @@ def measure(
         "rounds": rounds,
         **table.info,
         **(info or {}),
+        "reference": {"subnet": space.decode(codes[0]).to_dict(), "ms": float(usual[wholes[0]])},
         "quality": {
             "test_subnets": len(tested),
             "fit_subnets": fit_subnets,
@@ -182,12 +183,21 @@ def time_subnets(
     timer: Timer | None = None,
     threads: int = 1,
     rounds: int = 50,
+    reference: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """Milliseconds for one image of each whole subnet ``(n,)``, timed in interleaved rounds; weights do not matter."""
+    """Milliseconds for one image of each whole subnet ``(n,)``, timed in interleaved rounds; weights do not matter.
+
+    With ``reference``, a table's ``info["reference"]``, that network is timed beside them, and the times are what they
+    would be if it took as long as when the table was made: comparable with the table's, also on a busy machine.
+    """
     parts = Parts(part or runtime.part)
-    wholes = [_add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans) for subnet in subnets]
+    also = [Subnet.from_dict(reference["subnet"])] if reference else []
+    wholes = [
+        _add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans) for subnet in [*subnets, *also]
+    ]
     timer = timer or in_this_process(runtime, threads=threads)
-    return typical(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
+    times = typical(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
+    return times[:-1] * reference["ms"] / times[-1] if reference else times
 
 
 def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> int:

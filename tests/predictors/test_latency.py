@@ -9,7 +9,7 @@ from torch import nn
 from ofa.export.runtimes import onnxruntime, torch
 from ofa.predictors import latency, latency_parts
 from ofa.predictors.cost import CostTable, along_area
-from ofa.supernet.space import SearchSpace
+from ofa.supernet.space import SearchSpace, Subnet
 
 SPACE = SearchSpace.from_dict(
     {
@@ -142,3 +142,24 @@ def test_every_shape_of_a_part_has_a_time_of_its_own(name, monkeypatch):
     models = [(runtime.part(module, (3, side, side)), (3, side, side)) for side in (8, 16)]
     times = latency.in_this_process(runtime, threads=1)([*models, *models], rounds=4)
     assert times[0].tolist() == [64, 256, 64, 256] and len(asked) == 2
+
+
+def test_whole_networks_are_timed_at_the_pace_of_the_table():
+    """A timer of a machine that is three times slower than when the table was made."""
+    subnets = [SPACE.smallest, SPACE.largest]
+    middle = SPACE.decode(SPACE.sample(1, np.random.default_rng(0))[0])
+
+    def timer(models, *, rounds, **_):
+        return np.array([[3.0 * shape[-1] for _, shape in models]] * rounds)
+
+    options = {"num_classes": 4, "timer": timer}
+    plain = latency.time_subnets(SPACE, subnets, **options)
+    reference = {"subnet": middle.to_dict(), "ms": float(middle.resolution)}
+    assert plain == pytest.approx([3 * subnet.resolution for subnet in subnets])
+    paced = latency.time_subnets(SPACE, subnets, **options, reference=reference)
+    assert paced == pytest.approx([subnet.resolution for subnet in subnets])
+
+
+def test_a_table_has_a_reference_network(table):
+    reference = table.info["reference"]
+    assert reference["ms"] > 0 and Subnet.from_dict(reference["subnet"]).resolution in SPACE.resolutions
