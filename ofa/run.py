@@ -42,7 +42,9 @@ _STAGES: dict[str, Stage] = {
     "collect": Stage(("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv",)),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),
     "measure": Stage(("seed", "space", "data", "measure", "runtimes")),
-    "search": Stage(("seed", "space", "data", "collect", "search", "targets"), ("train", "predict", "measure")),
+    "search": Stage(
+        ("seed", "space", "data", "collect", "search", "targets"), ("train", "collect", "predict", "measure")
+    ),
     "export": Stage(("space", "data", "collect", "targets"), ("train", "search")),
     "report": Stage(("name", "data", "measure"), ("predict", "measure", "search", "export")),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from ofa import devices
+from ofa import accuracy_file, devices
 from ofa.devices import Device, device_of
 from ofa.errors import UserError
 from ofa.predictors.accuracy import AccuracyPredictor
@@ -84,8 +84,9 @@ def _search_and_measure(
 ) -> tuple[SearchResult, list[dict[str, Any]]]:
     """A search, and its best few networks with what was measured of them; one is ``chosen``.
 
-    It is the most accurate of those that measure inside the limits. Tables are right on average, and a search finds
-    where they are too hopeful: when no network measures inside, the search is repeated with as much less room.
+    Among the few are the best inside the limits of those that taught the predictor: where it is weak, what was measured
+    is worth more. Chosen is the most accurate of those that measure inside the limits. Tables are right on average, and
+    a search finds where they are too hopeful: when no network measures inside, it is repeated with as much less room.
     """
     settings = job.recipe.search.model_dump()
     count = settings.pop("candidates")
@@ -97,7 +98,8 @@ def _search_and_measure(
             if found is None:
                 raise
             break  # the limits themselves can be met; less room than that cannot
-        new = [subnet for subnet in found.top[:count] if subnet not in known]
+        few = [*found.top[:count], *_best_collected(job, room, count=-(-count // 3))]
+        new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
         job.check_interrupt()
         known |= dict(zip(new, devices.costs_of(device, job, new, costs) if new else [], strict=True))
         inside = [subnet for subnet in known if _excess(known[subnet], limits) <= 1]
@@ -123,6 +125,14 @@ def _search_and_measure(
         }
         for subnet, values in known.items()
     ]
+
+
+def _best_collected(job: Job, limits: dict[CostTable, float], *, count: int) -> list[Subnet]:
+    """The most accurate networks of ``accuracy.csv`` whose costs are predicted to be inside the limits."""
+    codes, scores = accuracy_file.read(job.folder / "accuracy.csv", job.recipe.space)
+    inside = np.isfinite(scores) & np.all([table.predict(codes) <= limit for table, limit in limits.items()], axis=0)
+    rows = np.flatnonzero(inside)
+    return [job.recipe.space.decode(codes[row]) for row in rows[np.argsort(-scores[rows], kind="stable")][:count]]
 
 
 def _excess(measured: dict[str, float], limits: dict[CostTable, float]) -> float:

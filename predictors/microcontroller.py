@@ -23,6 +23,8 @@ from ofa.predictors.latency_fit import errors
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
 
+_FIT_WHOLE = 4
+
 
 def tables(
     runtime: ModuleType,
@@ -30,24 +32,28 @@ def tables(
     *,
     num_classes: int,
     in_chans: int,
-    fit_subnets: int = 6,
+    fit_subnets: int = 10,
     test_subnets: int = 6,
     seed: int,
 ) -> dict[str, CostTable]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
+
+    ``fit_subnets`` programs are counted operator by operator, where instructions are; four of them place the tables of
+    RAM and flash.
 
     Where a Cortex-M's compiler or emulator is not installed, RAM and flash alone, unchecked: their quality is None.
 
     Raises ``ValueError`` naming what the space has that the runtime cannot run (the presets ``mcu`` have nothing).
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
+    found = _predicted(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
+    fit_subnets = min(_FIT_WHOLE, fit_subnets)
     rng = np.random.default_rng([seed, 3])
     wanted = fit_subnets + test_subnets
     codes = rng.permutation(spread_sample(space, wanted, CostTable.macs(space, **head), rng))
     if not measurable(runtime):
         codes = codes[:0]
     fit = -(-len(codes) * fit_subnets // wanted)
-    found = _predicted(runtime, space, head, seed)
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
     measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
     done = {}
@@ -111,7 +117,7 @@ Fit = Callable[[CostTable, np.ndarray, np.ndarray], CostTable]
 
 
 def _predicted(
-    runtime: ModuleType, space: SearchSpace, head: dict[str, int], seed: int
+    runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, fit_subnets: int, seed: int
 ) -> dict[str, tuple[CostTable, Fit]]:
     """By cost the table, and what measured programs (codes, values) make of it."""
     if runtime.NAME == "tflm":
@@ -119,7 +125,8 @@ def _predicted(
         return {"sram": (arena, _shifted), "flash": (CostTable.flash(space, **head, bits=8), _scaled)}
     cpu, counted = runtime.NAME, {}
     if measurable(runtime):
-        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, test_subnets=0, seed=seed), _as_it_is)
+        options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed}
+        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _as_it_is)
     return {
         **counted,
         "sram": (program.ram(space, **head, cpu=cpu), _shifted),

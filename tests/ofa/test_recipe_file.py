@@ -116,8 +116,9 @@ def test_differences_name_keys_and_both_values(tmp_path):
     assert sorted(recipe_differences(old, new)) == [
         "space.resolutions: [16, 20, 24, 28, 32], now [16]",
         "space.stages.0.se: false, now true",
+        "targets.x.int8_drop: absent, now 0.01",
         "targets.x.limits.macs: absent, now 5000000.0",
         'targets.x.runtime: absent, now "onnxruntime"',
         "train.lr: 0.1, now 0.001",
     ]
-    assert len(recipe_differences(new, old)) == 5
+    assert len(recipe_differences(new, old)) == 6

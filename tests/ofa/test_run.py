@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from ofa import model_files
+from ofa import accuracy_file, model_files
 from ofa.data import open_data
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.cost import CostTable
@@ -26,7 +26,12 @@ FILES = [
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),
-    *("models/phone/subnet.json", "models/phone/weights.safetensors"),
+    *(
+        "models/phone/subnet.json",
+        "models/phone/weights.safetensors",
+        "models/phone/labels.txt",
+        "models/phone/card.md",
+    ),
 ]
 
 
@@ -117,6 +122,19 @@ def test_the_model_was_verified_and_loads_as_timms(finished, report):
     assert type(model).__module__ == "timm.models.mobilenetv3"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters == report["targets"]["phone"]["predicted"]["params"]
+
+
+def test_the_best_collected_network_inside_the_limits_is_a_candidate(finished, report, recipe):
+    codes, scores = accuracy_file.read(finished.folder / "accuracy.csv", recipe.space)
+    macs = CostTable.macs(recipe.space, num_classes=10, in_chans=1).predict(codes)
+    inside = macs <= report["targets"]["phone"]["limits"]["macs"]
+    assert 0 < inside.sum() < len(codes)
+    best = recipe.space.decode(codes[inside][np.argmax(scores[inside])])
+    candidates = {one["id"]: one for one in report["targets"]["phone"]["candidates"]}
+    assert best.id in candidates and 2 <= len(candidates) <= recipe.search.candidates + 1
+    chosen = next(one for one in candidates.values() if one["chosen"])
+    measured = [one["measured"]["accuracy"] for one in candidates.values() if "accuracy" in one["measured"]]
+    assert chosen["measured"]["accuracy"] == max(measured)
 
 
 # -- running again ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,35 @@
+"""Training of one network alone with a run's data, optimizer and augmentation."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ofa.stages import Job
+from ofa.supernet.training.finetune import finetune
+from ofa.train_stage import phases, settings
+
+
+def supernet_epochs(job: Job) -> int:
+    return sum(phase.epochs for phase in phases(job.recipe))
+
+
+def train_alone(
+    job: Job, model: nn.Module, *, epochs: int, lr: float, resolution: int, teacher: nn.Module | None = None
+) -> nn.Module:
+    """Trains in place on labels, and on those of ``teacher`` at the largest resolution; calibrated, in eval mode."""
+    size = job.recipe.train.batch_size
+    first = 0 if teacher is None else supernet_epochs(job)  # other augmentation than the supernet has seen
+    finetune(
+        model,
+        teacher,
+        lambda epoch: job.data.train_batches(first + epoch, size),
+        epochs=epochs,
+        steps=job.data.steps(size),
+        lr=lr,
+        resolution=resolution,
+        teacher_resolution=job.recipe.space.resolutions[-1],
+        prepare=job.data.normalize,
+        settings=settings(job.recipe),
+        on_epoch=lambda figures: print(f"epoch {figures['epoch']}, loss {figures['loss']:.3f}", flush=True),
+    )
+    return job.calibrated(model, resolution).eval()
