@@ -15,7 +15,7 @@ from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
-from ofa.recipe_target import Limit
+from ofa.recipe_target import CLOCKED, Limit
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -84,13 +84,24 @@ def _rest(recipe: Recipe) -> list[str]:
     lines = [
         f"collect   accuracy of {_collected(recipe)}",
         f"predict   {recipe.predictor.kind}",
-        f"measure   latency of blocks and {recipe.measure.fit_subnets + recipe.measure.test_subnets} whole subnets",
+        *_measured(recipe),
     ]
     for name, target in recipe.targets.items():
         limits = ", ".join(_limit(limit) for limit in target.limits)
         precision = " int8" if target.bits == 8 else ""
         where = f" on {target.remote}" if target.remote else ""
         lines.append(f"target    {name}: {target.runtime}{precision}{where}, {limits}")
+    return lines
+
+
+def _measured(recipe: Recipe) -> list[str]:
+    devices = {target.runtime: None for target in recipe.targets.values()}
+    whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
+    lines = []
+    if clocked := [runtime for runtime in devices if runtime in CLOCKED]:
+        lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(clocked)}")
+    if others := [runtime for runtime in devices if runtime not in CLOCKED]:
+        lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
 
 

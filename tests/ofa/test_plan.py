@@ -23,7 +23,7 @@ def test_a_plan_names_every_phase_subnet_step_and_target():
     assert "data      1079 train, 359 validation, 359 test images; 10 classes, 1 channel(s)" in lines
     assert "collect   accuracy of 12 subnets" in lines
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
-    assert f"measure   latency of blocks and {whole} whole subnets" in lines
+    assert f"measure   latency of blocks and {whole} whole subnets on onnxruntime" in lines
     for target in ("server: onnxruntime, latency at most 0.8x", "phone: onnxruntime, latency at most 0.5x"):
         assert any(line.startswith(f"target    {target} the largest subnet's") for line in lines)
     assert re.search(r"^time      about \d+ (seconds|minutes) on this machine: training \d+ ", lines[-1])
@@ -44,9 +44,19 @@ def test_absolute_limits_have_their_unit(small):
     assert line == "target    phone: onnxruntime, latency at most 0.8 ms, macs at most 5e+06"
 
 
+def test_microcontrollers_are_not_timed(small, monkeypatch):
+    monkeypatch.setattr("ofa.plan.check_installed", lambda _: None)
+    overrides = ["targets={m4: {runtime: cortex_m4, limits: {sram_kb: 22}}}"]
+    lines = plan(load_recipe(small, overrides=overrides)).splitlines()
+    assert "measure   memory and instructions of int8 programs on cortex_m4" in lines
+    assert "target    m4: cortex_m4 int8, sram at most 22528 bytes" in lines
+    assert not any("latency" in line for line in lines)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_recipe_can_be_checked_with_or_without_its_data(call, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ofa.plan.check_installed", lambda _: None)  # test_installed.py has that
     code, out, err = call("check", name, *(["--set", "train.epochs=1"] if name == "quickstart" else []))
     assert (code, err) == (0, "")
     assert out.startswith(f"{name}: a valid recipe\n")
