@@ -179,5 +179,5 @@ def _across_sections(recipe: Recipe) -> list[Problem]:
         problems.append(("data.test", f'"{data.test}" names a sub-folder of data.folder, which is not given'))
     problems += train_problems(recipe.train, recipe.space)
     for name, target in recipe.targets.items():
-        problems += target_problems(name, target)
+        problems += target_problems(name, target, recipe.space)
     return problems

@@ -13,6 +13,7 @@ from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
 from ofa.recipe_train import FinetuneConfig
 from ofa.recipe_types import Positive, Section
+from ofa.supernet.space import SearchSpace
 
 CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
 REMOTE = ("litert",)  # those that can be timed on another device
@@ -120,8 +121,8 @@ class Target(Section):
         return tuple(limits)
 
 
-def target_problems(name: str, target: Target) -> list[Problem]:
-    """What of a target contradicts itself."""
+def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
+    """What of a target contradicts itself, or the space."""
     where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
     problems = []
     if not costs:
@@ -139,4 +140,8 @@ def target_problems(name: str, target: Target) -> list[Problem]:
         problems.append((f"{where}.precision", "torch runs float32 here; use onnxruntime or litert for int8"))
     if target.precision == "float32" and target.runtime in MICROCONTROLLERS:
         problems.append((f"{where}.precision", f"{target.runtime} runs int8; leave precision out"))
+    acts = {space.act, space.stem.first_act, *(stage.act for stage in space.stages)} - {"relu", "relu6"}
+    if target.runtime in MICROCONTROLLERS and (acts or any(stage.se for stage in space.stages)):
+        text = f"{target.runtime} runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
+        problems.append((f"{where}.runtime", text))
     return problems

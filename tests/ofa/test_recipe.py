@@ -91,8 +91,12 @@ def test_space_by_name_by_change_and_whole(tmp_path):
 
 
 def test_limits_of_microcontrollers_are_in_bytes_and_instructions(tmp_path):
+    (problem,) = problems(write(tmp_path, GOOD), "targets.phone.runtime=tflm", "targets.phone.limits={sram_kb: 9}")
+    assert problem.endswith(
+        "targets.phone.runtime: tflm runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
+    )
     written = "{runtime: cortex_m4, limits: {sram_kb: 22, flash_kb: 0.5x, instructions: 40e6}}"
-    target = load_recipe(write(tmp_path, GOOD), overrides=[f"targets.phone={written}"]).targets["phone"]
+    target = load_recipe(write(tmp_path, GOOD), overrides=["space=mcu_32", f"targets.phone={written}"]).targets["phone"]
     assert target.limits == (
         Limit("sram", 22 * 1024, False),
         Limit("flash", 0.5, True),
