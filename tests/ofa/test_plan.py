@@ -46,7 +46,7 @@ def test_absolute_limits_have_their_unit(small):
 
 def test_microcontrollers_are_not_timed(small, monkeypatch):
     monkeypatch.setattr("ofa.plan.check_installed", lambda _: None)
-    overrides = ["targets={m4: {runtime: cortex_m4, limits: {sram_kb: 22}}}"]
+    overrides = ["space=mcu_32", "targets={m4: {runtime: cortex_m4, limits: {sram_kb: 22}}}"]
     lines = plan(load_recipe(small, overrides=overrides)).splitlines()
     assert "measure   memory and instructions of int8 programs on cortex_m4" in lines
     assert "target    m4: cortex_m4 int8, sram at most 22528 bytes" in lines

@@ -95,6 +95,12 @@ def test_limits_of_microcontrollers_are_in_bytes_and_instructions(tmp_path):
     assert problem.endswith(
         "targets.phone.runtime: tflm runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
     )
+    for written, expected in (
+        ("{runtime: tflm, limits: {latency: 1x}}", "limits: latency cannot be limited on tflm, only on onnxruntime, t"),
+        ("{runtime: tflm, precision: float32, limits: {macs: 1x}}", "precision: tflm runs int8; leave precision out"),
+    ):
+        (problem,) = problems(tmp_path / "my.yaml", "space=mcu_32", f"targets.phone={written}")
+        assert f"targets.phone.{expected}" in problem
     written = "{runtime: cortex_m4, limits: {sram_kb: 22, flash_kb: 0.5x, instructions: 40e6}}"
     target = load_recipe(write(tmp_path, GOOD), overrides=["space=mcu_32", f"targets.phone={written}"]).targets["phone"]
     assert target.limits == (
@@ -197,14 +203,6 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
             "targets.phone.limits: instructions cannot be limited on onnxruntime",
         ),
         ("targets.phone.limits.flash_kb=0", "targets.phone.limits.flash_kb: must be a positive number such as 5e6"),
-        (
-            "targets.phone={runtime: tflm, limits: {latency: 1x}}",
-            "targets.phone.limits: latency cannot be limited on t",
-        ),
-        (
-            "targets.phone={runtime: tflm, precision: float32, limits: {macs: 1x}}",
-            "targets.phone.precision: tflm runs i",
-        ),
         (
             "targets.phone={runtime: torch, precision: int8, limits: {macs: 1x}}",
             "targets.phone.precision: torch runs flo",
