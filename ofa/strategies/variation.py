@@ -32,16 +32,19 @@ def children(
     that differ by a step score alike, so such a child is more often good.
     """
     asleep = _asleep(space, parents)
-    redrawn = (rng.random((n, space.genes)) * space.option_counts).astype(DTYPE)
+    counts = space.option_counts.astype(np.float32)
+    redrawn = np.minimum(rng.random((n, space.genes), np.float32) * counts, counts - 1).astype(DTYPE)
     first, second = rng.integers(len(parents), size=(2, n))
     # Canonical zeros would make every block that a child switches on start from its smallest options.
     one, two = (np.where(asleep[rows], redrawn, parents[rows]) for rows in (first, second))
     crossed = rng.random((n, 1)) < crossover
-    changed = rng.random((n, space.genes), np.float32) < np.where(crossed, 0.5, mutation)
+    chance = rng.random((n, space.genes), np.float32)
+    changed = chance < np.where(crossed, np.float32(0.5), np.float32(mutation))
     if isinstance(space, SearchSpace):
-        kind = rng.integers(4, size=redrawn.shape, dtype=DTYPE)  # a step down, a step up, or twice a redraw
-        last = (space.option_counts - 1).astype(DTYPE)
-        redrawn = np.where(kind > 1, redrawn, np.clip(one + 2 * kind - 1, 0, last))
+        # Below a quarter of the rate the change is a step down, below half of it a step up.
+        step = np.where(chance < np.float32(mutation / 4), DTYPE(-1), DTYPE(1))
+        stepped = np.minimum(np.maximum(one + step, 0), (counts - 1).astype(DTYPE))
+        redrawn = np.where(chance < np.float32(mutation / 2), stepped, redrawn)
     return space.canonical(np.where(changed, np.where(crossed, two, redrawn), one))
 
 
