@@ -18,7 +18,7 @@ def stop_requests() -> Iterator[Callable[[], int]]:
 
     A second signal, or one that goes unheard for eight seconds, raises ``KeyboardInterrupt`` or ``SystemExit(143)`` at
     once; one that is still unheard at the end raises it there. Outside the main thread, where signals do not arrive,
-    nothing is changed.
+    nothing is changed; a signal that the process was started to ignore, as in a shell's background, stays ignored.
     """
     came = 0
 
@@ -34,7 +34,8 @@ def stop_requests() -> Iterator[Callable[[], int]]:
         yield lambda: 0
         return
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else [])]
-    before = {number: signal.signal(number, handle) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield lambda: came
     finally:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,11 @@ def small(tmp_path_factory) -> Path:
     return path
 
 
+def _heed_interrupts() -> None:
+    """Where the tests run in a shell's background, they and what they start would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def start(small):
     """``start(*arguments, cwd=)``: the ``ofa`` command in a process of its own."""
@@ -50,7 +56,8 @@ def start(small):
     def popen(*arguments: object, cwd: Path = small.parent) -> subprocess.Popen:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [*COMMAND, *map(str, arguments)]
-        return subprocess.Popen(command, cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=_heed_interrupts, **pipes)
 
     return popen
 

@@ -12,6 +12,7 @@ pytest.importorskip("ai_edge_litert", reason="pip install 'once-for-all[tflite]'
 from ofa import cli
 from ofa.errors import UserError
 from ofa.recipe_target import Target, target_problems
+from ofa.supernet.space import SearchSpace
 
 # Takes the files, and says times that hang on the models' sizes alone. After LIMIT rounds the connection ends.
 SSH = f"""#!{sys.executable} -S
@@ -148,9 +149,10 @@ def test_phones_are_told_apart_by_serial(monkeypatch, small):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch", "tflm", "cortex_m4", "cortex_m55"])
 def test_only_litert_runs_elsewhere(runtime):
     values = {"limits": {"macs": "1x"}, "remote": "adb"}
-    ((key, text),) = target_problems("board", Target.model_validate({**values, "runtime": runtime}))
+    space = SearchSpace.preset("mcu_32")
+    ((key, text),) = target_problems("board", Target.model_validate({**values, "runtime": runtime}), space)
     assert key == "targets.board.remote" and "use runtime: litert" in text
-    assert target_problems("board", Target.model_validate({**values, "runtime": "litert"})) == []
+    assert target_problems("board", Target.model_validate({**values, "runtime": "litert"}), space) == []
 
 
 @pytest.mark.parametrize(("remote", "program"), [("adb", "adb"), ("ssh:pi", "openssh-client")])

@@ -171,3 +171,15 @@ def test_another_handler_stays(handlers):
         check()
     assert handlers == [INT]
     handlers.clear()
+
+
+@pytest.mark.parametrize("context", [stop_requests, remembered_interrupts])
+def test_what_a_background_shell_ignores_stays_ignored(context):
+    before = signal.signal(INT, signal.SIG_IGN)
+    try:
+        with context() as heard:
+            send(INT)
+            assert not heard()
+        assert signal.getsignal(INT) is signal.SIG_IGN
+    finally:
+        signal.signal(INT, before)
