@@ -77,10 +77,15 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
         used = verified["int8"]
         within = "within" if used["within"] else "MORE THAN"
         text += (
-            f"\n\nQuantised on {used['calibration_images']} training images ({used['used']}); the loss is {within} "
-            f"the {100 * used['allowed_drop']:g} points that the recipe allows."
+            f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({used['used']}); the "
+            f"loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
         )
     return text
+
+
+def _fewer(used: dict[str, Any]) -> str:
+    asked = used["calibration_images_asked"]
+    return f" (there are no more; {asked} were asked for)" if used["calibration_images"] < asked else ""
 
 
 def _program(program: dict[str, Any]) -> str:

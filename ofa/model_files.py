@@ -157,6 +157,7 @@ def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: flo
         "validation_accuracy": tried[used],
         "int8": {
             "calibration_images": sum(map(len, images)),
+            "calibration_images_asked": limit,
             "tried": tried,
             "used": used,
             "allowed_drop": wanted.int8_drop,

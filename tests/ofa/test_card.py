@@ -80,8 +80,15 @@ def test_flags_are_in_capitals(finished):
         "runtime": "cortex_m4",
         "validation_accuracy_float32": 0.9,
         "program": {"verified": False, "reason": "arm-none-eabi-gcc is not there"},
-        "int8": {"calibration_images": 5, "used": "bias correction", "within": False, "allowed_drop": 0.01},
+        "int8": {
+            "calibration_images": 5,
+            "calibration_images_asked": 64,
+            "used": "bias correction",
+            "within": False,
+            "allowed_drop": 0.01,
+        },
     }
     text = card._accuracy(values, values["targets"]["phone"])
     assert "the C program was NOT verified: arm-none-eabi-gcc is not there." in text
     assert "the loss is MORE THAN the 1 points" in text
+    assert "on 5 training images (there are no more; 64 were asked for)" in text
