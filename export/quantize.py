@@ -72,7 +72,7 @@ def quantize_tflite(
         model = equalize(model, images)
         run = Activations(model)
     found = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
-    result = _read(_quantized(model, run.model, found))
+    result = unpack(_quantized(model, run.model, found))  # its large weights lie behind the flatbuffer: now inside
     for code in result.operatorCodes:
         code.version = max(code.version, _VERSIONS.get(_CODES[code.builtinCode], 1))
     if correct_bias:
@@ -98,16 +98,3 @@ def _quantized(content: bytes, model: Any, found: Mapping[str, tuple[float, floa
         warnings.simplefilter("ignore")
         result = work.quantize(bounds, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
-
-
-def _read(content: bytes) -> Any:
-    """The ``ModelT``, with all weights inside.
-
-    From 256 KB on the quantizer stores them behind the flatbuffer, where TensorFlow Lite Micro reads garbage.
-    """
-    model = unpack(content)
-    for buffer in model.buffers:
-        if buffer.offset > 1:
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset).copy()
-            buffer.offset = buffer.size = 0
-    return model
