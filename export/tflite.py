@@ -51,13 +51,15 @@ def export_tflite(
     resolution: int,
     metadata: Mapping[str, Any] | None = None,
     int8_data: Iterable[np.ndarray | Tensor] | None = None,
+    int8_options: Mapping[str, Any] | None = None,
     xnnpack: bool = True,
 ) -> Path:
     """Writes an eval-mode timm model as TFLite; returns the path.
 
     Input ``input``: ``(1, resolution, resolution, channels)``, normalised; output ``logits``: ``(1, classes)``. The
     file's metadata holds ``resolution`` and every entry of ``metadata`` (see ``read_tflite_metadata``). Float32, or
-    with ``int8_data`` full-integer int8 (input and output too), calibrated on those normalised float32 NCHW batches.
+    with ``int8_data`` full-integer int8 (input and output too), calibrated on those normalised float32 NCHW batches;
+    ``int8_options`` are the remedies of ``quantize_tflite``.
     With ``xnnpack`` the graph is rewritten for LiteRT on phones (see ``for_xnnpack``); without, it keeps the model's
     operators, as microcontrollers need them.
 
@@ -74,7 +76,7 @@ def export_tflite(
     if int8_data is not None:
         from ofa.export.quantize import quantize_tflite
 
-        content = quantize_tflite(content, (_array(batch) for batch in int8_data))
+        content = quantize_tflite(content, (_array(batch) for batch in int8_data), **(int8_options or {}))
     from ofa.export.tflite_flatbuffer import with_metadata
 
     write_atomic(path, with_metadata(content, {"resolution": resolution, **(metadata or {})}))

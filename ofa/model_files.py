@@ -12,7 +12,6 @@ import numpy as np
 from torch import nn
 
 from ofa.devices import Device
-from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
 from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
@@ -87,7 +86,7 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
         result |= {"validation_accuracy_float32": before, **_quantised(job, device, wanted, path, before)}
     else:
         if device.runtime == "litert":
-            write_atomic(path, _tflite(wanted, _float_tflite(device, wanted)))
+            _write_tflite(device, wanted, path)
         session = open_session(device, wanted.folder, threads=threads)
 
         def run(images: np.ndarray) -> np.ndarray:
@@ -177,26 +176,17 @@ def _quantise_onnx(
 def _quantise_tflite(
     device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]
 ) -> None:
-    from ofa.export.quantize import quantize_tflite
-
-    write_atomic(path, _tflite(wanted, quantize_tflite(_float_tflite(device, wanted), images, **remedy)))
+    _write_tflite(device, wanted, path, int8_data=images, int8_options=remedy)
 
 
 _QUANTISE = {"onnx": _quantise_onnx, "tflite": _quantise_tflite}
 
 
-def _float_tflite(device: Device, wanted: Wanted) -> bytes:
-    from ofa.export.tflite import tflite_bytes
-    from ofa.export.tflite_xnnpack import for_xnnpack
+def _write_tflite(device: Device, wanted: Wanted, path: Path, **int8: Any) -> None:
+    from ofa.export.tflite import export_tflite
 
-    graph = onnx_graph(wanted.model, (wanted.model.in_chans, wanted.resolution, wanted.resolution))
-    return tflite_bytes(for_xnnpack(graph, int8=device.bits == 8) if device.runtime == "litert" else graph)
-
-
-def _tflite(wanted: Wanted, content: bytes) -> bytes:
-    from ofa.export.tflite_flatbuffer import with_metadata
-
-    return with_metadata(content, {"resolution": wanted.resolution, **wanted.metadata})
+    options = {"resolution": wanted.resolution, "metadata": wanted.metadata, "xnnpack": device.runtime == "litert"}
+    export_tflite(wanted.model, path, **options, **int8)
 
 
 def _format(device: Device) -> str:
