@@ -6,18 +6,18 @@ whole subnets shows all of an operator's loops: ``features`` names them. They ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import kendalltau
 from tqdm import tqdm
 
 from ofa.export.microcontroller_memory import MVE_CHANNELS
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable, fill_blocks
+from ofa.predictors.latency_fit import errors
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 from ofa.supernet.supernet import FAMILIES
 
@@ -195,7 +195,7 @@ def measure(
     totals = []
     for number, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
         session = cortex_m.load(
-            _program(space, space.decode(code), num_classes=num_classes, in_chans=in_chans), cpu=cpu
+            int8_program(space, space.decode(code), num_classes=num_classes, in_chans=in_chans), cpu=cpu
         )
         if number < fit_subnets:
             counted += [(counted_work(operator), operator.instructions) for operator in cortex_m.operators(session)]
@@ -211,14 +211,16 @@ def measure(
         "quality": {
             "fit_subnets": fit_subnets,
             "test_subnets": len(totals),
-            **_error(predicted, measured),
+            **errors(predicted, measured),
+            "largest": float((np.abs(predicted - measured) / measured).max()) if totals else None,
             "pairs": np.stack([predicted, measured], axis=1).tolist(),
         },
     }
     return replace(found, info=info)
 
 
-def _program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> bytes:
+def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> bytes:
+    """The int8 TFLite model of a subnet; its weights and ranges do not matter."""
     from ofa.export.runtimes import cortex_m
 
     family = FAMILIES[space.family]
@@ -240,11 +242,3 @@ def work_values(work: Work) -> int:
     """Multiply-accumulates, or values read of operators that have none."""
     area = max(work.kernel, 1) ** 2
     return work.pixels * work.wanted * (area if work.kind == "depthwise" else area * max(work.given, 1))
-
-
-def _error(predicted: np.ndarray, measured: np.ndarray) -> Mapping[str, float | None]:
-    if not len(measured):
-        return {"mape": None, "largest": None, "kendall_tau": None}
-    relative = np.abs(predicted - measured) / measured
-    tau = float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else None
-    return {"mape": float(relative.mean()), "largest": float(relative.max()), "kendall_tau": tau}

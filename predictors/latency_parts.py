@@ -40,7 +40,6 @@ class Parts:
 class Layout:
     """Numbers of the parts: stem and head of each resolution, and the block of each slot, options and map size."""
 
-    space: SearchSpace
     ends: list[tuple[int, int]]
     blocks: dict[tuple[Slot, int, float, int], int]
 
@@ -65,7 +64,7 @@ def add_parts(parts: Parts, space: SearchSpace, *, num_classes: int, in_chans: i
                 size = sizes[side][number]
                 block = parts.add(key, stages[slot.stage][slot.index], (slot.in_width, size, size))
                 blocks[slot, subnet.kernels[number], subnet.expands[number], size] = block
-    return Layout(space, ends, blocks)
+    return Layout(ends, blocks)
 
 
 def measured_resolutions(space: SearchSpace) -> tuple[int, ...]:

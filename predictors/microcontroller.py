@@ -21,7 +21,6 @@ from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.predictors.latency_fit import errors
 from ofa.supernet.space import SearchSpace, Subnet
-from ofa.supernet.supernet import FAMILIES
 
 _FIT_WHOLE = 4
 
@@ -84,16 +83,10 @@ def costs(
     runtime: ModuleType, space: SearchSpace, subnets: list[Subnet], *, num_classes: int, in_chans: int
 ) -> list[dict[str, float]]:
     """What whole int8 programs of the subnets take; weights do not matter. Empty where that cannot be measured."""
-    from ofa.export.runtimes import cortex_m
-
     if not measurable(runtime):
         return [{} for _ in subnets]
-    family, found = FAMILIES[space.family], []
-    for subnet in subnets:
-        model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-        model_file = cortex_m.part(model, (in_chans, subnet.resolution, subnet.resolution))
-        found.append(costs_of_model(runtime, model_file))
-    return found
+    head = {"num_classes": num_classes, "in_chans": in_chans}
+    return [costs_of_model(runtime, instructions.int8_program(space, subnet, **head)) for subnet in subnets]
 
 
 def measurable(runtime: ModuleType) -> bool:
@@ -140,16 +133,17 @@ def _as_it_is(table: CostTable, _codes: np.ndarray, _values: np.ndarray) -> Cost
 
 def _shifted(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
     """With what the program has beside it: too little would be found out late, so it is the largest seen."""
-    if not len(codes):
-        return table
-    return replace(table, intercept=table.intercept + max(0.0, float((values - table.predict(codes)).max())))
+    return replace(table, intercept=table.intercept + max(0.0, _excess(table, codes, values)))
 
 
 def _moved(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
     """With the code that this compiler makes: as ``_shifted``, but down, too."""
-    if not len(codes):
-        return table
-    return replace(table, intercept=table.intercept + float((values - table.predict(codes)).max()))
+    return replace(table, intercept=table.intercept + _excess(table, codes, values))
+
+
+def _excess(table: CostTable, codes: np.ndarray, values: np.ndarray) -> float:
+    """The most that a program takes above the table; 0 without programs."""
+    return float((values - table.predict(codes)).max()) if len(codes) else 0.0
 
 
 def _scaled(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
