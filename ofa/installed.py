@@ -8,6 +8,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from ofa.errors import UserError
+from ofa.export.microcontroller_build import missing_tools
 from ofa.recipe_target import CORTEX_M, MICROCONTROLLERS, Target
 
 # Packages by the extra of ours that installs them.
@@ -27,7 +28,6 @@ _ABOUT = {
     "cortex_m55": ("the same with its vector instructions", "bakenn"),
 }
 _INT8 = {"ai_edge_quantizer": "tflite"}
-_PROGRAMS = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
 _REMOTE_PROGRAMS = {"ssh": "openssh-client", "adb": "adb"}
 
 
@@ -35,20 +35,14 @@ def check_installed(targets: Mapping[str, Target]) -> None:
     """Raises ``UserError`` with the line that installs what a target lacks."""
     for name, target in targets.items():
         needs = {**_PACKAGES.get(target.runtime, {}), **(_INT8 if _quantises(target) else {})}
-        extras = sorted({extra for package, extra in needs.items() if find_spec(package) is None})
-        if extras:
-            line = f"pip install 'once-for-all[{','.join(extras)}]'"
+        if line := _pip_line(needs):
             raise UserError(f"targets.{name}: the runtime {target.runtime} needs more packages: {line}")
         program = (target.remote or "").partition(":")[0]
         if program and shutil.which(program) is None:
             line = f"apt-get install {_REMOTE_PROGRAMS[program]}"
             raise UserError(f"targets.{name}: {target.remote} needs the program {program}: {line}")
-        missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-        if "instructions" in {limit.cost for limit in target.limits} and missing:
-            raise UserError(
-                f"targets.{name}: instructions of {target.runtime} are counted with {' and '.join(missing)}: "
-                f"apt-get install {' '.join(_PROGRAMS[program] for program in missing)}"
-            )
+        if "instructions" in {limit.cost for limit in target.limits} and (lacking := missing_tools()):
+            raise UserError(f"targets.{name}: instructions of {target.runtime} cannot be counted: {lacking}")
 
 
 def runtime_lines() -> list[str]:
@@ -56,13 +50,15 @@ def runtime_lines() -> list[str]:
     lines = []
     for runtime, (about, package) in _ABOUT.items():
         needs = {**_PACKAGES.get(runtime, {}), **(_INT8 if runtime in MICROCONTROLLERS else {})}
-        extras = sorted({extra for name, extra in needs.items() if find_spec(name) is None})
-        programs = [name for name in (_PROGRAMS if runtime in CORTEX_M else ()) if shutil.which(name) is None]
-        lacks = [f"pip install 'once-for-all[{','.join(extras)}]'"] if extras else []
-        lacks += [f"apt-get install {' '.join(_PROGRAMS[name] for name in programs)}"] if programs else []
-        state = f"needs: {'; '.join(lacks)}" if lacks else f"{package} {version(package)}"
+        lacks = [_pip_line(needs), missing_tools() if runtime in CORTEX_M else None]
+        state = f"needs: {'; '.join(filter(None, lacks))}" if any(lacks) else f"{package} {version(package)}"
         lines.append(f"{runtime:<12} {about}; {state}")
     return lines
+
+
+def _pip_line(needs: Mapping[str, str]) -> str | None:
+    extras = sorted({extra for package, extra in needs.items() if find_spec(package) is None})
+    return f"pip install 'once-for-all[{','.join(extras)}]'" if extras else None
 
 
 def _quantises(target: Target) -> bool:

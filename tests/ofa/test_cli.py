@@ -85,7 +85,7 @@ def test_runtimes_say_what_they_lack(capsys, monkeypatch):
     monkeypatch.setattr(installed.shutil, "which", lambda name: None)
     lines = {line.split()[0]: line for line in ofa(capsys, "runtimes")[1].splitlines()}
     assert lines["litert"].endswith("needs: pip install 'once-for-all[tflite]'")
-    assert "'once-for-all[mcu,tflite]'; apt-get install gcc-arm-none-eabi" in lines["cortex_m4"]
+    assert "'once-for-all[mcu,tflite]'; make, arm-none-eabi-gcc, " in lines["cortex_m4"]
 
 
 @pytest.mark.parametrize(
