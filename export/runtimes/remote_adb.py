@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ofa.export.runtimes.remote import DeviceLost, RemoteError
-from ofa.export.runtimes.remote_rounds import REFERENCE_EVERY, Plan, Round
+from ofa.export.runtimes.remote_rounds import Plan, Round
+from ofa.export.runtimes.timing import REFERENCE_EVERY
 
 _FOLDER = "/data/local/tmp"
 # Its own defaults repeat each model for a second and a half.

@@ -15,7 +15,6 @@ import numpy as np
 from ofa.supernet.files import write_atomic
 
 Shape = tuple[int, int, int]
-REFERENCE_EVERY = 20  # calls
 
 
 class Round(NamedTuple):

@@ -21,7 +21,8 @@ from typing import IO, Any
 
 from ofa.export.runtimes import remote_runner
 from ofa.export.runtimes.remote import DeviceLost, RemoteError
-from ofa.export.runtimes.remote_rounds import REFERENCE_EVERY, Plan, Round
+from ofa.export.runtimes.remote_rounds import Plan, Round
+from ofa.export.runtimes.timing import FEWEST, MOST, REFERENCE_EVERY, SECONDS
 
 _OPTIONS = {"BatchMode": "yes", "ConnectTimeout": 15, "ServerAliveInterval": 10, "ServerAliveCountMax": 3}
 _NO_PYTHON = 97  # exit status of _SCRIPT, which no part of it has by itself
@@ -70,9 +71,9 @@ class SshLink:
             "rounds": [[number, plan.order(number)] for number in numbers],
             "reference": plan.reference,
             "every": REFERENCE_EVERY,
-            "seconds": 1e-3,
-            "fewest": 3,
-            "most": 20,
+            "seconds": SECONDS,
+            "fewest": FEWEST,
+            "most": MOST,
         }
         wanted, started = set(numbers), False
         with _connected(self.host, job, dict(zip(names, plan.models, strict=True))) as connection:

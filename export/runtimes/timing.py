@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from tqdm import tqdm
 
-_FEWEST = 3
-_REFERENCE_EVERY = 20  # calls
+# Repetitions of a warm call in a round: for about so many seconds, at least and at most so often.
+SECONDS, FEWEST, MOST = 1e-3, 3, 20
+REFERENCE_EVERY = 20  # calls
 
 
 def interleaved(
@@ -18,8 +19,8 @@ def interleaved(
     rounds: int,
     cold: Collection[int] = (),
     reference: int | None = None,
-    seconds: float = 1e-3,
-    most: int = 20,
+    seconds: float = SECONDS,
+    most: int = MOST,
     seed: int = 0,
     description: str = "measure",
     progress: bool = True,
@@ -36,13 +37,13 @@ def interleaved(
     for number, call in enumerate(calls):
         call()
         once = 0 if number in cold else min(_timed(call) for _ in range(3))
-        repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(_FEWEST, most), most)))
+        repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(FEWEST, most), most)))
     times, pace = np.empty((rounds, len(calls))), np.ones(rounds)
     for number in tqdm(range(rounds), desc=description, unit="round", disable=None if progress else True):
         references = []
         for place, index in enumerate(np.random.default_rng((seed, number)).permutation(len(calls))):
             times[number, index] = _timed(calls[index]) if repeats[index] == 0 else _warm(calls[index], repeats[index])
-            if reference is not None and place % _REFERENCE_EVERY == 0:
+            if reference is not None and place % REFERENCE_EVERY == 0:
                 references.append(_warm(calls[reference], 1))
         if references:
             pace[number] = np.median(references)
