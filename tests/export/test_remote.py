@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ofa.export.runtimes import remote_rounds, remote_runner, timing
+from ofa.export.runtimes import remote_runner, timing
 from ofa.export.runtimes.remote import DeviceLost, RemoteError, connect, timed, valid_address
 from ofa.export.runtimes.remote_rounds import Plan, Round, Rounds
 
@@ -62,7 +62,7 @@ def test_the_runner_does_what_interleaved_does(monkeypatch):
     calls = [call(name) for name in range(50)]
     counts = remote_runner.repeats(calls, [cold for _, cold in plan.calls], 1e-3, 3, 20)
     for number in range(4):
-        ns, pace = remote_runner.one_round(calls, counts, plan.order(number), 4, remote_rounds.REFERENCE_EVERY)
+        ns, pace = remote_runner.one_round(calls, counts, plan.order(number), 4, timing.REFERENCE_EVERY)
         kept.add(Round(number, ns, pace))
     assert log == same
     assert kept.milliseconds(4) == pytest.approx(wanted)
