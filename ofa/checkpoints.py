@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ofa.journal import move_aside
+from ofa.run_folder import move_aside
 from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 KEPT = 3
