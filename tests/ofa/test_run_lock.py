@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,9 +70,7 @@ def test_the_second_is_told_who_has_it(hold, tmp_path):
     first = hold()
     assert first.stdout.readline() == "mine\n"
     said = end(hold())
-    assert said.startswith(
-        f"{tmp_path}: another command works there (process {first.pid} on {os.uname().nodename}, since "
-    )
+    assert said.startswith(f"{tmp_path}: another command works there (process {first.pid} on {socket.gethostname()}, ")
     assert said.count("\n") == 1
     end(first)
     assert list(tmp_path.iterdir()) == []  # given back
@@ -126,9 +125,9 @@ def test_another_machine_that_touches_its_lock(quick, tmp_path, capsys):
     os.utime(path, (1, 1))  # its clock may be wrong by years
     beat = run_lock._Beat(path, ELSEWHERE)
     beat.start()
-    with pytest.raises(UserError, match=r"works there \(process \d+ on node7, since 2026-01-01 10:00:00\)"):
-        with owned(tmp_path):
-            pass
+    works = r"works there \(process \d+ on node7, since 2026-01-01 10:00:00\)"
+    with pytest.raises(UserError, match=works), owned(tmp_path):
+        pass
     beat.end()
     assert path.exists()
     assert f"{path}: process {os.getpid()} on node7" in capsys.readouterr().err
@@ -136,16 +135,8 @@ def test_another_machine_that_touches_its_lock(quick, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    [
-        ELSEWHERE,
-        "",
-        "{",
-        "[]",
-        '{"token": 1}',
-        "\x00" * 99,
-        "[" * 9000,
-        json.dumps({**asdict(ELSEWHERE), "host": "a\nb"}),
-    ],
+    [ELSEWHERE, "", "[" * 9000, json.dumps({**asdict(ELSEWHERE), "host": "a\nb"})],
+    ids=["alive no more", "being written", "deep", "two lines"],
 )
 def test_another_machine_that_does_not(quick, tmp_path, content):
     path = written(tmp_path, content)
@@ -192,5 +183,6 @@ def test_two_commands_at_once(start, small, call, tmp_path):
     assert err.startswith(f"{folder}: another command works there (process {first.pid} on ")
     assert call("check", folder)[0] == 0  # readers need no lock
     assert "this run has no report yet" in call("show", folder)[2]
-    assert first.wait(timeout=60) == 0, first.communicate()
+    first.send_signal(signal.SIGINT)
+    assert first.communicate(timeout=60)[1] == f"stopped; `ofa train {folder}` goes on from here\n"
     assert not (folder / "lock").exists()
