@@ -126,7 +126,9 @@ def test_nan_says_where_and_keeps_the_last_good_checkpoint(call, small, tmp_path
     assert "(train.lr, train.clip_grad)" in err
     checkpoint = folder / "train" / "checkpoint-000000002.safetensors"  # the calm epoch has two steps
     assert checkpoints(folder) == [checkpoint]
-    assert err.endswith(f"; the last good checkpoint is {checkpoint}\n")
+    assert err.endswith(f"; the last good checkpoint is {checkpoint}, which train.init takes\n")
+    code, _, err = call("train", small, "--out", tmp_path / "next", "--set", f"train.init={checkpoint}")
+    assert code == 0, err
     (line,) = (folder / "train" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["phase"] == "calm"
 
