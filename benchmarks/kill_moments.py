@@ -3,9 +3,9 @@
     python benchmarks/kill_moments.py --kills 100 --out benchmarks/results/kill_moments.md
 
 A process imports torch once and forks a process a command (as tests/ofa/test_kills.py does). Each is killed at a
-random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is compared with one that
-nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of the timed calls is
-replaced by numbers that hang on the call alone; the calls themselves run.
+random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is compared with
+one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of the timed calls
+is replaced by numbers that hang on the call alone; the calls themselves run.
 """
 
 from __future__ import annotations
