@@ -40,7 +40,9 @@ STAGE_TABLE: dict[str, Stage] = {
         logs=("train/metrics.jsonl",),
         costly=True,
     ),
-    "collect": Stage(("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv",), costly=True),
+    "collect": Stage(
+        ("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv", "accuracy.digests"), costly=True
+    ),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),
     "measure": Stage(("seed", "space", "data", "measure", "runtimes"), costly=True),
     "search": Stage(

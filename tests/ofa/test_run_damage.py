@@ -138,11 +138,18 @@ def test_rows_of_other_subnets_are_measured_anew(call, unfinished, finished):
     assert same(folder, finished.folder, "accuracy.csv")
 
 
-def test_a_damaged_report_is_named(call, copied):
-    (copied / "report.json").write_text("{")
+@pytest.mark.parametrize("damage", ["{", "[]", "{}", "[" * 100_000, '{"targets": {"phone": 3}}', "one digit"])
+def test_a_damaged_report_is_named(call, copied, damage):
+    path = copied / "report.json"
+    whole = path.read_text()
+    path.write_text(whole.replace("0.", "1.", 1) if damage == "one digit" else damage)
     code, _, err = call("show", copied)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(f"{copied}/report.json is damaged: ")
+    assert err.startswith(f"{copied}/report.json is damaged")
     assert err.endswith(f"; `ofa report {copied}` makes it anew\n")
+
+
+def test_a_damaged_report_is_made_anew(call, copied):
+    (copied / "report.json").write_text("{")
     assert call("report", copied)[0] == 0
     assert json.loads((copied / "report.json").read_text())["targets"].keys() == {"phone"}
