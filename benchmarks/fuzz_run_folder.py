@@ -155,7 +155,7 @@ def case(run: Path, name: str, how: str, rng: random.Random, outside: Path, expe
         log_file = "train/metrics.jsonl"
         wrong += [f"run: {file} differs" for file in differing if name != log_file or file not in (name, "report.json")]
     lost = [file for file, digest in valuable.items() if digest not in after.values()]
-    wrong += [f"lost: {file}" for file in lost if not file.startswith("train/checkpoint-") or code == 2]
+    wrong += [f"lost: {file}" for file in lost if code != 0]  # else all files are those of the whole run
     if (outside / "precious").read_text() != "precious" or (outside / "precious").is_symlink():
         wrong.append("a file outside was changed")
     return ("refused in a sentence" if code == 2 else "the same files at the end"), wrong
