@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa.journal import move_aside
+from ofa.run_folder import move_aside
 from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace, Subnet
 

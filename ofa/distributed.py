@@ -98,6 +98,30 @@ def announce(stage: str | None) -> None:
         _broadcast_number(_LEAVE if stage is None else SHARED_STAGES.index(stage))
 
 
+class Followers:
+    """The other processes, as rank 0 leads them: they wait for its word, or work at a shared stage."""
+
+    def __init__(self) -> None:
+        self._wait = True
+
+    @contextmanager
+    def join(self, stage: str) -> Iterator[None]:
+        """They do ``stage`` too, when it is a shared one."""
+        if stage not in SHARED_STAGES:
+            yield
+            return
+        announce(stage)
+        self._wait = False
+        yield
+        self._wait = True  # after an exception they are in the middle of it, and hear no word
+
+    def release(self) -> None:
+        """They may leave; said once."""
+        if self._wait:
+            announce(None)
+        self._wait = False
+
+
 def follow(do: Callable[[str], object]) -> None:
     """What the other ranks do: the stages that rank 0 announces."""
     while (number := _broadcast_number(0)) != _LEAVE:

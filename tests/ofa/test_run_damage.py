@@ -10,6 +10,10 @@ PREDICTOR = "predictor/predictor.npz"
 CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)]
 
 
+def everything(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def same(folder, other, *names: str) -> bool:
     return all((folder / name).read_bytes() == (other / name).read_bytes() for name in names)
 
@@ -43,11 +47,38 @@ def test_a_changed_cost_table_is_measured_anew(call, ran, copied):
     assert call("measure", copied)[1].startswith(f"{copied}: nothing to do, measure is finished")
 
 
-def test_the_journal(call, ran, copied, finished):
+@pytest.mark.parametrize("damage", ["cut", "one digit", "gone"])
+def test_a_damaged_journal_is_taken_from_its_copy(call, copied, damage):
+    path = copied / "run.json"
+    whole = path.read_text()
+    texts = {"cut": whole[:100], "one digit": whole.replace('"seed": 0', '"seed": 1', 1)}
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(texts[damage])
+    code, out, _ = call("run", copied)
+    first, second, *_ = out.splitlines()
+    assert code == 0
+    assert first.startswith(f"{path} is ") and first.endswith(", run.copy.json is taken instead")
+    assert second == f"{copied}: nothing to do, all stages are finished"
+    assert path.read_text() == whole
+    assert (copied / "run.json.damaged").exists() == (damage != "gone")
+
+
+def test_without_a_journal_nothing_is_thrown_away_unasked(call, ran, copied, finished):
     (copied / "run.json").write_text('{"train": ')
-    code, out, _ = call("train", copied)
+    (copied / "run.copy.json").unlink()
+    before = everything(copied)
+    code, out, err = call("train", copied)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"{copied}/run.json is damaged: ")
+    assert f"let `ofa run {copied} --update` make all stages anew" in err
+    assert everything(copied) == before
+    code, out, _ = call("train", copied, "--update")
     assert (code, ran(out)) == (0, ["train"])
-    assert out.startswith(f"{copied}/run.json is damaged: moved to run.json.damaged, all stages run again\n")
+    first = out.splitlines()[0]
+    assert first.startswith(f"{copied}/run.json is damaged: ")
+    assert first.endswith("moved to run.json.damaged, all stages run again")
     # Nothing says any more what the checkpoints were made from.
     for name in CHECKPOINTS:
         why = "is of another recipe, other data or other weights"
