@@ -23,6 +23,7 @@ from sklearn.model_selection import train_test_split
 from timm.data.readers import create_reader
 
 from ofa.errors import UserError
+from ofa.image_file import read_image
 
 if TYPE_CHECKING:
     from ofa.recipe import DataConfig
@@ -54,15 +55,10 @@ class Split:
         return self.root / os.fsdecode(self.images[index])
 
     def open(self, index: int, mode: str) -> Image.Image:
-        """One decoded image in PIL's ``mode``. Raises whatever PIL raises for a file that it cannot read."""
+        """One decoded image in PIL's ``mode``, "RGB" or "L". Raises ``UnreadableImage`` for a file that is none."""
         if self.root is None:
             return Image.fromarray(self.images[index]).convert(mode)
-        with Image.open(self.path(index)) as image:
-            if image.mode.startswith("I"):  # PIL would clip 16-bit grey to white
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
-            elif "transparency" in image.info:
-                image = image.convert("RGBA")
-            return image.convert(mode)
+        return read_image(self.path(index), mode)
 
 
 @dataclass(frozen=True)
