@@ -54,7 +54,7 @@ def read_image(path: Path, mode: str) -> Image.Image:
     """
     try:
         with _strict_and_quiet(), _regular_file(path) as file, Image.open(file, formats=_formats()) as image:
-            return _decoded(image).convert(mode)
+            return _decoded(image).convert(mode)  # a copy: the file's own pixels go with it
     except UnreadableImage:
         raise
     except Exception as error:  # a damaged file makes PIL raise nearly anything

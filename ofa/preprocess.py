@@ -43,9 +43,12 @@ def as_seen(image: Image.Image) -> Image.Image:
     elif image.has_transparency_data:
         if isinstance(hidden, tuple) and max(hidden) > 255:  # of 16 bits, as the pixels were in the file
             image.info["transparency"] = tuple(value >> 8 for value in hidden)
-        image = image.convert(image.mode.upper()).convert("RGBA")  # "La" by way of "LA"
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        if image.mode != "RGBA":
+            image = image.convert(image.mode.upper()).convert("RGBA")  # "La" by way of "LA"
+        ground = Image.new("RGB", image.size, "white")
+        ground.paste(image, mask=image)
+        return ground
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def middle(image: Image.Image, resolution: int, crop_pct: float) -> Image.Image:

@@ -79,6 +79,48 @@ def test_the_largest_image_has_as_many_pixels_as_pillow_allows_without_a_warning
     assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
 
 
+FORMATS = {
+    "JPEG": {},
+    "PNG": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+    "WEBP": {"lossless": True},
+    "GIF": {"save_all": True, "append_images": [Image.new("RGB", (14, 9))]},
+    "TIFF": {"compression": "tiff_lzw"},
+    "BMP": {},
+    "AVIF": {},
+    "PPM": {},
+    "JPEG2000": {},
+    "ICO": {"sizes": [(14, 9)]},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_images_are_read_or_refused_with_a_reason(tmp_path, name):
+    """``benchmarks/fuzz_images.py`` tries more of them, in processes of their own."""
+    path = tmp_path / "image"
+    Image.fromarray(RGB).save(path, name, **FORMATS[name])
+    sound, rng = path.read_bytes(), np.random.default_rng(len(name))
+    assert sorted(read_image(path, "RGB").size) == [9, 14]
+    outcomes = {True: 0, False: 0}
+    began = time.process_time()
+    for number in range(60):
+        data = np.frombuffer(sound, np.uint8).copy()
+        if number % 3 == 0:
+            data = data[: rng.integers(len(data))]
+        else:
+            places = rng.integers(0, len(data) if number % 3 == 1 else 64, 4) % len(data)
+            data[places] = rng.choice([0, 1, 0x7F, 0x80, 0xFF], 4)
+        path.write_bytes(data.tobytes())
+        try:
+            image = read_image(path, "L")
+        except UnreadableImage as error:
+            assert str(error) and "\n" not in str(error)
+            outcomes[False] += 1
+        else:
+            assert image.mode == "L" and image.width * image.height <= MAX_PIXELS
+            outcomes[True] += 1
+    assert outcomes[False] and time.process_time() - began < 10
+
+
 # -- named ------------------------------------------------------------------------------------------------------------
 
 
