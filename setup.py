@@ -49,7 +49,7 @@ setup(
         "pyyaml>=6,<7",
         "typer>=0.12,<1",
         "tqdm>=4.66,<5",
-        "pillow>=10,<14",
+        "pillow>=11.3,<14",
     ],
     extras_require={
         "tflite": TFLITE,

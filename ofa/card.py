@@ -54,8 +54,11 @@ def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
     return (
         f"{values['data']['source']}: {images['train']} training, {images['validation']} validation and "
         f"{images['test']} test images. Licence: {licence}.\n\n"
-        f"Images are scaled ({data['interpolation']}) so that the shorter side is {resolution} / {data['crop_pct']:g} "
-        f"pixels, cropped at the centre, divided by 255 and normalised: mean {_rounded(data['mean'])}, standard "
+        "Images are seen as people see them: turned upright as their EXIF says, 8 bits a channel (of 16 the upper "
+        "eight), transparency on white. They are "
+        f"scaled ({data['interpolation']}, antialiased) so that the shorter side has floor({resolution} / "
+        f"{data['crop_pct']:g}) pixels and the longer its share, truncated; cropped at the centre, divided by 255 and "
+        f"normalised: mean {_rounded(data['mean'])}, standard "
         f"deviation {_rounded(data['std'])}."
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ofa.decode import Decode, as_it_is, ignore_interrupt, interrupt_held_back
+from ofa.decode import Decode, as_it_is, evaluation_pixels, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
 from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
 
@@ -145,9 +146,7 @@ class Data:
         labels = self._source.splits[split].labels
         shuffled = split == "train" or (limit is not None and limit < len(labels))
         order = (spread_order(labels, SPLIT_SEED) if shuffled else np.arange(len(labels)))[:limit]
-        transform = create_transform(
-            resolution, crop_pct=self.crop_pct, interpolation=self.interpolation, normalize=False
-        )
+        transform = partial(evaluation_pixels, resolution=resolution, crop_pct=self.crop_pct)
         if not self._fits(len(order), resolution):
             yield from self._load(split, _chunks(order, batch_size), transform)
             return

@@ -6,10 +6,7 @@ image because a run was given another seed.
 
 from __future__ import annotations
 
-import gzip
-import math
 import os
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -23,13 +20,14 @@ from sklearn.model_selection import train_test_split
 from timm.data.readers import create_reader
 
 from ofa.errors import UserError
+from ofa.idx_file import read_idx
+from ofa.image_file import read_image
 
 if TYPE_CHECKING:
     from ofa.recipe import DataConfig
 
 SPLIT_SEED = 0
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-IDX_TYPE = 0x08  # unsigned byte
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,10 @@ class Split:
         return self.root / os.fsdecode(self.images[index])
 
     def open(self, index: int, mode: str) -> Image.Image:
-        """One decoded image in PIL's ``mode``. Raises whatever PIL raises for a file that it cannot read."""
+        """One decoded image in PIL's ``mode``, "RGB" or "L". Raises ``UnreadableImage`` for a file that is none."""
         if self.root is None:
             return Image.fromarray(self.images[index]).convert(mode)
-        with Image.open(self.path(index)) as image:
-            if image.mode.startswith("I"):  # PIL would clip 16-bit grey to white
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
-            elif "transparency" in image.info:
-                image = image.convert("RGBA")
-            return image.convert(mode)
+        return read_image(self.path(index), mode)
 
 
 @dataclass(frozen=True)
@@ -183,31 +176,13 @@ def _idx_pair(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[Pat
         raise UserError(
             f"{found[have]} is there but {folder / names[lack]}[.gz] is missing; images and labels go together"
         )
-    images, labels = _read_idx(found[0], 3), _read_idx(found[1], 1)
+    images, labels = read_idx(found[0], 3), read_idx(found[1], 1)
     if len(images) != len(labels) or len(images) == 0:
         raise UserError(
             f"{found[0]} holds {len(images)} images but {found[1]} holds {len(labels)} labels; "
             "there must be one label an image, and at least one"
         )
     return images, labels, found
-
-
-def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array in an idx file."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
-    start = 4 * (1 + dimensions)
-    magic = bytes([0, 0, IDX_TYPE, dimensions])
-    if len(data) < start or data[:4] != magic:
-        raise UserError(f"{path} begins with {data[:4].hex()}, not {magic.hex()}; it is no idx{dimensions}-ubyte file")
-    shape = [int(size) for size in np.frombuffer(data, ">u4", count=dimensions, offset=4)]
-    if len(data) - start != math.prod(shape):
-        raise UserError(
-            f"{path} holds {len(data) - start} bytes but its header says {' x '.join(map(str, shape))}; fetch it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 # -- image folders ----------------------------------------------------------------------------------------------------
