@@ -22,7 +22,9 @@ from tqdm import tqdm
 
 from ofa.decode import Decode, as_it_is, evaluation_pixels, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
-from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
+from ofa.readers.source import Source
+from ofa.readers.splits import SPLIT_SEED, spread_order
+from ofa.sources import open_source
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig

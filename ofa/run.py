@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ofa import distributed
-from ofa.data_identity import data_identity
+from ofa.data_identity import data_identity, one_look
 from ofa.errors import UserError, denied
 from ofa.installed import check_installed
 from ofa.journal import Journal
@@ -39,7 +39,7 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    with _disk_errors_explained(folder), distributed.group(), remembered_interrupts() as check_interrupt:
+    with _disk_errors_explained(folder), distributed.group(), one_look(), remembered_interrupts() as check_interrupt:
         if distributed.rank() > 0:
             from ofa.stages import Job
 
