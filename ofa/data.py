@@ -94,6 +94,16 @@ class Data:
         """Images in each split, unreadable ones included."""
         return {name: len(split) for name, split in self._source.splits.items()}
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Images of each class ``(classes,)`` over all splits."""
+        return sum(np.bincount(split.labels, minlength=len(self.classes)) for split in self._source.splits.values())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Files and folders of the data's folder that are not used, with the reason: a sentence each."""
+        return self._source.unused
+
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
         return max(1, self.counts["train"] // batch_size)

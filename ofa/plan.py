@@ -11,6 +11,7 @@ import torch
 
 from ofa.data import open_data
 from ofa.data_identity import data_place
+from ofa.data_summary import data_lines
 from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
@@ -43,8 +44,7 @@ def plan(recipe: Recipe) -> str:
         lines.append(f"data      {place} IS NOT THERE: steps and times cannot be told")
         return "\n".join([*lines, *_schedule(phases(recipe), None), *_rest(recipe)])
     data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed)
-    counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
-    lines.append(f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)")
+    lines += data_lines(data)
     head = {"num_classes": len(data.classes), "in_chans": data.channels}
     macs = CostTable.macs(space, **head)
     seconds_per_mac = _seconds_per_mac(recipe, macs, head)

@@ -106,6 +106,7 @@ def _run(
             from ofa.stages import Job
 
             job = Job(recipe, folder, check_interrupt=check_interrupt)
+            print("\n".join(f"  {line}" for line in job.data_lines()), flush=True)
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             _put_away(half_done, "old", "is of another recipe, other data or other weights")

@@ -14,6 +14,7 @@ from ofa import accuracy_file, distributed
 from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
+from ofa.data_summary import data_lines
 from ofa.devices import device_of, time_there
 from ofa.export.runtimes.timing import interleaved, typical
 from ofa.export.verify import accuracy
@@ -42,6 +43,10 @@ class Job:
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
         self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
+
+    def data_lines(self) -> list[str]:
+        """What the data was understood to be, for the screen."""
+        return data_lines(self.data)
 
     def do(self, stage: str) -> Outcome:
         return _DO[stage](self)

@@ -9,7 +9,7 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.idx_file import read_idx
 from ofa.readers.source import Source, Split
-from ofa.readers.splits import SPLITS, check_shares, check_split, numbered_split
+from ofa.readers.splits import SPLITS, check_shares, numbered_split
 
 
 def idx_source(folder: Path, *, validation: float, test_share: float) -> Source:
@@ -28,7 +28,6 @@ def idx_source(folder: Path, *, validation: float, test_share: float) -> Source:
     shares = {"validation": validation, "test": 0.0 if apart else test_share}
     check_shares(**shares)
     side = numbered_split(images, whole.labels, **shares)
-    check_split(side, whole.labels, **shares)
     splits = {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)}
     if apart:
         images, labels = _read_pair(*apart)

@@ -48,8 +48,9 @@ def split_folder(root: Path, *, validation: float, test_share: float, test: str 
     check_shares(**shares)
     rows = np.flatnonzero(pool)
     labels = listing.labels[rows]
-    own = split_by_hash(hashes(listing.names[rows]), labels, _copies(listing, rows), **shares)
-    check_split(own, labels, **shares)
+    copies = _copies(listing, rows)
+    own = split_by_hash(hashes(listing.names[rows]), labels, copies, **shares)
+    check_split(own, labels, copies, **shares)
     side[rows] = np.where(own == TRAIN, VALIDATION, TEST) if has["validation"] else own
     return listing, side
 

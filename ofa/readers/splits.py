@@ -98,12 +98,18 @@ def _fill(side: np.ndarray, key: np.ndarray, groups: np.ndarray, size: int, shar
 
 
 def numbered_split(images: np.ndarray, labels: np.ndarray, *, validation: float, test: float) -> np.ndarray:
-    """``split_by_hash`` of images ``(n, h, w)`` that have no names: their numbers stand for those."""
+    """``split_by_hash`` of images ``(n, h, w)`` that have no names: their numbers stand for those.
+
+    Raises ``UserError`` as ``check_split`` does.
+    """
+    shares = {"validation": validation, "test": test}
     keys = hashes([b"%d" % number for number in range(len(images))])
     contents = [blake2b(image.tobytes(), digest_size=16).digest() for image in images]
     first: dict[bytes, int] = {}
     copies = np.array([first.setdefault(content, number) for number, content in enumerate(contents)])
-    return split_by_hash(keys, labels, copies, validation=validation, test=test)
+    side = split_by_hash(keys, labels, copies, **shares)
+    check_split(side, labels, copies, **shares)
+    return side
 
 
 def check_shares(*, validation: float, test: float) -> None:
@@ -115,9 +121,10 @@ def check_shares(*, validation: float, test: float) -> None:
         )
 
 
-def check_split(side: np.ndarray, labels: np.ndarray, *, validation: float, test: float) -> None:
-    """Raises ``UserError`` when a split that is wanted has no images."""
-    sizes = np.bincount(labels)
+def check_split(side: np.ndarray, labels: np.ndarray, copies: np.ndarray, *, validation: float, test: float) -> None:
+    """Raises ``UserError`` when a split that is wanted has no images; arguments are those of ``split_by_hash``."""
+    different = np.unique(np.stack([labels, copies]), axis=1)
+    sizes = np.bincount(different[0])
     for number, name, key, share in (
         (VALIDATION, "validation", "data.validation", validation),
         (TEST, "test", "data.test_share", test),
@@ -129,5 +136,5 @@ def check_split(side: np.ndarray, labels: np.ndarray, *, validation: float, test
                     f"classes need {MIN_CLASS} different images to be split, and the largest has {largest}; add images"
                 )
             else:
-                remedy = f"with {key}: {np.ceil(50 / largest) / 100:g} the largest class, of {largest}, gives one"
+                remedy = f"with {key}: {np.ceil(50 / largest) / 100:g} the largest class, of {largest}, different images, gives one"
             raise UserError(f"data: no {name} images: {key} {share:g} of {len(labels)} images is none; {remedy}")

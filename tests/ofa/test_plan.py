@@ -13,14 +13,14 @@ SHIPPED = sorted(path.stem for path in find_recipe("quickstart").parent.glob("*.
 def test_a_plan_names_every_phase_subnet_step_and_target():
     recipe = load_recipe(find_recipe("quickstart"), overrides=["train.epochs=2", "collect.subnets=12"])
     lines = plan(recipe).splitlines()
-    steps = 1079 // recipe.train.batch_size
+    steps = 1092 // recipe.train.batch_size
     trained = [line for line in lines if line.startswith("train ")]
     assert len(trained) == len(phases(recipe)) > 3
     for line, phase in zip(trained, phases(recipe), strict=True):
         assert f" {phase.name}: {phase.epochs} epochs = {phase.epochs * steps} steps, " in line
         assert f" {phase.subnets} subnet(s) a step, open: kernel {phase.kernel}, depth {phase.depth}, " in line
     assert f"space     {recipe.space.size:,} networks, {recipe.space.genes} genes" in lines
-    assert "data      1079 train, 359 validation, 359 test images; 10 classes, 1 channel(s)" in lines
+    assert "data      1092 train, 354 validation, 351 test images; 10 classes, 1 channel(s)" in lines
     assert "collect   accuracy of 12 subnets" in lines
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     assert f"measure   latency of blocks and {whole} whole subnets on onnxruntime" in lines
