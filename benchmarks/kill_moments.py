@@ -33,6 +33,7 @@ from ofa.cli import main
 from ofa.export.runtimes import timing
 from ofa.journal import Journal
 from ofa.stage_inputs import STAGES
+from ofa.supernet.training.checkpoint import read_checkpoint
 
 RECIPE = """
 space:
@@ -98,6 +99,10 @@ def made(folder: Path) -> dict[str, object]:
             found[name] = without_clock(json.loads(path.read_text()))
         elif path.suffix == ".jsonl":
             found[name] = [without_clock(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.name.startswith("checkpoint-"):  # the unfinished epoch's seconds are in it
+            checkpoint = read_checkpoint(path)
+            tensors = {name: tensor.numpy().tobytes() for name, tensor in checkpoint.tensors.items()}
+            found[name] = [tensors, checkpoint.steps, without_clock(checkpoint.values)]
         else:
             found[name] = path.read_bytes()
     return found
@@ -140,15 +145,15 @@ def experiment(kills: int, seed: int) -> str:
         expected, runs, done = made(Path(place) / "whole"), 0, 0
         durations = {name: Journal(Path(place) / "whole").seconds(name) for name in STAGES}
         print(f"a whole run: {whole:.1f} s, {len(expected)} files", flush=True)
-        folder = Path(place) / "0"
+        folder, here = Path(place) / "0", collections.Counter()
         while done < kills or folder.exists():
             left = [name for name in STAGES if not Journal(folder).finished(name)] if folder.exists() else STAGES
-            # Mostly the first stage that is unfinished, so that one run is killed many times.
-            stage = rng.choice([*left[:1] * 3, *left[1:2]] or ["report"])
-            after = rng.uniform(0, durations[stage])
+            # Twice in each stage of a run, or once and once in the next; then it may end.
+            stage = next((name for name in left if here[name] < 2), None)
+            after = rng.uniform(0, durations[stage]) if stage else 0
             child, end = run(recipe, folder, log), None
             while (state := os.waitpid(child, os.WNOHANG))[0] == 0:
-                if end is None and done < kills and has_started(folder, stage):
+                if end is None and stage and done < kills and has_started(folder, stage):
                     end = time.monotonic() + after
                 if end is not None and time.monotonic() > end:
                     os.kill(child, signal.SIGKILL)
@@ -159,6 +164,7 @@ def experiment(kills: int, seed: int) -> str:
             if code == -signal.SIGKILL:
                 done += 1
                 counts[at_work(folder)] += 1
+                here[stage] += 1
                 print(f"kill {done}: {at_work(folder)}", flush=True)
                 continue
             runs += 1
@@ -169,12 +175,12 @@ def experiment(kills: int, seed: int) -> str:
                 names = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
                 wrong += [f"run {runs}: {name} differs" for name in names]
             print(f"run {runs}: {'differs' if wrong else 'the same'}", flush=True)
-            folder = Path(place) / str(runs)
+            folder, here = Path(place) / str(runs), collections.Counter()
         tracebacks = log.read_text().count("Traceback (most recent call last)")
     rows = [f"| {name} | {count} |" for name, count in counts.most_common()]
     return "\n".join(
         [
-            "# SIGKILL at 100 moments over all stages",
+            f"# SIGKILL at {kills} moments over all stages",
             "",
             f"`python benchmarks/kill_moments.py --kills {kills} --seed {seed}`: {done} kills in {runs} runs of all "
             f"seven stages with two targets; a run that nothing stops takes {whole:.0f} s here.",

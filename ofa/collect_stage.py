@@ -59,6 +59,7 @@ def collect(job: Job) -> Outcome:
         return [], ""
     if len(known) > len(codes):
         _forget(path, space, len(codes))
+    accuracy_file.finish(path)
     low, high = np.nanmin(accuracies), np.nanmax(accuracies)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
     return [path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}"

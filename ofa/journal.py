@@ -106,6 +106,8 @@ class Journal:
     def mend(self) -> str | None:
         """Writes a damaged or missing ``run.json`` anew; says what it did, or None when there was nothing to do."""
         problem, there = self.problem, os.path.lexists(self.path)
+        if not problem and not _same(self.path, self.folder / COPY):
+            self._save()
         if not problem or (self.lost and not there):
             return None  # a new folder has none
         aside = f"moved to {self._put_aside().name}" if there else "gone"
@@ -138,6 +140,13 @@ class Journal:
         values = {**self._stages, _DIGEST: digest(self._stages)}
         write_json(self.path, values)
         write_json(self.folder / COPY, values)
+
+
+def _same(path: Path, copy: Path) -> bool:
+    try:
+        return path.read_bytes() == copy.read_bytes()
+    except OSError:
+        return False
 
 
 def _entries(folder: Path, path: Path) -> dict[str, dict[str, Any]]:

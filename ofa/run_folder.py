@@ -18,6 +18,7 @@ FILES = (
     "run.copy.json",
     "lock",
     "accuracy.csv",
+    "accuracy.digests",
     "report.json",
     "report.md",
     "report.html",

@@ -47,7 +47,7 @@ STAGE_TABLE: dict[str, Stage] = {
         ("seed", "space", "data", "collect"),
         ("train",),
         splits=("train", "validation"),
-        partial=("accuracy.csv",),
+        partial=("accuracy.csv", "accuracy.digests"),
         costly=True,
     ),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),

@@ -136,5 +136,6 @@ def check_split(side: np.ndarray, labels: np.ndarray, copies: np.ndarray, *, val
                     f"classes need {MIN_CLASS} different images to be split, and the largest has {largest}; add images"
                 )
             else:
-                remedy = f"with {key}: {np.ceil(50 / largest) / 100:g} the largest class, of {largest}, different images, gives one"
+                enough = np.ceil(50 / largest) / 100
+                remedy = f"with {key}: {enough:g} the largest class, of {largest} different images, gives one"
             raise UserError(f"data: no {name} images: {key} {share:g} of {len(labels)} images is none; {remedy}")
