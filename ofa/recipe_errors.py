@@ -28,7 +28,8 @@ def recipe_error(problems: Sequence[Problem], *, source: str, overridden: Sequen
     lines = []
     for key, text in problems[:MAX_SHOWN]:
         by_option = any(f"{key}.".startswith(f"{option}.") or option.startswith(f"{key}.") for option in overridden)
-        lines.append(f"--set {key}: {text}" if by_option else f"{source}: {key}: {text}")
+        shown = short_text(key)
+        lines.append(f"--set {shown}: {text}" if by_option else f"{source}: {shown}: {text}")
     if len(problems) > MAX_SHOWN:
         lines.append(f"{source}: and {len(problems) - MAX_SHOWN} more problems")
     return UserError("\n".join(lines))
@@ -44,7 +45,7 @@ def invalid_keys(error: ValidationError, model: type[BaseModel]) -> list[Problem
 
 def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     places = [place for place in details["loc"] if not re.fullmatch(r"<\w+>|\[key\]", str(place))]
-    key = short_text(".".join(map(str, places))) or "recipe"
+    key = ".".join(map(str, places)) or "recipe"
     if details["type"] == "extra_forbidden":
         return key, f"unknown key{nearest(places[-1], _keys_at(model, places[:-1]))}"
     if details["type"] == "missing":

@@ -1,5 +1,6 @@
 """Recipes from somebody else: a sentence or a recipe, never a traceback, a wait or a full memory."""
 
+import os
 import random
 import time
 import tracemalloc
@@ -42,9 +43,9 @@ def test_mutated_recipes_are_recipes_or_refused_in_sentences(tmp_path):
     rng, originals = random.Random(11), bases()
     accepted = 0
     for _ in range(MUTANTS):
-        values = mutated(rng.choice(originals), rng, changes=rng.randint(1, 3))
+        values = mutated(rng.choice(originals), rng, changes=rng.randint(1, 2))
         accepted += outcome(tmp_path / "my.yaml", text_of(values, rng)) is None
-    assert MUTANTS // 10 < accepted < MUTANTS
+    assert MUTANTS // 20 < accepted < MUTANTS // 2
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,6 @@ def test_aliases_and_merges_of_an_honest_size_are_read():
 
 
 def test_endless_files_and_pipes_are_not_read(tmp_path):
-    import os
-
     os.mkfifo(tmp_path / "pipe.yaml")
     for path in (tmp_path / "pipe.yaml", "/dev/zero"):
         with pytest.raises(UserError, match="not a file"):

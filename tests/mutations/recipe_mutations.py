@@ -85,9 +85,12 @@ def text_of(values: dict[str, Any], rng: random.Random) -> bytes:
 
 BOMBS: dict[str, bytes] = {
     "aliases": b"a: &a [x, x, x, x, x, x, x, x, x]\n"
-    + b"".join(f"{n}: &{n} [{', '.join(9 * [f'*{m}'])}]\n".encode() for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
+    + b"".join(
+        f"{n}: &{n} [{', '.join(9 * [f'*{m}'])}]\n".encode() for m, n in zip("abcdefgh", "bcdefghi", strict=True)
+    ),
     "aliases in a chain": b"a0: &a0 [x]\n" + b"".join(f"a{n}: &a{n} [*a{n - 1}]\n".encode() for n in range(1, 900)),
-    "merges": b"a: &a {x: 1}\n" + b"".join(f"a{n}: &a{n} {{<<: [{', '.join(60 * ['*a'])}]}}\n".encode() for n in range(99)),
+    "merges": b"a: &a {x: 1}\n"
+    + b"".join(f"a{n}: &a{n} {{<<: [{', '.join(60 * ['*a'])}]}}\n".encode() for n in range(99)),
     "an alias in itself": b"a: &a {b: *a}\n",
     "a merge of itself": b"a: &a {<<: *a}\n",
     "long number": b"seed: " + b"1" * 60_000,
