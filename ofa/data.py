@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ofa.decode import Decode, as_it_is, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
 from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
+from ofa.supernet.training.ranks import own_share
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig
@@ -108,9 +109,10 @@ class Data:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``,
-        the same images with the same augmentation however many processes there are. A last partial batch is dropped
-        unless it is the only one. Unreadable images are left out: their batch is smaller, or empty.
+        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``
+        (two images at least, or none), the same images with the same augmentation however many processes there are. A
+        last partial batch is dropped unless it is the only one. Unreadable images are left out: their batch is smaller,
+        or empty.
 
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
@@ -119,7 +121,7 @@ class Data:
         order = rng.permutation(len(train))
         seeds = rng.integers(2**32, size=len(train), dtype=np.uint32)
         batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
-        rows = [batch[rank::ranks] for batch in batches]
+        rows = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
         if self._plain:
             images, labels = self._kept("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)

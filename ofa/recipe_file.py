@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,20 @@ def find_recipe(name_or_path: str | Path) -> Path:
     shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    kind = "a folder, not a recipe file" if os.path.isdir(path) else "no such recipe, neither a file nor a shipped one"
+    kind = "no such recipe, neither a file nor a shipped one"
+    if _answer(path.is_dir):
+        kind = "a folder, not a recipe file"
     raise UserError(f"{name_or_path}: {kind}{nearest(path.stem, shipped, label='Shipped')}")
 
 
 def is_file(path: Path) -> bool:
     """Whether it can be opened and read; a name that no file can have is none."""
+    return _answer(path.is_file)
+
+
+def _answer(question: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return question()
     except (OSError, ValueError):
         return False
 

@@ -27,7 +27,7 @@ from ofa.supernet.training.loop import Stopped
 from ofa.supernet.training.loop import train as train_supernet
 from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
 from ofa.supernet.training.settings import Settings
-from ofa.supernet.training.step import Diverged, OutOfMemory
+from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
 
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
@@ -103,6 +103,8 @@ def train(job: Job) -> Outcome:
             kept = sorted(folder.glob(checkpoints.PATTERN))
             where = f"; the last good checkpoint is {kept[-1]}" if kept else ""
             raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){where}") from error
+        except TooFewImages as error:
+            raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
         except OutOfMemory as error:
             raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
     if first_rank:

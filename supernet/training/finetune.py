@@ -40,7 +40,7 @@ def finetune(
 
     Args:
         teacher: the full network, extracted; put in eval mode, otherwise unchanged. None: labels alone.
-        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs without images are skipped.
+        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs of fewer than two images are skipped.
         epochs, steps: at least 1.
         resolution: in pixels, that ``model`` is trained at.
         prepare: uint8 images to normalised floats at the same size.
@@ -69,7 +69,7 @@ def finetune(
                 step = epoch * steps + index
                 scheduler.step_update(step)
                 bar.update()
-                if not len(images):
+                if len(images) < 2:  # batch norm takes no variance of a single image
                     continue
                 where = f"phase finetune, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
                 with torch.random.fork_rng(devices=forked):

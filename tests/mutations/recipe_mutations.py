@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from ofa.recipe_file import dump_yaml, find_recipe, load_recipe
@@ -69,10 +71,7 @@ def _change(parent: Any, key: Any, rng: random.Random) -> None:
 
 def text_of(values: dict[str, Any], rng: random.Random) -> bytes:
     """``values`` as YAML or JSON; of every third file some bytes are damaged."""
-    if rng.random() < 0.2:
-        text = json.dumps(values)
-    else:
-        text = dump_yaml(values)
+    text = json.dumps(values) if rng.random() < 0.2 else dump_yaml(values)
     content = bytearray(text.encode("utf-8", errors="surrogatepass"))
     if rng.random() < 0.33:
         for _ in range(rng.randint(1, 5)):
@@ -83,14 +82,17 @@ def text_of(values: dict[str, Any], rng: random.Random) -> bytes:
     return bytes(content)
 
 
+def _lines(lines: Iterable[str]) -> bytes:
+    return "\n".join(lines).encode()
+
+
 BOMBS: dict[str, bytes] = {
-    "aliases": b"a: &a [x, x, x, x, x, x, x, x, x]\n"
-    + b"".join(
-        f"{n}: &{n} [{', '.join(9 * [f'*{m}'])}]\n".encode() for m, n in zip("abcdefgh", "bcdefghi", strict=True)
+    "aliases": _lines(
+        ["a: &a [x, x, x, x, x, x, x, x, x]"]
+        + [f"{n}: &{n} [{', '.join(9 * [f'*{m}'])}]" for m, n in itertools.pairwise("abcdefghi")]
     ),
-    "aliases in a chain": b"a0: &a0 [x]\n" + b"".join(f"a{n}: &a{n} [*a{n - 1}]\n".encode() for n in range(1, 900)),
-    "merges": b"a: &a {x: 1}\n"
-    + b"".join(f"a{n}: &a{n} {{<<: [{', '.join(60 * ['*a'])}]}}\n".encode() for n in range(99)),
+    "aliases in a chain": _lines(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 900)]),
+    "merges": _lines(["a: &a {x: 1}"] + [f"a{n}: {{<<: [{', '.join(60 * ['*a'])}]}}" for n in range(99)]),
     "an alias in itself": b"a: &a {b: *a}\n",
     "a merge of itself": b"a: &a {<<: *a}\n",
     "long number": b"seed: " + b"1" * 60_000,
