@@ -16,6 +16,7 @@ from ofa.errors import UserError
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
+from ofa.recipe_train import TrainConfig
 from ofa.signals import raise_for, stop_requests
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_weights
@@ -65,10 +66,7 @@ def train(job: Job) -> Outcome:
     if resume:
         check_space(resume, net.space)
     elif config.init:
-        try:
-            left_out = load_initial(net, config.init)
-        except ValueError as error:
-            raise UserError(f"train.init: {error}") from error
+        left_out = start_from(net, config, schedule[0])
         if left_out and first_rank:
             print(f"{config.init}: all weights taken but {', '.join(left_out)}", flush=True)
     timer = checkpoints.Timer(steps=config.checkpoint.steps, minutes=config.checkpoint.minutes)
@@ -112,6 +110,25 @@ def train(job: Job) -> Outcome:
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
     epochs = sum(phase.epochs for phase in schedule)
     return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
+
+
+def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
+    """Loads ``train.init`` into the network; returns the names of the weights that the file has not for it.
+
+    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from what it lacks.
+    """
+    try:
+        left_out = load_initial(net, config.init)
+    except ValueError as error:
+        raise UserError(f"train.init: {error}") from error
+    if left_out and first.teacher == "full":
+        remedy = "take train.skip_first_phase out" if config.skip_first_phase else "give that phase another teacher"
+        raise UserError(
+            f"train.init: {config.init} is of a network with another number of classes than the {net.num_classes} of "
+            f"the data, so {', '.join(left_out)} would be random, and phase {first.name} learns from them; {remedy}, "
+            "or give weights trained on these classes"
+        )
+    return left_out
 
 
 class _Log:
