@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -101,6 +102,11 @@ class Data:
         mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (self.mean, self.std))
         pixels = images.to(torch.float32, memory_format=torch.channels_last)
         return pixels.div_(255).sub_(mean).div_(std)
+
+    def try_augmentation(self) -> None:
+        """Augments one grey image as training would; raises whatever timm or torchvision raise."""
+        side = max(self.resolution, 32)
+        self._augment(Image.new("L" if self.channels == 1 else "RGB", (side, side), 127))
 
     # -- batches ------------------------------------------------------------------------------------------------------
 

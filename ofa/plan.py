@@ -11,11 +11,13 @@ import torch
 
 from ofa.data import open_data
 from ofa.data_identity import data_place
+from ofa.feasibility import measure_smallest
 from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
 from ofa.recipe_target import CLOCKED, Limit
+from ofa.stage_checks import check_stages
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -46,6 +48,8 @@ def plan(recipe: Recipe) -> str:
     counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
     lines.append(f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)")
     head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines += check_stages(recipe, data)
+    lines += measure_smallest(recipe, head)
     macs = CostTable.macs(space, **head)
     seconds_per_mac = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_serializer
 from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
 from ofa.recipe_train import FinetuneConfig
-from ofa.recipe_types import Section, real, reserved
+from ofa.recipe_types import Absolute, Section, real, reserved
 from ofa.supernet.space import SearchSpace
 
 CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
@@ -109,7 +109,7 @@ class Target(Section):
     ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
     loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
     ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
-    ``adb:SERIAL``.
+    ``adb:SERIAL``. ``costs``: a file of latencies measured elsewhere, instead of timing (see ``ofa.own_costs``).
     """
 
     runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
@@ -118,6 +118,7 @@ class Target(Section):
     finetune: FinetuneConfig | None = None
     written: LimitsConfig = Field(alias="limits")
     remote: Annotated[str | None, PlainValidator(_address)] = None
+    costs: Absolute | None = None
 
     @property
     def bits(self) -> Literal[32, 8]:
@@ -144,9 +145,12 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
     if costs.count("latency") > 1:
         problems.append((f"{where}.limits", "latency and latency_ms are both given; keep one of them"))
     for cost in dict.fromkeys(costs):
-        if target.runtime not in _ONLY.get(cost, (target.runtime,)):
+        known = cost == "latency" and target.costs
+        if not known and target.runtime not in _ONLY.get(cost, (target.runtime,)):
             text = f"{cost} cannot be limited on {target.runtime}, only on {', '.join(_ONLY[cost])}"
             problems.append((f"{where}.limits", text))
+    if target.remote and target.costs:
+        problems.append((f"{where}.costs", "costs from a file are not timed on another device; leave remote out"))
     if target.remote and target.runtime not in REMOTE:
         text = f"{target.runtime} is not timed on other devices; use runtime: {', '.join(REMOTE)}, or leave it out"
         problems.append((f"{where}.remote", text))

@@ -122,10 +122,6 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
         problems.append(("train.accumulate", f"{text}; it is {train.accumulate}"))
     if train.optimizer == "sgd" and not train.momentum:
         problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
-    first = train.epochs if isinstance(train.phases, str) else train.phases[0].epochs
-    if train.warmup_epochs > (first or MAX_EPOCHS):
-        text = f"must be at most {first}, the epochs of the first phase; it is {train.warmup_epochs:g}"
-        problems.append(("train.warmup_epochs", text))
     if train.later_lr != 1 and not isinstance(train.phases, str):
         problems.append(("train.later_lr", "not with listed phases; set train.phases.1.lr and so on"))
     if train.skip_first_phase and not train.init:

@@ -15,7 +15,11 @@ def notes(values: dict[str, Any]) -> list[str]:
     environments: dict[str, list[str]] = {}
     for names, table in cost_tables(values):
         threads = f"{table['threads']} thread(s)" if table.get("threads") else ""
-        runtime = f"{table['runtime']} {table['version']}" + (" int8" if table.get("bits") == 8 else "")
+        if "runtime" in table:
+            runtime = f"{table['runtime']} {table['version']}" + (" int8" if table.get("bits") == 8 else "")
+        else:
+            source = table.get("source", "costs from elsewhere")
+            runtime = f"as {table.get('file', 'a file')} says ({source}), not measured here"
         where = ", ".join(filter(None, (runtime, threads, table.get("cpu"))))
         environments.setdefault(f"one image, {where}.", []).extend(names)
         costs[f"one image, {where}."] = table.get("cost", "latency").capitalize()

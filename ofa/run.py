@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ofa import distributed
+from ofa import distributed, own_costs
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
 from ofa.installed import check_installed
@@ -183,7 +183,12 @@ def _inputs(journal: Journal, name: str, recipe: Recipe) -> str:
 
 def _devices(recipe: Recipe) -> dict[str, list[Any]]:
     return {
-        name: [target.runtime, target.bits, *([target.remote] if target.remote else [])]
+        name: [
+            target.runtime,
+            target.bits,
+            *([target.remote] if target.remote else []),
+            *([own_costs.identity(target.costs)] if target.costs else []),
+        ]
         for name, target in recipe.targets.items()
     }
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.data import Mixup
-from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
@@ -20,7 +18,15 @@ from ofa.supernet.training import ranks
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
-from ofa.supernet.training.settings import Settings, compile_blocks, compiling, precision_of, scheduler_of
+from ofa.supernet.training.settings import (
+    Settings,
+    compile_blocks,
+    compiling,
+    make_mixup,
+    make_optimizer,
+    precision_of,
+    scheduler_of,
+)
 from ofa.supernet.training.step import (
     REMEDY,
     Diverged,
@@ -93,10 +99,7 @@ def train(
             teacher.load_state_dict(weights)
     if settings.compile:
         compile_blocks(net)
-    mixup = None
-    if settings.mixup or settings.cutmix:
-        smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
-        mixup = Mixup(mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, **smoothing)
+    if mixup := make_mixup(net, settings):
         settings = replace(settings, label_smoothing=0.0)  # the mixed labels have it
     precision, scaler = precision_of(settings, device)
 
@@ -112,9 +115,7 @@ def train(
             teacher = net.extract(net.space.largest)
         if phase.sort_channels and first == 0:
             net.sort_channels(opened=phases[number - 1].expand if number else 1)
-        optimizer = create_optimizer_v2(
-            net, opt=settings.optimizer, lr=phase.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        optimizer = make_optimizer(net, settings, lr=phase.lr)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         ema = ModelEmaV3(net, decay=settings.ema, use_warmup=True) if settings.ema else None
         sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}
