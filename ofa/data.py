@@ -32,6 +32,7 @@ INTERPOLATION = "bilinear"
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000
 LOAD_BATCH = 256
+_TRIES, _TRIED_SIDE = 200, 32
 
 
 def open_data(config: DataConfig, *, resolution: int, seed: int, cache_bytes: int = CACHE_BYTES) -> Data:
@@ -84,6 +85,7 @@ class Data:
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[tuple[str, int | None, int], tuple[Tensor, Tensor]] = OrderedDict()
         self.mean, self.std = self._statistics()
+        self._recipe_augment = augment
         self._augment = _augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
         # Without augmentation every epoch shows the same pixels, so array sources are resized once.
         self._plain = source.kind != "folder" and _is_plain(augment) and self._fits(self.counts["train"], resolution)
@@ -104,9 +106,14 @@ class Data:
         return pixels.div_(255).sub_(mean).div_(std)
 
     def try_augmentation(self) -> None:
-        """Augments one grey image as training would; raises whatever timm or torchvision raise."""
-        side = max(self.resolution, 32)
-        self._augment(Image.new("L" if self.channels == 1 else "RGB", (side, side), 127))
+        """Augments small grey images as training would, often enough to meet every operation that is drawn.
+
+        Raises whatever timm, torchvision or Pillow raise.
+        """
+        augment = _augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
+        image = Image.new("L" if self.channels == 1 else "RGB", (_TRIED_SIDE, _TRIED_SIDE), "gray")
+        for _ in range(_TRIES):
+            augment(image)
 
     # -- batches ------------------------------------------------------------------------------------------------------
 

@@ -71,8 +71,11 @@ MAX_THREADS = 1024
 MAX_SEED = 2**32 - 1  # what scikit-learn takes
 Ratio = real(0.01, 100)
 Area = real(0.001, 1)
-# timm's own words: a policy, and settings such as -m9 and -mstd0.5 behind it.
-_POLICY = r"^(rand|augmix|original|originalr|v0|v0r|3a)(-[a-z]{1,6}([0-9]{1,3}(\.[0-9]{1,4})?)?){0,8}$"
+# timm's own words: a policy, and settings such as -m9 and -mstd0.5 behind it. More than nine operations take seconds.
+_POLICY = (
+    r"^(rand|augmix|original|originalr|v0|v0r|3a)"
+    r"(-((m|mstd|mmax|inc|p|a|b|t)([0-9]{1,3}(\.[0-9]{1,4})?)?|[nwd][0-9])){0,8}$"
+)
 
 
 def _search(name: str) -> Any:
