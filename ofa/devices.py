@@ -61,8 +61,13 @@ class Device:
 
     @property
     def clocked(self) -> bool:
-        """Whether it is timed, on this machine or as ``remote``."""
-        return self.runtime in CLOCKED and self.costs is None
+        """Whether it can be timed, on this machine or as ``remote``."""
+        return self.runtime in CLOCKED
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is: its latencies are not those of a file."""
+        return self.clocked and self.costs is None
 
 
 def _runtime(name: str) -> ModuleType:
@@ -108,7 +113,7 @@ def measured(device: Device, job: Job) -> dict[str, CostTable]:
     """The cost tables that the device's runtime is measured for, by name; the first is the one that reports show."""
     config = job.recipe.measure
     own = own_costs(device, job.recipe.space, job.head, seed=job.recipe.seed)
-    if device.runtime in CLOCKED and own:
+    if device.clocked and own:
         return own
     if not device.clocked:
         counts = {name: min(most, getattr(config, name)) for name, most in _PROGRAMS.items()}
@@ -143,7 +148,7 @@ def costs_of(
     device: Device, job: Job, subnets: list[Subnet], tables: Mapping[str, CostTable]
 ) -> list[dict[str, float]]:
     """Each whole subnet's measured costs, comparable with the device's ``tables``; weights do not matter."""
-    if device.runtime in CLOCKED and device.costs:
+    if device.clocked and not device.timed:
         return [{} for _ in subnets]  # they are measured elsewhere, if at all
     if not device.clocked:
         return microcontroller.costs(device.module, job.recipe.space, subnets, **job.head)

@@ -115,7 +115,7 @@ def _absolute(limit: Limit, tables: Mapping[str, CostTable]) -> float:
 
 
 def _is_measured(limit: Limit, device: Device) -> bool:
-    return (limit.cost == "latency" and device.clocked) or limit.cost == "instructions"
+    return (limit.cost == "latency" and device.timed) or limit.cost == "instructions"
 
 
 def _measured(device: Device, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:

@@ -122,7 +122,7 @@ class CollectConfig(Section):
 
     strategy: Literal["spread", "active"] = "spread"
     batch: whole(FEWEST_NETWORKS, 1000) = 20
-    subnets: whole(FEWEST_NETWORKS, 100_000) = 100
+    subnets: whole(FEWEST_NETWORKS, 20_000) = 100
     images: whole(1, MAX_IMAGES) | None = None
     calibration_images: whole(FEWEST_CALIBRATION_IMAGES, MAX_COUNT) = 512
 

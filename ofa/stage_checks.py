@@ -20,6 +20,7 @@ from ofa.devices import device_of
 from ofa.errors import UserError
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
+from ofa.step_memory import check_memory
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.sampling import SAMPLERS, Judge
@@ -39,6 +40,7 @@ def check_stages(recipe: Recipe, data: Data) -> list[str]:
     checks: list[Callable[[], list[str] | None]] = [
         lambda: _images(recipe, data),
         lambda: _training(recipe, head, steps=data.steps(recipe.train.batch_size)),
+        lambda: check_memory(recipe, head, images=data.counts["train"]),
         lambda: _threads(recipe),
         lambda: feasibility.check_limits(recipe, head),
         lambda: _search(recipe, head),
@@ -86,7 +88,7 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
 
 
 def _threads(recipe: Recipe) -> None:
-    here = any(device.clocked and not device.remote for device in map(device_of, recipe.targets.values()))
+    here = any(device.timed and not device.remote for device in map(device_of, recipe.targets.values()))
     cores = os.cpu_count() or 1
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"

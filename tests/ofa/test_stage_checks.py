@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ofa import stage_checks
+from ofa import stage_checks, step_memory
 from ofa.data import open_data
 from ofa.errors import UserError
 from ofa.recipe_file import load_recipe
 from ofa.stage_checks import check_stages
+from ofa.supernet.supernet import Supernet
 
 
 def checked(small, *overrides):
@@ -65,3 +66,30 @@ def test_optimizers_that_refuse_their_settings(small):
     with pytest.raises(UserError, match=r"train\.momentum: 0 does not work with sgd"):
         checked(small, "train.momentum=0")
     assert checked(small, "train.momentum=0", "train.optimizer=rmsprop") == []
+
+
+def test_a_step_that_surely_does_not_fit_in_memory(small, monkeypatch):
+    checked(small, "train.batch_size=1024")
+    page = 4096
+    monkeypatch.setattr(step_memory.os, "sysconf", lambda name: page if name == "SC_PAGE_SIZE" else 2**24 // page)
+    with pytest.raises(UserError, match=r"train\.batch_size: 1024 images at a time of 20 pixels need 0\."):
+        checked(small, "train.batch_size=1024")
+    assert checked(small, "train.batch_size=1024", "train.accumulate=64") == []
+
+
+def test_the_estimate_is_below_what_a_step_keeps(small):
+    """Counted by torch: what autograd saves for the backward pass of one image."""
+    recipe = load_recipe(small)
+    space, side = recipe.space, recipe.space.resolutions[-1]
+    net = Supernet(space, num_classes=10, in_chans=1).train()
+    kept: dict[int, int] = {}
+
+    def pack(tensor):
+        if tensor.shape[:1] == (4,):
+            kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(torch.randn(4, 1, side, side)).sum()
+    estimate = 4 * step_memory.image_bytes(space, side)
+    assert 0.3 * sum(kept.values()) < estimate < sum(kept.values())
