@@ -32,13 +32,13 @@ import torch  # before the processes are made, which then have it already
 from PIL import Image
 from recipe_mutations import BOMBS, bases, mutated, text_of
 
-from ofa import stages  # noqa: F401
+from ofa import plan, run, stage_checks, stages  # noqa: F401
 from ofa.cli import main as ofa
 from ofa.errors import UserError
 from ofa.recipe import Recipe
 from ofa.recipe_file import dump_yaml, load_recipe
 
-RUN_SECONDS, RUN_MEMORY = 120, 6 * 2**30
+RUN_SECONDS, RUN_MEMORY = 400, 6 * 2**30
 MOST_PIXELS, MOST_WEIGHTS = 80, 2_000_000
 # What keeps a run short. A mutated value below these stays.
 CAPS = {"epochs": 1, "subnets": 2, "rounds": 2, "population": 20, "generations": 2, "watch_images": 8, "workers": 1}
@@ -107,7 +107,8 @@ def run_all(folder: Path, count: int, rng: random.Random) -> Iterator[dict[str, 
             recipe = Recipe.from_dict(values)
         except UserError:
             continue
-        if recipe.to_dict() == base or not _runs_here(recipe):
+        elsewhere = str(recipe.data.folder) != base["data"]["folder"]  # that data is missing is another question
+        if recipe.to_dict() == base or elsewhere or not _runs_here(recipe):
             continue
         path = folder / f"{done}.yaml"
         path.write_text(dump_yaml(recipe.to_dict()))

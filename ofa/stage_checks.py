@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.sampling import SAMPLERS, Judge
 from ofa.supernet.training.settings import make_mixup, make_optimizer, scheduler_of
-from ofa.train_stage import phases, settings, start_from
+from ofa.train_stage import TENSORBOARD, phases, settings, start_from
 
 _SEARCHED = 30  # networks that the trial of the search looks at
 
@@ -83,6 +84,8 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
                 make_optimizer(net, same, lr=target.finetune.lr)
     except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
         raise UserError(f"train: {error}") from error
+    if config.tensorboard and find_spec("tensorboard") is None:
+        raise UserError(TENSORBOARD)
     if config.init:
         start_from(net, config, schedule[0])
 

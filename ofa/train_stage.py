@@ -33,6 +33,7 @@ from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
 
+TENSORBOARD = "train.tensorboard: true needs `pip install tensorboard`"
 _WATCH_CALIBRATION = 256
 _MEDIAN_OF = 101
 
@@ -193,7 +194,7 @@ def _tensorboard(folder: Path, done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UserError("train.tensorboard: true needs `pip install tensorboard`") from error
+        raise UserError(TENSORBOARD) from error
     return SummaryWriter(str(folder), purge_step=done + 1)
 
 
