@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -25,6 +26,7 @@ from ofa.errors import UserError
 from ofa.readers.source import Source
 from ofa.readers.splits import SPLIT_SEED, spread_order
 from ofa.sources import open_source
+from ofa.supernet.training.ranks import own_share
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig
@@ -33,6 +35,7 @@ INTERPOLATION = "bilinear"
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000
 LOAD_BATCH = 256
+_TRIES, _TRIED_SIDE = 200, 32
 
 
 def open_data(config: DataConfig, *, resolution: int, seed: int, cache_bytes: int = CACHE_BYTES) -> Data:
@@ -85,6 +88,7 @@ class Data:
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[tuple[str, int | None, int], tuple[Tensor, Tensor]] = OrderedDict()
         self.mean, self.std = self._statistics()
+        self._recipe_augment = augment
         self._augment = _augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
         # Without augmentation every epoch shows the same pixels, so array sources are resized once.
         self._plain = source.kind != "folder" and _is_plain(augment) and self._fits(self.counts["train"], resolution)
@@ -114,6 +118,16 @@ class Data:
         pixels = images.to(torch.float32, memory_format=torch.channels_last)
         return pixels.div_(255).sub_(mean).div_(std)
 
+    def try_augmentation(self) -> None:
+        """Augments small grey images as training would, often enough to meet every operation that is drawn.
+
+        Raises whatever timm, torchvision or Pillow raise.
+        """
+        augment = _augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
+        image = Image.new("L" if self.channels == 1 else "RGB", (_TRIED_SIDE, _TRIED_SIDE), "gray")
+        for _ in range(_TRIES):
+            augment(image)
+
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def train_batches(
@@ -121,9 +135,10 @@ class Data:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``,
-        the same images with the same augmentation however many processes there are. A last partial batch is dropped
-        unless it is the only one. Unreadable images are left out: their batch is smaller, or empty.
+        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``
+        (two images at least, or none), the same images with the same augmentation however many processes there are. A
+        last partial batch is dropped unless it is the only one. Unreadable images are left out: their batch is smaller,
+        or empty.
 
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
@@ -132,7 +147,7 @@ class Data:
         order = rng.permutation(len(train))
         seeds = rng.integers(2**32, size=len(train), dtype=np.uint32)
         batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
-        rows = [batch[rank::ranks] for batch in batches]
+        rows = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
         if self._plain:
             images, labels = self._kept("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)

@@ -12,11 +12,14 @@ import torch
 from ofa.data import open_data
 from ofa.data_identity import data_place
 from ofa.data_summary import data_lines
+from ofa.feasibility import measure_smallest
 from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
 from ofa.recipe_target import CLOCKED, Limit
+from ofa.stage_checks import check_stages
+from ofa.step_memory import image_bytes
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -26,7 +29,8 @@ from ofa.train_stage import phases
 
 # Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
 _EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
-_TRIAL_IMAGES, _TRIAL_STEPS = 64, 50
+_TRIAL_IMAGES, _TRIAL_BYTES, _TRIAL_STEPS = 64, 2**29, 50
+_TRIAL_SUBNETS = 500
 _EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
 
 
@@ -46,6 +50,8 @@ def plan(recipe: Recipe) -> str:
     data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed)
     lines += data_lines(data)
     head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines += check_stages(recipe, data)
+    lines += measure_smallest(recipe, head)
     macs = CostTable.macs(space, **head)
     seconds_per_mac = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)
@@ -56,8 +62,9 @@ def plan(recipe: Recipe) -> str:
     collect = recipe.collect
     evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
     images = evaluated + min(collect.calibration_images, data.counts["train"])
-    spread = spread_sample(space, collect.subnets, macs, np.random.default_rng(0))
-    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).sum()
+    spread = spread_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    collected = min(collect.subnets, space.size)
+    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
     total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
     lines += _schedule(phases(recipe), steps)
     lines += _rest(recipe)
@@ -95,11 +102,14 @@ def _rest(recipe: Recipe) -> list[str]:
 
 
 def _measured(recipe: Recipe) -> list[str]:
-    devices = {target.runtime: None for target in recipe.targets.values()}
+    devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
     if clocked := [runtime for runtime in devices if runtime in CLOCKED]:
         lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(clocked)}")
+    for name, target in recipe.targets.items():
+        if target.costs:
+            lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
     if others := [runtime for runtime in devices if runtime not in CLOCKED]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
@@ -125,7 +135,8 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> f
     code = space.encode(space.largest)
     code[0] = len(space.resolutions) // 2
     net = Supernet(space, **head).train()
-    batch = min(recipe.train.batch_size, _TRIAL_IMAGES)
+    fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
+    batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
     images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
     labels = torch.zeros(batch, dtype=torch.long)
     times = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ofa import own_costs
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
 from ofa.journal import Inputs, Journal, digest, file_digest
@@ -137,7 +138,12 @@ def _sections(name: str, recipe: Recipe) -> dict[str, Any]:
 
 def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
     return {
-        name: [target.runtime, target.bits, *([target.remote] if target.remote else [])]
+        name: [
+            target.runtime,
+            target.bits,
+            *([target.remote] if target.remote else []),
+            *([own_costs.identity(target.costs)] if target.costs else []),
+        ]
         for name, target in recipe.targets.items()
     }
 

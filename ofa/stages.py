@@ -128,7 +128,7 @@ def report(job: Job) -> Outcome:
         if device.remote:
             shape = (job.data.channels, resolution, resolution)
             measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
-        elif device.clocked:
+        elif device.timed:
             calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
     times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
     for name, time in zip(calls, times, strict=True):
