@@ -154,7 +154,8 @@ def check(source: Source, set_: Set = None) -> None:
     recipe, _ = _open(source, None, set_)
     from ofa.plan import plan
 
-    typer.echo(plan(recipe))
+    for line in plan(recipe):
+        typer.echo(line)
 
 
 @app.command()

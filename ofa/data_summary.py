@@ -15,6 +15,8 @@ def data_lines(data: Data) -> list[str]:
     counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
     lines = [f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)"]
     lines.append(f"classes   {_classes(data.classes, data.class_counts)}")
+    if data.left_out:
+        lines.append(f"left out  {data.left_out} images that cannot be read")
     told = list(data.unused[:MAX_UNUSED])
     if len(data.unused) > MAX_UNUSED:
         told.append(f"{len(data.unused) - MAX_UNUSED} more kinds")

@@ -105,6 +105,7 @@ def _run(
             print(f"{folder}: {', '.join(stages[number:])}", flush=True)
             from ofa.stages import Job
 
+            _read_images(recipe, folder)
             job = Job(recipe, folder, check_interrupt=check_interrupt)
             print("\n".join(f"  {line}" for line in job.data_lines()), flush=True)
         if anew:
@@ -123,6 +124,18 @@ def _run(
     followers.release()
     if job is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+
+
+def _read_images(recipe: Recipe, folder: Path) -> None:
+    """Reads every image that was not read before. Raises ``UserError`` when too many cannot be read."""
+    from ofa.read_images import check_readable, finding_lines, read_images
+    from ofa.sources import open_source
+
+    source = open_source(recipe.data, resolution=recipe.space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, folder=folder)
+    for line in finding_lines(findings, folder):
+        print(f"  {line}", flush=True)
+    check_readable(source, findings)
 
 
 def _adopt(recipe: Recipe, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,12 @@ class Source:
     classes: tuple[str, ...]
     splits: dict[str, Split]
     unused: tuple[str, ...] = ()
+
+
+def without(source: Source, left_out: Collection[str]) -> Source:
+    """The source without these images."""
+    if not left_out:
+        return source
+    names = np.array([os.fsencode(name) for name in left_out])
+    splits = {name: split[np.flatnonzero(~np.isin(split.images, names))] for name, split in source.splits.items()}
+    return Source(source.kind, source.classes, splits, source.unused)
