@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.card_code import snippets
+from ofa.model_int8 import cpu_note
 from ofa.report_costs import measured_costs, with_unit
 from ofa.supernet.files import write_atomic
 
@@ -80,6 +81,8 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
             f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({used['used']}); the "
             f"loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
         )
+        if note := cpu_note(used):
+            text += f"\n\n{note}"
     return text
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, model_serializer
 
 from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
+from ofa.recipe_export import OnnxConfig, TfliteConfig, export_problems
 from ofa.recipe_train import FinetuneConfig
 from ofa.recipe_types import Positive, Section
 from ofa.supernet.space import SearchSpace
@@ -95,7 +96,7 @@ class Target(Section):
     ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
     loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
     ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
-    ``adb:SERIAL``.
+    ``adb:SERIAL``. ``onnx`` and ``tflite`` say what the model files look like.
     """
 
     runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
@@ -104,6 +105,8 @@ class Target(Section):
     finetune: FinetuneConfig | None = None
     written: LimitsConfig = Field(alias="limits")
     remote: Annotated[str | None, PlainValidator(_address)] = None
+    onnx: OnnxConfig = OnnxConfig()
+    tflite: TfliteConfig = TfliteConfig()
 
     @property
     def bits(self) -> Literal[32, 8]:
@@ -124,7 +127,7 @@ class Target(Section):
 def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
     """What of a target contradicts itself, or the space."""
     where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
-    problems = []
+    problems = export_problems(name, target)
     if not costs:
         problems.append((f"{where}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
     if costs.count("latency") > 1:

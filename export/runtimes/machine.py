@@ -14,3 +14,12 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def has_vnni() -> bool | None:
+    """Whether this x86 processor multiplies 8-bit numbers without saturating sums at 16 bits; None: it is no x86."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686", "x86"):
+        return None
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(errors="replace").lower() if info.exists() else ""
+    return "vnni" in flags
