@@ -41,6 +41,7 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
         "## Run it",
     ]
     given = {"resolution": subnet["resolution"], **{key: data[key] for key in ("channels", "crop_pct")}}
+    given["input_type"] = verified.get("input_type")
     given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
     runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes))
     for heading, (language, code) in runs.items():

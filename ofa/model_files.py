@@ -93,6 +93,8 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
             result = _verified(job, wanted, path, run)
         result["validation_accuracy"] = _score(job, wanted, run)
     result |= {"file": path.name, "bytes": path.stat().st_size}
+    if wanted.tflite.input:
+        result["input_type"] = wanted.tflite.input
     if device.clocked and sys.platform == "linux":
         shape = (1, wanted.model.in_chans, wanted.resolution, wanted.resolution)
         result["resident_bytes"] = device.module.memory(model_path(device, wanted.folder), shape, threads=threads)

@@ -73,8 +73,10 @@ def quantised(
         if device.runtime == "onnxruntime":
             plain[name] = score(_run(onnxruntime, contents[name], threads=threads, optimise=False))
         if before - min(tried[name], plain.get(name, 1.0)) <= allowed_drop:
+            used = name
             break
-    used = max(tried, key=lambda name: (tried[name], plain.get(name, 1.0)))
+    else:
+        used = max(tried, key=lambda name: (min(tried[name], plain.get(name, 1.0)), tried[name]))
     facts = {"tried": tried, "used": used, "allowed_drop": allowed_drop, "within": before - tried[used] <= allowed_drop}
     if plain:
         depends = ways[used].get("weights", "signed") == "signed"
