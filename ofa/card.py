@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.card_code import snippets
-from ofa.model_int8 import cpu_note
+from ofa.int8_note import cpu_note
 from ofa.report_costs import measured_costs, with_unit
 from ofa.supernet.files import write_atomic
 

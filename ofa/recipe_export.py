@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ofa.export.formats import INT8_OPSET, MAX_OPSET, MIN_OPSET
 from ofa.recipe_errors import Problem
 from ofa.recipe_types import Section
-
-if TYPE_CHECKING:
-    from ofa.recipe_target import Target
 
 
 class OnnxConfig(Section):
@@ -35,20 +32,22 @@ class TfliteConfig(Section):
     input: Literal["float32", "int8", "uint8"] | None = None
 
 
-def export_problems(name: str, target: Target) -> list[Problem]:
-    """What of a target's file formats contradicts its runtime."""
-    where, problems = f"targets.{name}", []
-    int8_onnx = target.runtime == "onnxruntime" and target.bits == 8
+def export_problems(
+    where: str, onnx: OnnxConfig, tflite: TfliteConfig, *, runtime: str, bits: Literal[32, 8]
+) -> list[Problem]:
+    """What of a target's file formats contradicts its runtime and the bits of its numbers; ``where`` is its key."""
+    problems = []
+    int8_onnx = runtime == "onnxruntime" and bits == 8
     for key in ("symmetric", "weights"):
-        if getattr(target.onnx, key) and not int8_onnx:
+        if getattr(onnx, key) and not int8_onnx:
             text = "is of int8 files that ONNX Runtime runs (runtime: onnxruntime, precision: int8); leave it out"
             problems.append((f"{where}.onnx.{key}", text))
-    if target.onnx.symmetric and target.onnx.weights == "unsigned":
+    if onnx.symmetric and onnx.weights == "unsigned":
         problems.append((f"{where}.onnx.weights", "unsigned weights are not symmetric; use signed or reduced"))
-    if int8_onnx and target.onnx.opset and target.onnx.opset < INT8_OPSET:
+    if int8_onnx and onnx.opset and onnx.opset < INT8_OPSET:
         problems.append((f"{where}.onnx.opset", f"int8 files need opset {INT8_OPSET} or later"))
-    if target.tflite.input and target.runtime != "litert":
+    if tflite.input and runtime != "litert":
         problems.append((f"{where}.tflite.input", "is of files that LiteRT runs (runtime: litert); leave it out"))
-    elif target.tflite.input == "int8" and target.bits == 32:
+    elif tflite.input == "int8" and bits == 32:
         problems.append((f"{where}.tflite.input", "a float32 network takes float32 or uint8"))
     return problems

@@ -127,7 +127,7 @@ class Target(Section):
 def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
     """What of a target contradicts itself, or the space."""
     where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
-    problems = export_problems(name, target)
+    problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
     if not costs:
         problems.append((f"{where}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
     if costs.count("latency") > 1:

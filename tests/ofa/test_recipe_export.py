@@ -9,7 +9,8 @@ from ofa.devices import Device
 from ofa.errors import UserError
 from ofa.export.formats import ONNX_INT8_WEIGHTS, TFLITE_INPUTS
 from ofa.export.runtimes import machine
-from ofa.model_int8 import cpu_note, quantised, remedies
+from ofa.int8_note import cpu_note
+from ofa.model_int8 import quantised, remedies
 from ofa.recipe import Recipe
 from ofa.recipe_export import OnnxConfig, TfliteConfig
 
@@ -17,9 +18,9 @@ LIMITS = {"macs": "1x"}
 
 
 def recipe(**target):
-    return Recipe.from_dict(
-        {"name": "x", "train": {"epochs": 1, "lr": 0.1}, "space": "tiny_mbv3", "targets": {"t": {"limits": LIMITS, **target}}}
-    )
+    targets = {"t": {"limits": LIMITS, **target}}
+    values = {"name": "x", "train": {"epochs": 1, "lr": 0.1}, "space": "tiny_mbv3", "targets": targets}
+    return Recipe.from_dict(values)
 
 
 @pytest.mark.parametrize(
