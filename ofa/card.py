@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.card_code import snippets
+from ofa.int8_note import cpu_note
 from ofa.report_costs import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
 
@@ -40,6 +41,7 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
         "## Run it",
     ]
     given = {"resolution": subnet["resolution"], **{key: data[key] for key in ("channels", "crop_pct")}}
+    given["input_type"] = verified.get("input_type")
     given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
     runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes))
     for heading, (language, code) in runs.items():
@@ -83,6 +85,8 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
             f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({used['used']}); the "
             f"loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
         )
+        if note := cpu_note(used):
+            text += f"\n\n{note}"
     return text
 
 

@@ -35,6 +35,9 @@ print(labels[model.get_tensor(wanted["index"])[0].argmax()])
 _ENCODE = """scale, zero = given["quantization"]
 data = np.clip(np.rint(data / scale) + zero, -128, 127)
 """
+_PIXELS = """data = np.rint(255 * (data * np.array({std}) + np.array({mean})))  # pixels: it normalises them itself
+"""
+_ENCODES = {"float32": "", "int8": _ENCODE, "uint8": _PIXELS}
 
 _TORCH = """import ofa, torch
 
@@ -59,7 +62,7 @@ val file = context.assets.openFd("{file}")
 val bytes = FileInputStream(file.fileDescriptor).channel
     .map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
 val interpreter = Interpreter(bytes)
-// input: {kind} of (1, {resolution}, {resolution}, {channels}), (value / 255 - mean) / std{quantised}
+// input: {kind} of (1, {resolution}, {resolution}, {channels}), {made}
 val logits = Array(1) {{ {array}({classes}) }}
 interpreter.run(input, logits)
 val label = labels[logits[0].indices.maxBy {{ logits[0][it] }}]
@@ -82,11 +85,13 @@ int classify(void) {{ /* input: rounded ((value / 255 - mean) / std) / scale + z
 def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) -> dict[str, tuple[str, str]]:
     """For each heading the language and the lines that run ``models/TARGET/FILE``.
 
-    ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``.
+    ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``, and perhaps
+    ``input_type``, of a TFLite file whose recipe says it.
     """
     values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
-    int8 = ".int8." in file
     prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
+    # What the TFLite file takes: the recipe's tflite.input, else what its numbers are.
+    kind = given.get("input_type") or ("int8" if ".int8." in file else "float32")
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
@@ -94,12 +99,19 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
         }
     if Path(file).suffix != ".tflite":
         return {"Python (`pip install once-for-all`)": ("python", prepare + _TORCH)}
-    kinds = {"kind": "bytes", "array": "ByteArray", "quantised": ", / scale + zero point, rounded"}
-    kinds = kinds if int8 else {"kind": "floats", "array": "FloatArray", "quantised": ""}
+    kinds = {
+        "float32": {"kind": "floats", "array": "FloatArray", "made": "(value / 255 - mean) / std"},
+        "int8": {
+            "kind": "bytes",
+            "array": "ByteArray",
+            "made": "(value / 255 - mean) / std, / scale + zero point, rounded",
+        },
+        "uint8": {"kind": "bytes", "array": "FloatArray", "made": "pixels as they are, 0 to 255"},
+    }[kind]
     found = {
         "Python (`pip install ai-edge-litert pillow`)": (
             "python",
-            prepare + _TFLITE.format(**values, encode=_ENCODE if int8 else ""),
+            prepare + _TFLITE.format(**values, encode=_ENCODES[kind].format(**values)),
         ),
         "Android": ("kotlin", _ANDROID_TFLITE.format(**values, **kinds)),
     }

@@ -49,7 +49,9 @@ def export(job: Job) -> Outcome:
             **METADATA,
             "subnet": subnet.to_dict(),
         }
-        wanted = Wanted(model, folder, subnet.resolution, metadata, target.int8_drop)
+        wanted = Wanted(
+            model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+        )
         try:
             written, result = write_models(job, device, wanted)
         except (Disagreement, ValueError) as error:

@@ -28,6 +28,7 @@ from ofa.report import write_report
 from ofa.search_stage import measure, search_targets
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
+from ofa.supernet.images import tell_images
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.train_stage import train
@@ -77,7 +78,8 @@ class Job:
             torch.manual_seed(self.recipe.seed)
             rates = {"drop_rate": self.recipe.train.dropout, "drop_path_rate": self.recipe.train.drop_path}
             net = Supernet(self.recipe.space, **self.head, **rates)
-        return net.to(self.device)
+        given = {key: getattr(self.data, key) for key in ("mean", "std", "interpolation", "crop_pct")}
+        return tell_images(net, **given).to(self.device)
 
     @cached_property
     def supernet(self) -> Supernet:
