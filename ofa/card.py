@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.card_code import snippets
+from ofa.escape import fenced, markdown, markdown_line, without_folders
 from ofa.report_costs import measured_costs, with_unit
 from ofa.supernet.files import write_atomic
 
@@ -22,9 +23,9 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     found = values["targets"][target]
     verified, subnet = found["verified"], found["subnet"]
     classes = data["classes"]
-    names = ", ".join(map(str, classes[:_MOST_CLASSES])) + (", ..." if len(classes) > _MOST_CLASSES else "")
+    names = ", ".join(map(markdown, classes[:_MOST_CLASSES])) + (", ..." if len(classes) > _MOST_CLASSES else "")
     parts = [
-        f"# {values['name']}: {target}",
+        f"# {markdown(values['name'])}: {markdown(target)}",
         f"`{verified['file']}` ({verified['bytes'] / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
         f"once-for-all, subnet `{found['id']}`: {subnet['resolution']} pixels, "
         f"stages of {', '.join(map(str, subnet['depths']))} blocks, {found['predicted']['macs'] / 1e6:.2f} M "
@@ -43,16 +44,17 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
     runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes))
     for heading, (language, code) in runs.items():
-        parts += [f"{heading}:", f"```{language}\n{code.rstrip()}\n```"]
+        parts += [f"{heading}:", fenced(language, code)]
     write_atomic(path, "\n\n".join(parts) + "\n")
     return path
 
 
 def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
     images = values["data"]["images"]
-    licence = data["licence"] or "not stated in the recipe (`data.licence`); ask the source before you publish"
+    unknown = "not stated in the recipe (`data.licence`); ask the source before you publish"
+    licence = markdown(data["licence"] or "") or unknown
     return (
-        f"{values['data']['source']}: {images['train']} training, {images['validation']} validation and "
+        f"{markdown_line(values['data']['source'])}: {images['train']} training, {images['validation']} validation and "
         f"{images['test']} test images. Licence: {licence}.\n\n"
         f"Images are scaled ({data['interpolation']}) so that the shorter side is {resolution} / {data['crop_pct']:g} "
         f"pixels, cropped at the centre, divided by 255 and normalised: mean {_rounded(data['mean'])}, standard "
@@ -62,7 +64,7 @@ def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
 
 def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
     verified, measured, images = found["verified"], found["measured"], values["data"]["images"]
-    runtime = f"{verified['runtime']} {verified['version']}"
+    runtime = markdown(f"{verified['runtime']} {verified['version']}")
     rows = []
     if "int8" in verified:
         rows.append(("validation", "float32, onnxruntime", verified["validation_accuracy_float32"]))
@@ -77,8 +79,8 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
         used = verified["int8"]
         within = "within" if used["within"] else "MORE THAN"
         text += (
-            f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({used['used']}); the "
-            f"loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
+            f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({markdown(used['used'])}); "
+            f"the loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
         )
     return text
 
@@ -90,7 +92,7 @@ def _fewer(used: dict[str, Any]) -> str:
 
 def _program(program: dict[str, Any]) -> str:
     if not program["verified"]:
-        return f"the C program was NOT verified: {program['reason']}."
+        return f"the C program was NOT verified: {markdown(without_folders(program['reason']))}."
     return f"the C program gave the same bytes on {program['images']} images under QEMU ({program['machine']})."
 
 
@@ -105,7 +107,7 @@ def _cost(values: dict[str, Any], target: str) -> str:
             rows.append(f"| {cost} | {cells} |")
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"
-    text += f"\n\nOne image; {where}; {machine['system']}, {values['date']}."
+    text += f"\n\nOne image; {markdown(where)}; {markdown(machine['system'])}, {values['date']}."
     if "resident_bytes" in verified:
         text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
     if verified["runtime"].startswith("cortex_m"):

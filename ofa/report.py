@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ofa.errors import UserError
-from ofa.recipe import Recipe
+from ofa.escape import without_folders_inside
+from ofa.recipe import DataConfig, Recipe
 from ofa.report_html import page
 from ofa.report_text import markdown, screen
 from ofa.supernet.files import read_json, write_atomic, write_json
@@ -40,13 +41,13 @@ def write_report(
             "measured": {"validation_accuracy": verified["validation_accuracy"], **measured[name]},
             "verified": verified,
             "latency_table": _table(folder / "costs" / f"{name}.json"),
-            "model": str(folder / "models" / name / verified.get("file", "model.onnx")),
+            "model": f"models/{name}/{verified.get('file', 'model.onnx')}",
         }
     table = next(iter(targets.values()))["latency_table"]
     values = {
         "name": recipe.name,
         "date": datetime.date.today().isoformat(),
-        "data": {"source": str(recipe.data.folder or recipe.data.idx or "scikit-learn digits"), "images": counts},
+        "data": {"source": _source(recipe.data), "images": counts},
         "machine": {
             "cpu": table.get("cpu") or platform.processor(),
             "python": platform.python_version(),
@@ -59,6 +60,7 @@ def write_report(
         "targets": targets,
         "training": _metrics(folder / "train" / "metrics.jsonl"),
     }
+    values = without_folders_inside(values)  # a report may be sent to others
     paths = [folder / f"report.{kind}" for kind in ("json", "md", "html")]
     write_json(paths[0], values)
     write_atomic(paths[1], markdown(values))
@@ -75,7 +77,21 @@ def show(folder: Path) -> str:
         values = read_json(path)
     except ValueError as error:
         raise UserError(f"{error}; `ofa report {folder}` makes it anew") from error
+    for target in values["targets"].values():
+        if target["model"].startswith("models/"):  # older reports have the folder in it
+            target["model"] = str(Path(folder) / target["model"])
     return screen(values)
+
+
+def _source(data: DataConfig) -> str:
+    """The name of the data without the folder that holds it, which is nobody else's concern."""
+    place = data.folder or data.idx
+    if place is None:
+        return "scikit-learn digits"
+    kind = "images of the folder" if data.folder else "IDX files of the folder"
+    place = Path(place)
+    named = place.name and place.name != ".." and place.absolute() != Path.home()
+    return f"{kind} {place.name}" if named else f"{kind} that the recipe names"
 
 
 def _table(path: Path) -> dict[str, Any]:

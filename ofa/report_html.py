@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from ofa import report_figures as figures
+from ofa.escape import html as escape
 from ofa.report_notes import details, error_notes, notes
 from ofa.report_style import SCRIPT, STYLE
 from ofa.report_subnet import chosen, pictures
