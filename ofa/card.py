@@ -7,7 +7,10 @@ from typing import Any
 
 from ofa.card_code import snippets
 from ofa.escape import fenced, markdown, markdown_line, without_folders
+from ofa.intervals import wide, wilson
+from ofa.report_classes import class_tables
 from ofa.report_costs import measured_costs, with_unit
+from ofa.report_text import markdown_table
 from ofa.supernet.files import write_atomic
 
 _MOST_CLASSES = 20
@@ -36,6 +39,7 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
         _data(values, data, subnet["resolution"]),
         "## Accuracy",
         _accuracy(values, found),
+        *_classes(values, target),
         "## Cost",
         _cost(values, target),
         "## Run it",
@@ -71,8 +75,15 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
     kind = "int8" if "int8" in verified else "float32"
     rows.append(("validation", f"{kind}, {runtime}", verified["validation_accuracy"]))
     rows.append(("test", f"{kind}, {runtime}", measured["test_accuracy"]))
-    lines = [f"| {split} ({images[split]}) | {where} | {100 * value:.2f} |" for split, where, value in rows]
-    text = "| images | where | top-1 % |\n|---|---|---|\n" + "\n".join(lines)
+    lines = []
+    for split, where, value in rows:
+        interval = wilson(value, images[split])
+        shown = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if wide(interval) else ""
+        lines.append(f"| {split} ({images[split]}) | {where} | {100 * value:.2f} | {shown} |")
+    text = "| images | where | top-1 % | 95 % interval |\n|---|---|---|---|\n" + "\n".join(lines)
+    if any(wide(wilson(value, images[split])) for split, _, value in rows):
+        text += "\n\nIntervals (Wilson) say how well so few images tell an accuracy; "
+        text += "those within half a point to each side are left out."
     if verified["runtime"].startswith("cortex_m"):
         text += "\n\nScored with TensorFlow Lite Micro's kernels; " + _program(verified["program"])
     if "int8" in verified:
@@ -83,6 +94,14 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
             f"the loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
         )
     return text
+
+
+def _classes(values: dict[str, Any], target: str) -> list[str]:
+    """Accuracy by class and the confusion matrix, on the test images."""
+    parts = []
+    for table in class_tables({**values, "targets": {target: values["targets"][target]}}):
+        parts += [f"### {markdown(table.title)}", markdown_table(table)]
+    return parts
 
 
 def _fewer(used: dict[str, Any]) -> str:

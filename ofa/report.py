@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ofa.errors import UserError
 from ofa.escape import without_folders_inside
+from ofa.intervals import wilson
 from ofa.recipe import DataConfig, Recipe
 from ofa.report_html import page
 from ofa.report_text import markdown, screen
@@ -23,13 +25,20 @@ _MAY_BE_THERE = ("candidates", "front", "history", "evaluated")
 
 
 def write_report(
-    recipe: Recipe, folder: Path, measured: dict[str, dict[str, float]], *, counts: dict[str, int]
+    recipe: Recipe,
+    folder: Path,
+    measured: dict[str, dict[str, Any]],
+    *,
+    counts: dict[str, int],
+    classes: Sequence[str] = (),
 ) -> list[Path]:
     """Writes ``report.json``, ``report.md`` and ``report.html``; returns their paths.
 
     Args:
-        measured: per target ``latency`` in ms and ``test_accuracy`` of the exported file in its runtime.
+        measured: per target ``latency`` in ms and, of the exported file in its runtime, ``test_accuracy`` or all that
+            ``report_classes.class_figures`` says.
         counts: images of each split.
+        classes: names, in the order of the logits.
     """
     targets = {}
     for name in recipe.targets:
@@ -38,7 +47,11 @@ def write_report(
         targets[name] = {
             **{key: found[key] for key in _SEARCHED},
             **{key: found[key] for key in _MAY_BE_THERE if key in found},
-            "measured": {"validation_accuracy": verified["validation_accuracy"], **measured[name]},
+            "measured": {
+                "validation_accuracy": verified["validation_accuracy"],
+                "validation_interval": list(wilson(verified["validation_accuracy"], counts["validation"])),
+                **measured[name],
+            },
             "verified": verified,
             "latency_table": _table(folder / "costs" / f"{name}.json"),
             "model": f"models/{name}/{verified.get('file', 'model.onnx')}",
@@ -48,6 +61,7 @@ def write_report(
         "name": recipe.name,
         "date": datetime.date.today().isoformat(),
         "data": {"source": _source(recipe.data), "images": counts},
+        "classes": list(classes),
         "machine": {
             "cpu": table.get("cpu") or platform.processor(),
             "python": platform.python_version(),

@@ -6,6 +6,7 @@ from typing import Any
 
 from ofa import report_figures as figures
 from ofa.escape import html as escape
+from ofa.report_classes import class_tables
 from ofa.report_notes import details, error_notes, notes
 from ofa.report_style import SCRIPT, STYLE
 from ofa.report_subnet import chosen, pictures
@@ -28,6 +29,7 @@ def page(values: dict[str, Any]) -> str:
             _notes(error_notes(values)),
             _grid(figures.predictors(values)),
         ),
+        _section("Test images by class", *(_titled(table) for table in class_tables(values))),
         _section("Training", _grid(figures.training(values)), _table(training(values))),
         _section("Machine and versions", _table(machine(values), sortable=False)),
     ]
@@ -52,6 +54,10 @@ def _notes(lines: list[str]) -> str:
 def _grid(parts: list[str]) -> str:
     content = "\n".join(part for part in parts if part)
     return f'<div class="grid">{content}</div>' if content else ""
+
+
+def _titled(table: Table) -> str:
+    return f"<h3>{escape(table.title)}</h3>\n{_table(table)}"
 
 
 def _table(table: Table, *, sortable: bool = True) -> str:

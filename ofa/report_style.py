@@ -10,7 +10,8 @@ STYLE = """
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:0 auto;max-width:1180px;
 padding:1rem}
-h1{font-size:1.5rem;margin:.4rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}p{margin:.4rem 0}
+h1{font-size:1.5rem;margin:.4rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}h3{font-size:1rem;margin:1rem 0 .4rem}
+p{margin:.4rem 0}
 header p,.note{color:var(--soft)}
 h1,.note,header p{overflow-wrap:anywhere}
 .scroll{overflow-x:auto;max-width:100%}

@@ -7,6 +7,7 @@ from typing import Any
 
 from ofa.escape import markdown as inline
 from ofa.escape import markdown_line, printable
+from ofa.report_classes import class_tables
 from ofa.report_notes import details, error_notes, notes
 from ofa.report_subnet import chosen, line
 from ofa.report_tables import Table, candidates, errors, one_line, summary, training
@@ -36,15 +37,15 @@ def screen(values: dict[str, Any]) -> str:
 
 def markdown(values: dict[str, Any]) -> str:
     """``report.md``."""
-    blocks = [f"# {inline(values['name'])}", _markdown_table(summary(values)), _lines(notes(values))]
-    for table in (candidates(values), errors(values)):
+    blocks = [f"# {inline(values['name'])}", markdown_table(summary(values)), _lines(notes(values))]
+    for table in (candidates(values), errors(values), *class_tables(values)):
         if table.rows:
-            blocks += [f"## {table.title}", _markdown_table(table)]
+            blocks += [f"## {inline(table.title)}", markdown_table(table)]
     blocks.append(_lines(error_notes(values)))
     if subnets := chosen(values):
         blocks += ["## Subnets", "\n".join(f"- {markdown_line(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
     if (phases := training(values)).rows:
-        blocks += [f"## {phases.title}", _markdown_table(phases)]
+        blocks += [f"## {phases.title}", markdown_table(phases)]
     return "\n\n".join([*blocks, _lines(details(values))]) + "\n"
 
 
@@ -86,6 +87,7 @@ def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[s
     return [table.title, *lines] if title else lines
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """GitHub's kind of table."""
     head = "| " + " | ".join(map(inline, map(one_line, table.columns))) + " |\n|" + "---|" * len(table.columns)
     return "\n".join([head, *("| " + " | ".join(inline(cell.text) for cell in row) + " |" for row in table.rows)])
