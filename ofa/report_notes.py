@@ -7,6 +7,7 @@ from typing import Any
 from ofa.intervals import LEVEL, MIN_HALF_WIDTH, wide
 from ofa.report_classes import class_notes
 from ofa.report_costs import measured_costs
+from ofa.report_shared import shared_notes
 from ofa.report_tables import as_predicted, cost_tables, mean_and_largest
 
 
@@ -28,7 +29,7 @@ def notes(values: dict[str, Any]) -> list[str]:
         f" Accuracy: the exported file in that runtime, {images['validation']} validation and {images['test']} test "
         "images."
     )
-    found += _intervals(values) + class_notes(values)
+    found += [*_intervals(values), *shared_notes(values), *class_notes(values)]
     for name, target in values["targets"].items():
         table = target.get("latency_table") or values["latency_table"]
         for cost, limit in target["limits"].items():
