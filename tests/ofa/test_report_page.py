@@ -154,7 +154,7 @@ def test_markdown_and_html_have_the_tables_of_the_screen(values):
     first = values["targets"]["server"]["candidates"][0]
     latency = f"{first['predicted']['latency']:.3f}"
     assert f"| server | {first['id']} |  | {100 * first['predicted']['accuracy']:.1f} |" in text
-    assert f"<td>{first['id']}</td>" in shown and f">{latency}</td>" in shown
+    assert f">{first['id']}</td>" in shown and f">{latency}</td>" in shown
 
 
 def test_a_prediction_is_compared_with_what_it_was_made_for(values):
@@ -321,6 +321,25 @@ def test_nothing_overlaps_or_sticks_out(values, tmp_path, width):
     answer, console = browse(tmp_path, page(values), script)
     assert console == []
     assert answer == {"touching": [], "out": [], "charts": 4 + 1 + 2 + 3}
+
+
+@pytest.mark.skipif(not CHROMIUM, reason=NOT_THERE)
+def test_the_result_s_last_column_is_seen(values, tmp_path):
+    """At 1,300 pixels the whole table, with intervals and two limits; on less it scrolls, and its edge shows that."""
+    for target in values["targets"].values():
+        target["measured"] |= {"validation_interval": [0.7, 0.8], "test_interval": [0.7, 0.8]}
+        target["model"] = "models/server/model.int8.tflite"
+    script = """
+      const box = document.querySelector("section>.scroll"), last = [...box.querySelectorAll("tr>:last-child")];
+      return [1300, 800].map(width => {
+        document.body.style.width = width + "px";
+        const right = box.getBoundingClientRect().right + 1, style = getComputedStyle(box);
+        return [last.filter(cell => cell.getBoundingClientRect().right > right).length, style.overflowX,
+          style.backgroundImage.includes("gradient")];
+      });"""
+    (wide, narrow), console = browse(tmp_path, page(values), script, width=1300)
+    assert console == [] and wide[0] == 0
+    assert narrow[0] == 0 or narrow[1:] == ["auto", True]
 
 
 @pytest.mark.skipif(not CHROMIUM, reason=NOT_THERE)
