@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from ofa.card_kotlin import kotlin
 from ofa.preprocess import IMPORTS, as_seen, middle
 
 _PREPARE = """with Image.open("photo.jpg") as photo:
@@ -47,27 +48,6 @@ with torch.inference_mode():
 print(labels[int(logits.argmax())])
 """
 
-_ANDROID_ONNX = """// implementation("com.microsoft.onnxruntime:onnxruntime-android:1.20.0"), {file} in assets
-val environment = OrtEnvironment.getEnvironment()
-val session = environment.createSession(context.assets.open("{file}").readBytes())
-// pixels: FloatArray, channel after channel, (value / 255 - mean) / std
-val shape = longArrayOf(1, {channels}, {resolution}, {resolution})
-val input = OnnxTensor.createTensor(environment, FloatBuffer.wrap(pixels), shape)
-val logits = (session.run(mapOf("input" to input))[0].value as Array<FloatArray>)[0]
-val label = labels[logits.indices.maxBy {{ logits[it] }}]
-"""
-
-_ANDROID_TFLITE = """// implementation("com.google.ai.edge.litert:litert:1.0.1"), {file} in assets
-val file = context.assets.openFd("{file}")
-val bytes = FileInputStream(file.fileDescriptor).channel
-    .map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
-val interpreter = Interpreter(bytes)
-// input: {kind} of (1, {resolution}, {resolution}, {channels}), {made}
-val logits = Array(1) {{ {array}({classes}) }}
-interpreter.run(input, logits)
-val label = labels[logits[0].indices.maxBy {{ logits[0][it] }}]
-"""
-
 _C = """/* Sources: c/{variant}/*.c, c/bknn_model_weights.c and c/cmsis_nn; see c/Makefile. */
 #include "bknn_model.h"
 static _Alignas(BKNN_MODEL_ARENA_ALIGNMENT) uint8_t arena[BKNN_MODEL_ARENA_SIZE];
@@ -95,25 +75,16 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
-            "Android": ("kotlin", _ANDROID_ONNX.format(**values)),
+            "Android": ("kotlin", kotlin(file, given)),
         }
     if Path(file).suffix != ".tflite":
         return {"Python (`pip install once-for-all`)": ("python", prepare + _TORCH)}
-    kinds = {
-        "float32": {"kind": "floats", "array": "FloatArray", "made": "(value / 255 - mean) / std"},
-        "int8": {
-            "kind": "bytes",
-            "array": "ByteArray",
-            "made": "(value / 255 - mean) / std, / scale + zero point, rounded",
-        },
-        "uint8": {"kind": "bytes", "array": "FloatArray", "made": "pixels as they are, 0 to 255"},
-    }[kind]
     found = {
         "Python (`pip install ai-edge-litert pillow`)": (
             "python",
             prepare + _TFLITE.format(**values, encode=_ENCODES[kind].format(**values)),
         ),
-        "Android": ("kotlin", _ANDROID_TFLITE.format(**values, **kinds)),
+        "Android": ("kotlin", kotlin(file, given)),
     }
     if runtime.startswith("cortex_m"):
         found["C"] = ("c", _C.format(**values, variant=runtime.replace("_", "-")))

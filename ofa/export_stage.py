@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ofa.devices import device_of, environment
 from ofa.errors import UserError
+from ofa.escape import without_folders_inside
 from ofa.export.verify import Disagreement
 from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
@@ -57,7 +58,7 @@ def export(job: Job) -> Outcome:
         except (Disagreement, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", result | environment(device.here, job))
+        write_json(folder / "verify.json", without_folders_inside(result | environment(device.here, job)))
         worst = max(worst, result["largest_difference"] / result["range"])
         labels = folder / "labels.txt"
         write_atomic(labels, "".join(f"{label}\n" for label in data.classes))

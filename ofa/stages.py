@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -18,13 +19,14 @@ from ofa.data import Data, open_data
 from ofa.data_summary import data_lines
 from ofa.devices import device_of, time_there
 from ofa.export.runtimes.timing import interleaved, typical
-from ofa.export.verify import accuracy
+from ofa.export.verify import confusion
 from ofa.export_stage import export
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.read_images import unreadable_images
 from ofa.recipe import Recipe
 from ofa.report import write_report
+from ofa.report_classes import class_figures
 from ofa.search_stage import measure, search_targets
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
@@ -129,7 +131,7 @@ def predict(job: Job) -> Outcome:
 def report(job: Job) -> Outcome:
     """The only place that reads the test split."""
     threads = job.recipe.measure.threads
-    measured: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], object]] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
@@ -137,9 +139,9 @@ def report(job: Job) -> Outcome:
         resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
         session = open_session(device, folder, threads=threads)
         images = job.images("test", resolution)
-        tested = accuracy(lambda batch, run=device.scorer.run, session=session: run(session, batch), images)
+        counts = confusion(partial(device.scorer.run, session), images)
         program = read_json(folder / "verify.json").get("program", {})
-        measured[name] = {"test_accuracy": tested, **{cost: program[cost] for cost in _PROGRAM if cost in program}}
+        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
         if device.remote:
             shape = (job.data.channels, resolution, resolution)
             measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
@@ -148,7 +150,7 @@ def report(job: Job) -> Outcome:
     times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
     for name, time in zip(calls, times, strict=True):
         measured[name]["latency"] = float(time)
-    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts)
+    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts, classes=job.data.classes)
     data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
     values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}
     cards = [write_card(job.folder / "models" / name / "card.md", values, name, data) for name in measured]
