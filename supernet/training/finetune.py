@@ -52,7 +52,7 @@ def finetune(
         Diverged: naming the step and the learning rate; the model is of no use then.
     """
     optimizer = make_optimizer(model, settings, lr=lr)
-    scheduler = CosineLRScheduler(optimizer, t_initial=epochs * steps, t_in_epochs=False)
+    scheduler = CosineLRScheduler(optimizer, t_initial=max(2, epochs * steps), t_in_epochs=False)  # timm warns of 1
     device = next(model.parameters()).device
     forked = [device] if device.type == "cuda" else []
     sizes = resolution, teacher_resolution or resolution
