@@ -54,7 +54,9 @@ def read_image(path: Path, mode: str) -> Image.Image:
     """
     try:
         with _strict_and_quiet(), _regular_file(path) as file, _opened(file) as image:
-            return _decoded(image).convert(mode)  # a copy: the file's own pixels go with it
+            seen = _decoded(image)
+            # A copy where need be: the file's own pixels go with it.
+            return seen.convert(mode) if seen is image or seen.mode != mode else seen
     except UnreadableImage:
         raise
     except Exception as error:  # a damaged file makes PIL raise nearly anything
