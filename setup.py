@@ -13,6 +13,7 @@ TEST = ["pytest>=8,<10", "pytest-xdist>=3.5,<4", *TENSORBOARD, *MCU]
 ROOT = pathlib.Path(__file__).parent
 PACKAGES = {
     "ofa": "ofa",
+    "ofa.readers": "ofa/readers",
     "ofa.strategies": "ofa/strategies",
     "ofa.supernet": "supernet",
     "ofa.supernet.families": "supernet/families",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.card_code import snippets
-from ofa.report_costs import measured_costs, with_unit
+from ofa.report_costs import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
 
 _MOST_CLASSES = 20
@@ -104,7 +104,9 @@ def _cost(values: dict[str, Any], target: str) -> str:
     for cost in dict.fromkeys([*measured_costs(values), *found["limits"]]):
         known = [group.get(cost) for group in (found["limits"], found["predicted"], found["measured"])]
         if any(value is not None for value in known):
-            cells = " | ".join("-" if value is None else with_unit(cost, value) for value in known)
+            absent = ("-", "-", missing_measurement(cost, found))
+            pairs = zip(known, absent, strict=True)
+            cells = " | ".join(none if value is None else with_unit(cost, value) for value, none in pairs)
             rows.append(f"| {cost} | {cells} |")
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ofa.image_file import UnreadableImage
 from ofa.preprocess import middle
-from ofa.sources import Split
+from ofa.readers.source import Split
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.errors import UserError
+from ofa.journal import Journal
 from ofa.recipe import Recipe
 from ofa.report_html import page
 from ofa.report_text import markdown, screen
@@ -73,9 +74,13 @@ def show(folder: Path) -> str:
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
     try:
         values = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{error}; `ofa report {folder}` makes it anew") from error
-    return screen(values)
+        journal = Journal(folder)
+        if journal.finished("report") and path in journal.broken("report"):
+            raise ValueError(f"{path} is damaged: it is not what was written")
+        return screen(values)
+    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        text = str(error) if str(path) in str(error) else f"{path} is damaged"
+        raise UserError(f"{text}; `ofa report {folder}` makes it anew") from error
 
 
 def _table(path: Path) -> dict[str, Any]:
