@@ -13,6 +13,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from ofa.export.quantize_ranges import Run, calibration_images, ranges
+from ofa.export.runtimes.onnxruntime import session_options
 from ofa.supernet.files import write_atomic
 
 _CLAMPS = ("Relu", "Clip")
@@ -93,8 +94,7 @@ def _activations(model: onnx.ModelProto) -> Run:
     names = [name for node in graph.graph.node if node.op_type != "Constant" for name in node.output if name in floats]
     present = {value.name for value in graph.graph.output}
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

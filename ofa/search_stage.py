@@ -114,7 +114,8 @@ def _search_and_measure(
     accuracies = {}
     for subnet in judged:
         job.check_interrupt()
-        accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
+        with job.evaluating(subnet):
+            accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
     chosen = max(judged, key=accuracies.__getitem__)
     return found, [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ofa.export.verify import accuracy
 from ofa.export_stage import export
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
+from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.search_stage import measure, search_targets
@@ -27,8 +29,10 @@ from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
+from ofa.threads import Evaluation
 from ofa.train_stage import train
 
+_TRIAL_BATCH = 64  # images that tell how many threads are best
 _PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
 
 Outcome = tuple[list[Path], str]
@@ -44,7 +48,12 @@ class Job:
         self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
 
     def do(self, stage: str) -> Outcome:
-        return _DO[stage](self)
+        if stage == "train":  # it chooses threads for its own steps
+            return _DO[stage](self)
+        kept = self.folder / "threads.json" if stage == "collect" else None
+        self.evaluation = Evaluation(kept, resume=(self.folder / "accuracy.csv").exists())
+        with self.evaluation.threads.used():
+            return _DO[stage](self)
 
     @property
     def head(self) -> dict[str, int]:
@@ -83,6 +92,23 @@ class Job:
     def specialised(self, subnet: Subnet, *, net: Supernet | None = None, images: int | None = None) -> torch.nn.Module:
         """The subnet, extracted (from the trained supernet) and calibrated on training images."""
         return self.calibrated((net or self.supernet).extract(subnet), subnet.resolution, images=images)
+
+    @contextmanager
+    def evaluating(self, subnet: Subnet) -> Iterator[None]:
+        """Around the measurement of its accuracy: with as many threads as are fastest, which is measured when due."""
+        self.evaluation.ready(lambda: self._forward(subnet))
+        with self.evaluation.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
+            yield
+
+    @cached_property
+    def macs(self) -> CostTable:
+        return CostTable.macs(self.recipe.space, **self.head)
+
+    @torch.no_grad()
+    def _forward(self, subnet: Subnet) -> None:
+        """One batch through a network, to be timed."""
+        side = subnet.resolution
+        self.supernet.activate(subnet)(torch.zeros(_TRIAL_BATCH, self.data.channels, side, side, device=self.device))
 
     def calibrated(self, model: torch.nn.Module, resolution: int, *, images: int | None = None) -> torch.nn.Module:
         limit = images or self.recipe.collect.calibration_images

@@ -18,14 +18,27 @@ from ofa.export.runtimes.resident import resident
 NAME = "onnxruntime"
 
 
+def session_options(*, threads: int | None = None) -> onnxruntime.SessionOptions:
+    """Options of every session that we make; ``threads`` as many as onnxruntime likes, or so many.
+
+    Its threads do not spin while they wait: on a machine with other work they would take the time that those need that
+    they wait for.
+    """
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
 def load(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session over an ONNX file or its bytes, with all graph optimisations.
 
     Raises ``ValueError`` naming the file when it is no ONNX model.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options = session_options(threads=threads)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
