@@ -7,6 +7,7 @@ from typing import Any
 
 from ofa.card_code import snippets
 from ofa.report_costs import measured_costs, with_unit
+from ofa.report_pace import pace_note
 from ofa.supernet.files import write_atomic
 
 _MOST_CLASSES = 20
@@ -106,6 +107,8 @@ def _cost(values: dict[str, Any], target: str) -> str:
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"
     text += f"\n\nOne image; {where}; {machine['system']}, {values['date']}."
+    if note := pace_note(found["measured"]):
+        text += f" When it was timed, {note}."
     if "resident_bytes" in verified:
         text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
     if verified["runtime"].startswith("cortex_m"):

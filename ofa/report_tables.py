@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ofa.report_costs import bare, heading, measured_costs, percent, short, with_unit
+from ofa.report_pace import changed
 
 
 class Cell(NamedTuple):
@@ -53,7 +54,7 @@ def summary(values: dict[str, Any]) -> Table:
                 Cell(f"{target['id']} {subnet['resolution']} {'-'.join(map(str, subnet['depths']))}"),
                 Cell(short(predicted["macs"]), predicted["macs"]),
                 Cell(short(predicted["params"]), predicted["params"]),
-                *(_both(cost, predicted.get(cost), measured.get(cost), limits.get(cost)) for cost in costs),
+                *(_both(cost, predicted.get(cost), measured.get(cost), limits.get(cost), measured) for cost in costs),
                 Cell(
                     accuracy + percent(measured["validation_accuracy"]) + _before(target["verified"]),
                     measured["validation_accuracy"],
@@ -198,9 +199,13 @@ def _compared_costs(costs: Sequence[str], found: dict[str, Any]) -> list[Cell]:
     return cells
 
 
-def _both(cost: str, predicted: float | None, measured: float | None, limit: float | None) -> Cell:
+def _both(
+    cost: str, predicted: float | None, measured: float | None, limit: float | None, found: dict[str, Any]
+) -> Cell:
     over = "!" if None not in (measured, limit) and measured > limit else ""
-    return Cell(f"{bare(cost, predicted)} / {bare(cost, measured)}{over}", predicted if measured is None else measured)
+    clock = f" (clock {bare(cost, found['latency_clock'])})" if cost == "latency" and changed(found) else ""
+    text = f"{bare(cost, predicted)} / {bare(cost, measured)}{over}{clock}"
+    return Cell(text, predicted if measured is None else measured)
 
 
 def _signed(value: float | None) -> Cell:

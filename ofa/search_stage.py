@@ -19,6 +19,7 @@ from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe_target import Limit, Target
+from ofa.report_pace import drift_words
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
@@ -183,4 +184,5 @@ def _line(device: Device, table: CostTable) -> str:
     repeat = ""
     if found.get("repeat_mape") is not None:
         repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}, {found['repeat_kendall_tau']:.2f})"
-    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}"
+    drift = drift_words(table.info.get("pace_drift"))
+    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}{drift}"

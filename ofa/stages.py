@@ -15,10 +15,10 @@ from ofa import accuracy_file, distributed
 from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
-from ofa.devices import device_of, time_there
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.devices import device_of
 from ofa.export.verify import accuracy
 from ofa.export_stage import export
+from ofa.final_times import Ready, final_times
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.cost import CostTable
@@ -136,7 +136,7 @@ def report(job: Job) -> Outcome:
     """The only place that reads the test split."""
     threads = job.recipe.measure.threads
     measured: dict[str, dict[str, float]] = {}
-    calls: dict[str, Callable[[], object]] = {}
+    clocked: dict[str, Ready] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
         device, folder = device_of(target), job.folder / "models" / name
@@ -146,14 +146,11 @@ def report(job: Job) -> Outcome:
         tested = accuracy(lambda batch, run=device.scorer.run, session=session: run(session, batch), images)
         program = read_json(folder / "verify.json").get("program", {})
         measured[name] = {"test_accuracy": tested, **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.remote:
+        if device.clocked:
             shape = (job.data.channels, resolution, resolution)
-            measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
-        elif device.clocked:
-            calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
-    times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
-    for name, time in zip(calls, times, strict=True):
-        measured[name]["latency"] = float(time)
+            clocked[name] = Ready(device, model_path(device, folder), session, shape)
+    for name, times in final_times(job, clocked).items():
+        measured[name] |= times
     files = write_report(job.recipe, job.folder, measured, counts=job.data.counts)
     data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
     values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}

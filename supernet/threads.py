@@ -117,7 +117,9 @@ class Threads:
     @property
     def comparison(self) -> str:
         """What was measured: ``1 thread 45 ms, 2 threads 180 ms``."""
-        return ", ".join(f"{_threads(count)} {1e3 * self.measured[count]:.3g} ms" for count in sorted(self.measured))
+        return ", ".join(
+            f"{_threads(count)} {_milliseconds(self.measured[count])} ms" for count in sorted(self.measured)
+        )
 
     def took(self, seconds: float, work: float) -> None:
         """A piece of work is done; ``work`` says how much it was, in any unit that grows with its time."""
@@ -131,11 +133,12 @@ class Threads:
         self._pace = pace if self._pace is None else min(pace, self._pace)
 
     def _times(self, trial: Callable[[], object]) -> dict[int, float]:
-        """Seconds of each candidate that is not hopeless: medians over rounds in which each runs once.
+        """Seconds of each candidate: medians over rounds in which each runs once, fewer of those that are hopeless.
 
         A first round, which is not counted, ends below a number that is far too small.
         """
         times: dict[int, list[float]] = {}
+        hopeless: dict[int, float] = {}
         fastest = float("inf")
         for count in self.candidates:
             took = self._timed(trial, count)
@@ -145,10 +148,11 @@ class Threads:
         for number in range(_ROUNDS):
             if number == 2:
                 limit = _HOPELESS * min(map(statistics.median, times.values()))
-                times = {count: found for count, found in times.items() if statistics.median(found) <= limit}
+                hopeless = {count: statistics.median(found) for count, found in times.items()}
+                times = {count: found for count, found in times.items() if hopeless[count] <= limit}
             for count, found in times.items():
                 found.append(self._timed(trial, count))
-        return {count: statistics.median(found) for count, found in times.items()}
+        return hopeless | {count: statistics.median(found) for count, found in times.items()}
 
     def _timed(self, trial: Callable[[], object], count: int) -> float:
         self._set(count)
@@ -173,6 +177,10 @@ def halves(most: int) -> tuple[int, ...]:
 def fixed() -> Threads:
     """As many threads as torch works with now, never measured."""
     return Threads((torch.get_num_threads(),))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.{0 if seconds >= 0.1 else 1}f}"
 
 
 def _threads(count: int) -> str:

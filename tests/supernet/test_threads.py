@@ -66,7 +66,7 @@ def test_a_machine_that_becomes_busy_changes_the_number_once_and_says_so():
         before = len(machine.ran)
         machine.steps(threads, 40)
     assert threads.count == 1
-    assert said == ["1 thread from here on, not 4: 1 thread 100 ms"]
+    assert said == ["1 thread from here on, not 4: 1 thread 100 ms, 2 threads 900 ms, 4 threads 2400 ms"]
     # Five slow steps tell it, three more measure it.
     assert machine.ran[before:].count(4) <= 10
     assert machine.ran[-30:] == [1] * 30
@@ -130,7 +130,7 @@ def test_with_few_threads_it_is_tried_again_when_the_machine_may_be_free():
         machine.seconds = dict(QUIET)
         machine.steps(threads, 20000)
     assert threads.count == 4
-    assert said[-1].startswith("4 threads from here on, not 1: ") and "4 threads 30 ms" in said[-1]
+    assert said[-1].startswith("4 threads from here on, not 1: ") and "4 threads 30.0 ms" in said[-1]
 
 
 def test_a_state_is_gone_on_with_and_not_measured_anew():
