@@ -25,9 +25,16 @@ def candidates() -> tuple[int, ...]:
     return _decided()[0]
 
 
-def reason() -> str:
-    """Why there is one number, or where it comes from, for ``ofa check``."""
-    return _decided()[1]
+def explained(threads: Threads) -> str:
+    """How many threads a run uses and why, for ``ofa check``."""
+    count = "1 thread" if threads.count == 1 else f"{threads.count} threads"
+    measured = f" (now: {threads.comparison})" if threads.measured else ""
+    notes = [f"{count}: {_decided()[1]}{measured}"]
+    if setting := environment.spin_setting():
+        notes.append(f"waiting by {setting}")
+    if environment.TOO_LATE:
+        notes.append("torch was imported before ofa, so its threads spin longer while they wait: import ofa first")
+    return "; ".join(notes)
 
 
 def _decided() -> tuple[tuple[int, ...], str]:
