@@ -131,9 +131,7 @@ def _logits(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Without optimisations: the same values on every processor."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(optimise=False)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

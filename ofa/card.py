@@ -11,6 +11,7 @@ from ofa.int8_note import cpu_note
 from ofa.intervals import wide, wilson
 from ofa.report_classes import class_tables
 from ofa.report_costs import measured_costs, missing_measurement, with_unit
+from ofa.report_pace import pace_note
 from ofa.report_text import markdown_table
 from ofa.supernet.files import write_atomic
 
@@ -136,6 +137,8 @@ def _cost(values: dict[str, Any], target: str) -> str:
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"
     text += f"\n\nOne image; {markdown(where)}; {markdown(machine['system'])}, {values['date']}."
+    if note := pace_note(found["measured"]):
+        text += f" When it was timed, {note}."
     if "resident_bytes" in verified:
         text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
     if verified["runtime"].startswith("cortex_m"):
