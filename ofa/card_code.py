@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ofa.card_c import c_code
+
 _PREPARE = """import numpy as np
 from PIL import Image
 
@@ -67,24 +69,14 @@ interpreter.run(input, logits)
 val label = labels[logits[0].indices.maxBy {{ logits[0][it] }}]
 """
 
-_C = """/* Sources: c/{variant}/*.c, c/bknn_model_weights.c and c/cmsis_nn; see c/Makefile. */
-#include "bknn_model.h"
-static _Alignas(BKNN_MODEL_ARENA_ALIGNMENT) uint8_t arena[BKNN_MODEL_ARENA_SIZE];
-static int8_t input[BKNN_MODEL_INPUT_SIZE], output[BKNN_MODEL_OUTPUT_SIZE];
 
-int classify(void) {{ /* input: rounded ((value / 255 - mean) / std) / scale + zero point, row by row */
-    int best = 0;
-    bknn_model_infer(arena, input, output);
-    for (int label = 1; label < {classes}; ++label) best = output[label] > output[best] ? label : best;
-    return best;
-}}
-"""
-
-
-def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) -> dict[str, tuple[str, str]]:
+def snippets(
+    file: str, given: dict[str, Any], *, runtime: str, classes: int, prefix: str = "model"
+) -> dict[str, tuple[str, str]]:
     """For each heading the language and the lines that run ``models/TARGET/FILE``.
 
     ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``.
+    ``prefix`` is that of the names in the C of a microcontroller's model.
     """
     values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
     int8 = ".int8." in file
@@ -106,5 +98,5 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
         "Android": ("kotlin", _ANDROID_TFLITE.format(**values, **kinds)),
     }
     if runtime.startswith("cortex_m"):
-        found["C"] = ("c", _C.format(**values, variant=runtime.replace("_", "-")))
+        found["C"] = ("c", c_code(prefix, given))
     return found
