@@ -18,6 +18,7 @@ from ofa.export.formats import INT8_OPSET
 from ofa.export.onnx_opset import raise_opset
 from ofa.export.quantize_check import refuse_collapse
 from ofa.export.quantize_ranges import Run, calibration_images, ranges
+from ofa.export.runtimes.onnxruntime import session_options
 from ofa.supernet.files import write_atomic
 from ofa.supernet.image_batches import Normalisation
 

@@ -49,7 +49,8 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     given = {"resolution": subnet["resolution"], **{key: data[key] for key in ("channels", "crop_pct")}}
     given["input_type"] = verified.get("input_type")
     given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
-    runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes))
+    prefix = verified.get("program", {}).get("name", "model")
+    runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes), prefix=prefix)
     for heading, (language, code) in runs.items():
         parts += [f"{heading}:", fenced(language, code)]
     write_atomic(path, "\n\n".join(parts) + "\n")
