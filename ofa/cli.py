@@ -152,9 +152,11 @@ def check(source: Source, set_: Set = None) -> None:
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
     recipe, _ = _open(source, None, set_)
+    from ofa.escape import printable_lines
     from ofa.plan import plan
 
-    typer.echo(plan(recipe))
+    for line in plan(recipe):
+        typer.echo(printable_lines(line))
 
 
 @app.command()
@@ -227,11 +229,11 @@ class _Stopped(Exception):
 
 def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
     """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.recipe_file import find_recipe, load_recipe
+    from ofa.recipe_file import find_recipe, is_file, load_recipe
     from ofa.run_folder import check_folder
 
     folder = Path(source)
-    if (folder / "recipe.yaml").is_file():
+    if is_file(folder / "recipe.yaml"):
         check_folder(folder)
         return load_recipe(folder / "recipe.yaml", overrides=overrides or ()), out or folder
     recipe = load_recipe(find_recipe(source), overrides=overrides or ())
@@ -241,7 +243,9 @@ def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tup
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
     if debug:
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    from ofa.escape import printable_lines
+
+    print(printable_lines(message), file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ofa import distributed
-from ofa.data_identity import data_identity
+from ofa.data_identity import data_identity, one_look
 from ofa.errors import UserError, denied
 from ofa.installed import check_installed
 from ofa.journal import Journal
@@ -39,7 +39,7 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    with _disk_errors_explained(folder), distributed.group(), remembered_interrupts() as check_interrupt:
+    with _disk_errors_explained(folder), distributed.group(), one_look(), remembered_interrupts() as check_interrupt:
         if distributed.rank() > 0:
             from ofa.stages import Job
 
@@ -105,7 +105,9 @@ def _run(
             print(f"{folder}: {', '.join(stages[number:])}", flush=True)
             from ofa.stages import Job
 
+            _read_images(recipe, folder)
             job = Job(recipe, folder, check_interrupt=check_interrupt)
+            print("\n".join(f"  {line}" for line in job.data_lines()), flush=True)
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             _put_away(half_done, "old", "is of another recipe, other data or other weights")
@@ -122,6 +124,18 @@ def _run(
     followers.release()
     if job is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+
+
+def _read_images(recipe: Recipe, folder: Path) -> None:
+    """Reads every image that was not read before. Raises ``UserError`` when too many cannot be read."""
+    from ofa.read_images import check_readable, finding_lines, read_images
+    from ofa.sources import open_source
+
+    source = open_source(recipe.data, resolution=recipe.space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, folder=folder)
+    for line in finding_lines(findings, folder):
+        print(f"  {line}", flush=True)
+    check_readable(source, findings)
 
 
 def _adopt(recipe: Recipe, folder: Path) -> None:

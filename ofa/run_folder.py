@@ -11,7 +11,7 @@ from pathlib import Path
 from ofa.errors import UserError
 
 # Names in a run folder that ofa reads or writes; whatever else lies there is the user's, and is never looked at.
-FOLDERS = ("train", "supernet", "predictor", "costs", "search", "models")
+FOLDERS = ("data", "train", "supernet", "predictor", "costs", "search", "models")
 FILES = (
     "recipe.yaml",
     "run.json",
@@ -19,6 +19,7 @@ FILES = (
     "lock",
     "accuracy.csv",
     "accuracy.digests",
+    "threads.json",
     "report.json",
     "report.md",
     "report.html",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ofa import own_costs
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
 from ofa.journal import Inputs, Journal, digest, file_digest
@@ -21,13 +22,15 @@ from ofa.recipe_file import recipe_differences
 class Stage:
     """What a stage is made from, and what it leaves.
 
-    ``sections`` of the recipe and files of the stages in ``needs`` are all that it reads, beside the data. ``partial``
-    is what it leaves half done and goes on from. ``costly`` stages train or measure: what they made is never discarded
-    without ``--update``. The others are made again, in seconds, whenever something that they read has changed.
+    ``sections`` of the recipe, files of the stages in ``needs`` and images of ``splits`` are all that it reads.
+    ``partial`` is what it leaves half done and goes on from. ``costly`` stages train or measure: what they made is
+    never discarded without ``--update``. The others are made again, in seconds, whenever something that they read has
+    changed.
     """
 
     sections: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
     costly: bool = False
@@ -36,20 +39,31 @@ class Stage:
 STAGE_TABLE: dict[str, Stage] = {
     "train": Stage(
         ("seed", "space", "data", "train"),
+        splits=("train",),
         partial=("train/checkpoint-*.safetensors", "train/metrics.jsonl"),
         logs=("train/metrics.jsonl",),
         costly=True,
     ),
     "collect": Stage(
-        ("seed", "space", "data", "collect"), ("train",), partial=("accuracy.csv", "accuracy.digests"), costly=True
+        ("seed", "space", "data", "collect"),
+        ("train",),
+        splits=("train", "validation"),
+        partial=("accuracy.csv", "accuracy.digests"),
+        costly=True,
     ),
     "predict": Stage(("seed", "space", "predictor"), ("collect",)),
     "measure": Stage(("seed", "space", "data", "measure", "runtimes"), costly=True),
     "search": Stage(
-        ("seed", "space", "data", "collect", "search", "targets"), ("train", "collect", "predict", "measure")
+        ("seed", "space", "data", "collect", "search", "targets"),
+        ("train", "collect", "predict", "measure"),
+        splits=("train", "validation"),
     ),
-    "export": Stage(("space", "data", "collect", "targets"), ("train", "search")),
-    "report": Stage(("name", "data", "measure"), ("predict", "measure", "search", "export")),
+    "export": Stage(("space", "data", "collect", "targets"), ("train", "search"), splits=("train", "validation")),
+    "report": Stage(
+        ("name", "data", "measure"),
+        ("predict", "measure", "search", "export"),
+        splits=("train", "validation", "test"),
+    ),
 }
 STAGES = tuple(STAGE_TABLE)
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
@@ -106,7 +120,7 @@ def told(found: Sequence[str]) -> str:
 def _own_inputs(name: str, recipe: Recipe) -> Inputs:
     inputs: Inputs = {"recipe": _sections(name, recipe)}
     if "data" in STAGE_TABLE[name].sections:
-        inputs["data"] = _by_folder(data_identity(recipe.data, train_only=name == "train"))
+        inputs["data"] = _by_folder(data_identity(recipe.data, splits=STAGE_TABLE[name].splits))
     if name == "train" and recipe.train.init:
         inputs["initial weights"] = file_digest(recipe.train.init)
     return inputs
@@ -124,7 +138,12 @@ def _sections(name: str, recipe: Recipe) -> dict[str, Any]:
 
 def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
     return {
-        name: [target.runtime, target.bits, *([target.remote] if target.remote else [])]
+        name: [
+            target.runtime,
+            target.bits,
+            *([target.remote] if target.remote else []),
+            *([own_costs.identity(target.costs)] if target.costs else []),
+        ]
         for name, target in recipe.targets.items()
     }
 
@@ -163,7 +182,10 @@ def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     found = []
     for folder in sorted(before.keys() | now.keys()):
         was, count = (side[folder][0] if folder in side else 0 for side in (before, now))
-        if count > was:
+        if folder == ".":
+            if before.get(folder) != now.get(folder):
+                found.append("data: its classes or its files are others")
+        elif count > was:
             found.append(f"data: {folder} has {count - was} files more")
         elif count < was:
             found.append(f"data: {folder} has {was - count} files less")

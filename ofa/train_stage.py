@@ -16,6 +16,7 @@ from ofa.errors import UserError
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
+from ofa.recipe_train import TrainConfig
 from ofa.run_folder import move_aside
 from ofa.signals import raise_for, stop_requests
 from ofa.supernet.files import write_atomic
@@ -28,11 +29,13 @@ from ofa.supernet.training.loop import Stopped
 from ofa.supernet.training.loop import train as train_supernet
 from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
 from ofa.supernet.training.settings import Settings
-from ofa.supernet.training.step import Diverged, OutOfMemory
+from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
+from ofa.threads import training_threads
 
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
 
+TENSORBOARD = "train.tensorboard: true needs `pip install tensorboard`"
 _WATCH_CALIBRATION = 256
 _MEDIAN_OF = 101
 
@@ -58,6 +61,9 @@ def settings(recipe: Recipe) -> Settings:
 def train(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
+    from ofa.stage_checks import check_stages  # which asks this stage, too
+
+    check_stages(job.recipe, data)
     resume = checkpoints.newest(folder) if first_rank else None
     if distributed.processes() > 1:
         content = distributed.share(to_bytes(resume) if resume else None)
@@ -66,10 +72,7 @@ def train(job: Job) -> Outcome:
     if resume:
         check_space(resume, net.space)
     elif config.init:
-        try:
-            left_out = load_initial(net, config.init)
-        except ValueError as error:
-            raise UserError(f"train.init: {error}") from error
+        left_out = start_from(net, config, schedule[0])
         if left_out and first_rank:
             print(f"{config.init}: all weights taken but {', '.join(left_out)}", flush=True)
     timer = checkpoints.Timer(steps=config.checkpoint.steps, minutes=config.checkpoint.minutes)
@@ -78,7 +81,16 @@ def train(job: Job) -> Outcome:
         checkpoints.write(folder, checkpoint)
         timer.written()
 
+    log: _Log | None = None
+
+    def told(sentence: str) -> None:
+        if log:
+            log.threads(sentence)
+
+    state = resume.values.get("threads") if resume else None
+    threads = training_threads(state, told=told, compiled=config.compile)
     with ExitStack() as stack:
+        stack.enter_context(threads.used())
         came = stack.enter_context(stop_requests())
         log = stack.enter_context(_Log(job, schedule, done=resume.epochs if resume else 0)) if first_rank else None
         try:
@@ -97,6 +109,7 @@ def train(job: Job) -> Outcome:
                 keep_due=timer.due,
                 on_epoch=log,
                 stop=lambda: bool(came()),
+                threads=threads,
             )
         except Stopped:
             raise_for(came())
@@ -104,6 +117,8 @@ def train(job: Job) -> Outcome:
             kept = sorted(folder.glob(checkpoints.PATTERN))
             where = f"; the last good checkpoint is {kept[-1]}, which train.init takes" if kept else ""
             raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){where}") from error
+        except TooFewImages as error:
+            raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
         except OutOfMemory as error:
             raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
     if first_rank:
@@ -113,6 +128,25 @@ def train(job: Job) -> Outcome:
     return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
 
 
+def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
+    """Loads ``train.init`` into the network; returns the names of the weights that the file has not for it.
+
+    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from what it lacks.
+    """
+    try:
+        left_out = load_initial(net, config.init)
+    except ValueError as error:
+        raise UserError(f"train.init: {error}") from error
+    if left_out and first.teacher == "full":
+        remedy = "take train.skip_first_phase out" if config.skip_first_phase else "give that phase another teacher"
+        raise UserError(
+            f"train.init: {config.init} is of a network with another number of classes than the {net.num_classes} of "
+            f"the data, so {', '.join(left_out)} would be random, and phase {first.name} learns from them; {remedy}, "
+            "or give weights trained on these classes"
+        )
+    return left_out
+
+
 class _Log:
     """After every epoch: measures accuracies; writes ``metrics.jsonl``, TensorBoard, and a line to the screen."""
 
@@ -120,10 +154,16 @@ class _Log:
         self.job, self.schedule = job, schedule
         self.path: Path = job.folder / "train" / "metrics.jsonl"
         self.rows = _rows(self.path)[:done]
+        self.changes: list[str] = []  # of the number of threads, in this epoch
         self.board = _tensorboard(self.path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
 
     def __enter__(self) -> _Log:
         return self
+
+    def threads(self, sentence: str) -> None:
+        """The number of threads was changed: said at once, and in the epoch's row."""
+        self.changes.append(sentence)
+        tqdm.write(f"  {sentence}")
 
     def __exit__(self, *_: object) -> None:
         if self.board:
@@ -140,6 +180,8 @@ class _Log:
                 for name, subnet in watched(self.job, phase).items()
             }
         row = figures | {f"accuracy_{name}": value for name, value in accuracies.items()}
+        if self.changes:
+            row["threads_changed"], self.changes = self.changes, []
         self.rows.append(json.dumps(row))
         write_atomic(self.path, "\n".join(self.rows) + "\n")
         if self.board:
@@ -190,7 +232,7 @@ def _tensorboard(folder: Path, done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UserError("train.tensorboard: true needs `pip install tensorboard`") from error
+        raise UserError(TENSORBOARD) from error
     return SummaryWriter(str(folder), purge_step=done + 1)
 
 

@@ -23,7 +23,7 @@ from ofa.supernet.space import Subnet
 FILES = [
     *("accuracy.csv", "recipe.yaml", "run.json", "run.copy.json"),
     *("report.html", "report.json", "report.md"),
-    *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)),  # the last three of four epochs
+    *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)),  # the last three of four epochs
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),

@@ -8,7 +8,7 @@ from ofa.journal import digest
 from ofa.predictors.cost import CostTable
 
 PREDICTOR = "predictor/predictor.npz"
-CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)]
+CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)]
 
 
 def everything(folder) -> dict:

@@ -19,8 +19,8 @@ def data(monkeypatch):
     """``data(rows)``: what the images are now; ``train_rows``: those that training reads."""
 
     def now(rows, train_rows=None):
-        def identity(_, *, train_only=False):
-            return rows if train_rows is None or not train_only else train_rows
+        def identity(_, *, splits):
+            return rows if train_rows is None or splits != ("train",) else train_rows
 
         monkeypatch.setattr(stage_inputs, "data_identity", identity)
 
@@ -185,8 +185,8 @@ def test_a_run_of_an_older_version(call, ran, copied):
         ([["a/1", 1]], [["a/1", 2]], ["data: files in a were changed or replaced"]),
         ([["a/1", 1]], [["a/2", 1]], ["data: files in a were changed or replaced"]),
         ([["a/1", 1], ["b/1", 1]], [["a/1", 1]], ["data: b has 1 files less"]),
-        ([["images", 1]], [["images", 1], ["labels", 2]], ["data: . has 1 files more"]),
-        ("one digest", "another", ["data: files in . were changed or replaced"]),
+        ([["images", 1]], [["images", 1], ["labels", 2]], ["data: its classes or its files are others"]),
+        ("one digest", "another", ["data: its classes or its files are others"]),
     ],
 )
 def test_what_of_the_data_changed(before, now, found):
