@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import importlib
 import json
 import os
 import platform
@@ -83,7 +84,8 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 
 def replace_the_clock() -> None:
-    """In every module of ofa that times calls."""
+    """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
+    importlib.import_module("ofa.stages")
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):
             module.interleaved = interleaved
