@@ -9,9 +9,12 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
+
 if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite import export_tflite
+    from ofa.opened_run import open_run
     from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
     from ofa.strategies.search import SearchResult, search
@@ -38,6 +41,7 @@ _HOMES = {
     "export_onnx": "ofa.export.onnx",
     "export_tflite": "ofa.export.tflite",
     "load_subnet": "ofa.supernet.saving",
+    "open_run": "ofa.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
 }
@@ -53,6 +57,7 @@ __all__ = [
     "export_onnx",
     "export_tflite",
     "load_subnet",
+    "open_run",
     "save_subnet",
     "search",
 ]

@@ -152,10 +152,11 @@ def check(source: Source, set_: Set = None) -> None:
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
     recipe, _ = _open(source, None, set_)
+    from ofa.escape import printable_lines
     from ofa.plan import plan
 
     for line in plan(recipe):
-        typer.echo(line)
+        typer.echo(printable_lines(line))
 
 
 @app.command()
@@ -242,7 +243,9 @@ def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tup
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
     if debug:
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    from ofa.escape import printable_lines
+
+    print(printable_lines(message), file=sys.stderr)
     raise SystemExit(code)
 
 
