@@ -6,6 +6,7 @@ Names are loaded on first use, so that ``import ofa`` stays fast and does not im
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
+
+# `python -m ofa` inside a clone finds this folder before the installed package; the floors below lie beside it there.
+_beside = Path(__file__).resolve().parent.parent
+if (_beside / "supernet" / "space.py").is_file() and str(_beside) not in __path__:
+    __path__.append(str(_beside))
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,7 @@ from ofa.card_code import snippets
 from ofa.escape import fenced, markdown, markdown_line, without_folders
 from ofa.intervals import wide, wilson
 from ofa.report_classes import class_tables
-from ofa.report_costs import measured_costs, with_unit
+from ofa.report_costs import measured_costs, missing_measurement, with_unit
 from ofa.report_text import markdown_table
 from ofa.supernet.files import write_atomic
 
@@ -60,8 +60,11 @@ def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
     return (
         f"{markdown_line(values['data']['source'])}: {images['train']} training, {images['validation']} validation and "
         f"{images['test']} test images. Licence: {licence}.\n\n"
-        f"Images are scaled ({data['interpolation']}) so that the shorter side is {resolution} / {data['crop_pct']:g} "
-        f"pixels, cropped at the centre, divided by 255 and normalised: mean {_rounded(data['mean'])}, standard "
+        "Images are seen as people see them: turned upright as their EXIF says, 8 bits a channel (of 16 the upper "
+        "eight), transparency on white. They are "
+        f"scaled ({data['interpolation']}, antialiased) so that the shorter side has floor({resolution} / "
+        f"{data['crop_pct']:g}) pixels and the longer its share, truncated; cropped at the centre, divided by 255 and "
+        f"normalised: mean {_rounded(data['mean'])}, standard "
         f"deviation {_rounded(data['std'])}."
     )
 
@@ -122,7 +125,9 @@ def _cost(values: dict[str, Any], target: str) -> str:
     for cost in dict.fromkeys([*measured_costs(values), *found["limits"]]):
         known = [group.get(cost) for group in (found["limits"], found["predicted"], found["measured"])]
         if any(value is not None for value in known):
-            cells = " | ".join("-" if value is None else with_unit(cost, value) for value in known)
+            absent = ("-", "-", missing_measurement(cost, found))
+            pairs = zip(known, absent, strict=True)
+            cells = " | ".join(markdown(none) if value is None else with_unit(cost, value) for value, none in pairs)
             rows.append(f"| {cost} | {cells} |")
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"

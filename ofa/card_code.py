@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from ofa.card_kotlin import kotlin
+from ofa.preprocess import IMPORTS, as_seen, middle
 
-_PREPARE = """import numpy as np
-from PIL import Image
-
-image = Image.open("photo.jpg").convert("{mode}")
-scale = int({resolution} / {crop_pct}) / min(image.size)
-image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-left, top = (round((side - {resolution}) / 2) for side in image.size)
-image = image.crop((left, top, left + {resolution}, top + {resolution}))
+_PREPARE = """with Image.open("photo.jpg") as photo:
+    image = middle(as_seen(photo).convert("{mode}"), {resolution}, {crop_pct})
 data = np.asarray(image, np.float32).reshape({resolution}, {resolution}, {channels}) / 255
 data = (data - np.array({mean}, np.float32)) / np.array({std}, np.float32)
 labels = open("labels.txt", encoding="utf-8").read().splitlines()
+
 """
 
 _ONNX = """import onnxruntime
@@ -69,7 +66,7 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
     """
     values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
     int8 = ".int8." in file
-    prepare = _PREPARE.format(**values)
+    prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
@@ -87,3 +84,9 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
     if runtime.startswith("cortex_m"):
         found["C"] = ("c", _C.format(**values, variant=runtime.replace("_", "-")))
     return found
+
+
+def _product_code() -> str:
+    """The functions that the product itself prepares images with, as they stand in its source."""
+    functions = (inspect.getsource(function) for function in (as_seen, middle))
+    return "\n\n\n".join(part.strip() for part in (IMPORTS, *functions))

@@ -13,6 +13,7 @@ from ofa.escape import without_folders_inside
 from ofa.export.verify import Disagreement
 from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
+from ofa.preprocess import METADATA
 from ofa.recipe_train import FinetuneConfig
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.saving import save_subnet
@@ -46,6 +47,7 @@ def export(job: Job) -> Outcome:
             "std": data.std,
             "interpolation": data.interpolation,
             "crop_pct": data.crop_pct,
+            **METADATA,
             "subnet": subnet.to_dict(),
         }
         wanted = Wanted(model, folder, subnet.resolution, metadata, target.int8_drop)

@@ -13,6 +13,7 @@ from typing import Any
 from ofa.errors import UserError
 from ofa.escape import without_folders_inside
 from ofa.intervals import wilson
+from ofa.journal import Journal
 from ofa.recipe import DataConfig, Recipe
 from ofa.report_html import page
 from ofa.report_text import markdown, screen
@@ -89,12 +90,16 @@ def show(folder: Path) -> str:
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
     try:
         values = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{error}; `ofa report {folder}` makes it anew") from error
-    for target in values["targets"].values():
-        if target["model"].startswith("models/"):  # older reports have the folder in it
-            target["model"] = str(Path(folder) / target["model"])
-    return screen(values)
+        journal = Journal(folder)
+        if journal.finished("report") and path in journal.broken("report"):
+            raise ValueError(f"{path} is damaged: it is not what was written")
+        for target in values["targets"].values():
+            if target["model"].startswith("models/"):  # older reports have the folder in it
+                target["model"] = str(Path(folder) / target["model"])
+        return screen(values)
+    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        text = str(error) if str(path) in str(error) else f"{path} is damaged"
+        raise UserError(f"{text}; `ofa report {folder}` makes it anew") from error
 
 
 def _source(data: DataConfig) -> str:

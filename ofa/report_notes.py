@@ -6,7 +6,7 @@ from typing import Any
 
 from ofa.intervals import LEVEL, MIN_HALF_WIDTH, wide
 from ofa.report_classes import class_notes
-from ofa.report_costs import measured_costs
+from ofa.report_costs import measured_costs, origin
 from ofa.report_shared import shared_notes
 from ofa.report_tables import as_predicted, cost_tables, mean_and_largest
 
@@ -18,7 +18,7 @@ def notes(values: dict[str, Any]) -> list[str]:
     environments: dict[str, list[str]] = {}
     for names, table in cost_tables(values):
         threads = f"{table['threads']} thread(s)" if table.get("threads") else ""
-        runtime = f"{table['runtime']} {table['version']}" + (" int8" if table.get("bits") == 8 else "")
+        runtime = origin(table) + (" int8" if table.get("bits") == 8 else "")
         where = ", ".join(filter(None, (runtime, threads, table.get("cpu"))))
         environments.setdefault(f"one image, {where}.", []).extend(names)
         costs[f"one image, {where}."] = table.get("cost", "latency").capitalize()

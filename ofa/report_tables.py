@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ofa.intervals import in_brackets
-from ofa.report_costs import bare, heading, measured_costs, percent, short, with_unit
+from ofa.report_costs import bare, heading, measured_costs, missing_measurement, percent, short, with_unit
 
 
 class Cell(NamedTuple):
@@ -54,7 +54,7 @@ def summary(values: dict[str, Any]) -> Table:
                 Cell(f"{target['id']} {subnet['resolution']} {'-'.join(map(str, subnet['depths']))}"),
                 Cell(short(predicted["macs"]), predicted["macs"]),
                 Cell(short(predicted["params"]), predicted["params"]),
-                *(_both(cost, predicted.get(cost), measured.get(cost), limits.get(cost)) for cost in costs),
+                *(_both(cost, target) for cost in costs),
                 Cell(
                     accuracy + _measured(measured, "validation") + _before(target["verified"]),
                     measured["validation_accuracy"],
@@ -199,9 +199,11 @@ def _compared_costs(costs: Sequence[str], found: dict[str, Any]) -> list[Cell]:
     return cells
 
 
-def _both(cost: str, predicted: float | None, measured: float | None, limit: float | None) -> Cell:
+def _both(cost: str, target: dict[str, Any]) -> Cell:
+    predicted, measured, limit = (target[key].get(cost) for key in ("predicted", "measured", "limits"))
     over = "!" if None not in (measured, limit) and measured > limit else ""
-    return Cell(f"{bare(cost, predicted)} / {bare(cost, measured)}{over}", predicted if measured is None else measured)
+    shown = missing_measurement(cost, target) if measured is None else bare(cost, measured)
+    return Cell(f"{bare(cost, predicted)} / {shown}{over}", predicted if measured is None else measured)
 
 
 def _signed(value: float | None) -> Cell:

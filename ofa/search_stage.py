@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ofa import accuracy_file, devices
 from ofa.devices import Device, device_of
 from ofa.errors import UserError
+from ofa.own_costs import how_good
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
@@ -177,9 +178,12 @@ def _absolute(limit: Limit, table: CostTable) -> float:
 
 def _line(device: Device, table: CostTable) -> str:
     found = table.info["quality"]
+    if table.name == "latency" and device.costs:
+        return f"latency of {device.name}: {how_good(found)}"
     error = "no subnet left to check on" if found["mape"] is None else f"error {found['mape']:.1%}"
     tau = "" if found["kendall_tau"] is None else f", Kendall tau {found['kendall_tau']:.2f}"
     repeat = ""
     if found.get("repeat_mape") is not None:
-        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}, {found['repeat_kendall_tau']:.2f})"
+        rank = "" if found["repeat_kendall_tau"] is None else f", {found['repeat_kendall_tau']:.2f}"
+        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}{rank})"
     return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,12 +16,14 @@ from ofa import accuracy_file, distributed
 from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
+from ofa.data_summary import data_lines
 from ofa.devices import device_of, time_there
 from ofa.export.runtimes.timing import interleaved, typical
 from ofa.export.verify import confusion
 from ofa.export_stage import export
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
+from ofa.read_images import unreadable_images
 from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.report_classes import class_figures
@@ -43,9 +46,24 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
-        self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
+        self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
+
+    @cached_property
+    def data(self) -> Data:
+        resolution = self.recipe.space.resolutions[-1]
+        return open_data(
+            self.recipe.data, resolution=resolution, seed=self.recipe.seed, left_out=self._left_out or frozenset()
+        )
+
+    def data_lines(self) -> list[str]:
+        """What the data was understood to be, for the screen."""
+        return data_lines(self.data)
 
     def do(self, stage: str) -> Outcome:
+        if stage in distributed.SHARED_STAGES:
+            # Rank 0 has read all images; the others leave out the same ones.
+            content = json.dumps(sorted(self._left_out)).encode() if self._left_out is not None else None
+            self._left_out = frozenset(json.loads(distributed.share(content)))
         return _DO[stage](self)
 
     @property
@@ -125,7 +143,7 @@ def report(job: Job) -> Outcome:
         if device.remote:
             shape = (job.data.channels, resolution, resolution)
             measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
-        elif device.clocked:
+        elif device.timed:
             calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
     times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
     for name, time in zip(calls, times, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,14 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
 
     Each batch is normalised by its own statistics, as in training; mean and variance are then pooled over all batches
     (variance within batches plus variance of their means), so batches of unequal size count by their size. Works on
-    extracted models and on a supernet (then for the active subnet's channels).
+    extracted models and on a supernet (then for the active subnet's channels). A batch of a single image, which has no
+    variance of its own, goes with the batch before it.
 
     Args:
         batches: normalised images ``(n, channels, height, width)``.
 
     Raises:
-        ValueError: no batch, or only single values to take a variance of.
+        ValueError: fewer than two images.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     wide = {"dtype": torch.float64}  # the variance is a difference of two large sums
@@ -41,12 +42,11 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         sums[norm] = (count + n, width, first, second)
 
     hooks = [norm.register_forward_hook(add) for norm in norms]
-    batch = None
     try:
         model.eval()
         for norm in norms:
             norm.training, norm.momentum = True, 1.0
-        for batch in batches:
+        for batch in _of_two_or_more(batches):
             model(batch)
     finally:
         for hook in hooks:
@@ -56,11 +56,25 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         for module, training in zip(model.modules(), was_training, strict=True):
             module.training = training
 
-    if batch is None:
-        raise ValueError("calibration needs at least one batch of images; it got none")
     for norm, (count, width, first, second) in sums.items():
         if count:  # else its block is switched off
             mean = first[:width] / count
             norm.running_mean[:width] = mean
             norm.running_var[:width] = ((second[:width] - count * mean**2) / (count - 1)).clamp_min(0)
     return model
+
+
+def _of_two_or_more(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same images, those that came alone together with the batch before, or the first ones with the one behind."""
+    waiting: Tensor | None = None
+    for batch in batches:
+        if waiting is None or not len(waiting):
+            waiting = batch
+        elif len(batch) < 2 or len(waiting) < 2:
+            waiting = torch.cat([waiting, batch])
+        else:
+            yield waiting
+            waiting = batch
+    if waiting is None or len(waiting) < 2:
+        raise ValueError(f"calibration needs at least two images; it got {0 if waiting is None else len(waiting)}")
+    yield waiting

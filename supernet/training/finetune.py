@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa.supernet.training.losses import SOFT_LOSSES, distillation_loss
-from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.settings import Settings, make_optimizer
 from ofa.supernet.training.step import REMEDY, Diverged, resize, step_seed
 
 
@@ -40,7 +39,7 @@ def finetune(
 
     Args:
         teacher: the full network, extracted; put in eval mode, otherwise unchanged. None: labels alone.
-        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs without images are skipped.
+        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs of fewer than two images are skipped.
         epochs, steps: at least 1.
         resolution: in pixels, that ``model`` is trained at.
         prepare: uint8 images to normalised floats at the same size.
@@ -52,9 +51,7 @@ def finetune(
     Raises:
         Diverged: naming the step and the learning rate; the model is of no use then.
     """
-    optimizer = create_optimizer_v2(
-        model, opt=settings.optimizer, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = make_optimizer(model, settings, lr=lr)
     scheduler = CosineLRScheduler(optimizer, t_initial=epochs * steps, t_in_epochs=False)
     device = next(model.parameters()).device
     forked = [device] if device.type == "cuda" else []
@@ -69,7 +66,7 @@ def finetune(
                 step = epoch * steps + index
                 scheduler.step_update(step)
                 bar.update()
-                if not len(images):
+                if len(images) < 2:  # batch norm takes no variance of a single image
                     continue
                 where = f"phase finetune, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
                 with torch.random.fork_rng(devices=forked):

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler, PolyLRScheduler
 from timm.scheduler.scheduler import Scheduler
+from torch import nn
 
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -54,6 +57,21 @@ SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "cosine": CosineLRScheduler,
     "linear": partial(PolyLRScheduler, power=1.0),
 }
+
+
+def make_optimizer(model: nn.Module, settings: Settings, *, lr: float) -> torch.optim.Optimizer:
+    """timm's. Raises ``ValueError`` or ``AssertionError`` for settings that the optimizer does not take."""
+    return create_optimizer_v2(
+        model, opt=settings.optimizer, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def make_mixup(net: Supernet, settings: Settings) -> Mixup | None:
+    """What mixes images and labels, with the labels' smoothing; None when neither mixup nor cutmix is asked for."""
+    if not (settings.mixup or settings.cutmix):
+        return None
+    smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
+    return Mixup(mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, **smoothing)
 
 
 def scheduler_of(
