@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +21,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ofa.decode import Decode, as_it_is, ignore_interrupt, interrupt_held_back
+from ofa.decode import Decode, as_it_is, evaluation_pixels, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
-from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
+from ofa.readers.source import Source, without
+from ofa.readers.splits import SPLIT_SEED, spread_order
+from ofa.sources import open_source
 from ofa.supernet.training.ranks import own_share
 
 if TYPE_CHECKING:
@@ -35,13 +38,22 @@ LOAD_BATCH = 256
 _TRIES, _TRIED_SIDE = 200, 32
 
 
-def open_data(config: DataConfig, *, resolution: int, seed: int, cache_bytes: int = CACHE_BYTES) -> Data:
-    """The data that a recipe's ``data:`` section names; ``resolution`` is the space's largest.
+def open_data(
+    config: DataConfig,
+    *,
+    resolution: int,
+    seed: int,
+    cache_bytes: int = CACHE_BYTES,
+    left_out: Collection[str] = (),
+) -> Data:
+    """The data that a recipe's ``data:`` section names; ``resolution`` is the space's largest. ``left_out``: images
+    that cannot be read (paths in the data's folder), known from ``ofa.read_images``.
 
     Raises ``UserError`` when it is missing, uneven or cannot be split.
     """
     return Data(
-        open_source(config, resolution=resolution),
+        without(open_source(config, resolution=resolution), left_out),
+        left_out=len(left_out),
         channels=config.channels or (3 if config.folder is not None else 1),
         crop_pct=config.crop_pct or (0.875 if config.folder is not None else 1.0),
         augment=config.augment,
@@ -57,7 +69,8 @@ class Data:
 
     ``mean`` and ``std`` are per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to
     1,000 training images. Evaluation scales the shorter side to ``floor(resolution / crop_pct)`` and crops the centre,
-    as timm does. ``broken`` (path to reason) fills with unreadable training images as training meets them.
+    as timm does. ``left_out`` is the number of images that were known to be unreadable. ``broken`` (path to reason)
+    fills with training images that became unreadable since, as training meets them.
     """
 
     interpolation = INTERPOLATION
@@ -66,6 +79,7 @@ class Data:
         self,
         source: Source,
         *,
+        left_out: int = 0,
         channels: int,
         crop_pct: float,
         augment: AugmentConfig,
@@ -78,6 +92,7 @@ class Data:
         self.channels = channels
         self.crop_pct = crop_pct
         self.resolution = resolution
+        self.left_out = left_out
         self.broken: dict[str, str] = {}
         self._source = source
         self._seed = seed
@@ -92,8 +107,18 @@ class Data:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images in each split, unreadable ones included."""
+        """Images in each split: all but those ``left_out`` as unreadable."""
         return {name: len(split) for name, split in self._source.splits.items()}
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Images of each class ``(classes,)`` over all splits."""
+        return sum(np.bincount(split.labels, minlength=len(self.classes)) for split in self._source.splits.values())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Files and folders of the data's folder that are not used, with the reason: a sentence each."""
+        return self._source.unused
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
@@ -160,9 +185,7 @@ class Data:
         labels = self._source.splits[split].labels
         shuffled = split == "train" or (limit is not None and limit < len(labels))
         order = (spread_order(labels, SPLIT_SEED) if shuffled else np.arange(len(labels)))[:limit]
-        transform = create_transform(
-            resolution, crop_pct=self.crop_pct, interpolation=self.interpolation, normalize=False
-        )
+        transform = partial(evaluation_pixels, resolution=resolution, crop_pct=self.crop_pct)
         if not self._fits(len(order), resolution):
             yield from self._load(split, _chunks(order, batch_size), transform)
             return
@@ -230,7 +253,7 @@ class Data:
 
     def _meet_broken(self, split: str, path: str, reason: str) -> None:
         if split != "train":
-            raise UserError(f"{split} image {path} cannot be read ({reason}); mend or delete it")
+            raise UserError(f"{split} image {path} cannot be read ({reason}); fix or delete it")
         if path not in self.broken:
             self.broken[path] = reason
             tqdm.write(f"training image {path} cannot be read ({reason}); left out", file=sys.stderr)

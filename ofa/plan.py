@@ -11,12 +11,16 @@ import torch
 
 from ofa.data import open_data
 from ofa.data_identity import data_place
+from ofa.data_summary import data_lines
+from ofa.errors import UserError
 from ofa.feasibility import measure_smallest
 from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
+from ofa.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.recipe import Recipe
 from ofa.recipe_target import CLOCKED, Limit
+from ofa.sources import open_source
 from ofa.stage_checks import check_stages
 from ofa.step_memory import image_bytes
 from ofa.supernet.space import SearchSpace
@@ -33,22 +37,34 @@ _TRIAL_SUBNETS = 500
 _EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
 
 
-def plan(recipe: Recipe) -> str:
-    """The plan as text. Data that is not there is said in the text; steps and times are then left out.
+def plan(recipe: Recipe) -> Iterator[str]:
+    """The plan, line by line; every image is read on the way, up to ``MAX_CHECKED`` of a split.
 
-    Raises ``UserError`` when the data is there but wrong, or what a target needs is not installed.
+    Raises ``UserError`` when the data is missing or wrong, or what a target needs is not installed; of missing data
+    after the lines that can be told without it.
     """
     check_installed(recipe.targets)
     space = recipe.space
-    lines = [f"{recipe.name}: a valid recipe", f"space     {space.size:,} networks, {space.genes} genes"]
+    yield f"{recipe.name}: a valid recipe"
+    yield f"space     {space.size:,} networks, {space.genes} genes"
     place = data_place(recipe.data)
-    here = place is None or place.is_dir()
-    if not here:
-        lines.append(f"data      {place} IS NOT THERE: steps and times cannot be told")
-        return "\n".join([*lines, *_schedule(phases(recipe), None), *_rest(recipe)])
-    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed)
-    counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
-    lines.append(f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)")
+    if place is not None and not place.is_dir():
+        yield from _schedule(phases(recipe), None)
+        yield from _rest(recipe)
+        key = "folder" if recipe.data.folder else "idx"
+        raise UserError(
+            f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
+        )
+    lines = []
+    source = open_source(recipe.data, resolution=space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
+    yield from (f"image     {line}" for line in finding_lines(findings))
+    if (largest := max(map(len, source.splits.values()))) > MAX_CHECKED and source.kind == "folder":
+        yield f"image     {MAX_CHECKED:,} of {largest:,} images of a split were read; the run reads all of them first"
+    check_readable(source, findings)
+    left_out = [finding.image for finding in findings if finding.unreadable]
+    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed, left_out=left_out)
+    yield from data_lines(data)
     head = {"num_classes": len(data.classes), "in_chans": data.channels}
     lines += check_stages(recipe, data)
     lines += measure_smallest(recipe, head)
@@ -72,7 +88,7 @@ def plan(recipe: Recipe) -> str:
         f"time      about {_duration(total)} on this machine: training {_duration(sum(train))}, measuring accuracy "
         f"{_duration(measure_accuracy)}, the rest {_duration(total - sum(train) - measure_accuracy)}"
     )
-    return "\n".join(lines)
+    yield from lines
 
 
 def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:

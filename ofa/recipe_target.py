@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_serializer
 
 from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
+from ofa.recipe_export import OnnxConfig, TfliteConfig, export_problems
 from ofa.recipe_train import FinetuneConfig
 from ofa.recipe_types import Absolute, Section, real, reserved
 from ofa.supernet.space import SearchSpace
@@ -110,6 +111,7 @@ class Target(Section):
     loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
     ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
     ``adb:SERIAL``. ``costs``: a file of latencies measured elsewhere, instead of timing (see ``ofa.own_costs``).
+    ``onnx`` and ``tflite`` say what the model files look like.
     """
 
     runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
@@ -119,6 +121,8 @@ class Target(Section):
     written: LimitsConfig = Field(alias="limits")
     remote: Annotated[str | None, PlainValidator(_address)] = None
     costs: Absolute | None = None
+    onnx: OnnxConfig = OnnxConfig()
+    tflite: TfliteConfig = TfliteConfig()
 
     @property
     def bits(self) -> Literal[32, 8]:
@@ -139,7 +143,7 @@ class Target(Section):
 def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
     """What of a target contradicts itself, or the space."""
     where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
-    problems = []
+    problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
     if not costs:
         problems.append((f"{where}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
     if costs.count("latency") > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ofa.intervals import in_brackets
 from ofa.report_costs import bare, heading, measured_costs, missing_measurement, percent, short, with_unit
 
 
@@ -55,10 +56,10 @@ def summary(values: dict[str, Any]) -> Table:
                 Cell(short(predicted["params"]), predicted["params"]),
                 *(_both(cost, target) for cost in costs),
                 Cell(
-                    accuracy + percent(measured["validation_accuracy"]) + _before(target["verified"]),
+                    accuracy + _measured(measured, "validation") + _before(target["verified"]),
                     measured["validation_accuracy"],
                 ),
-                Cell(percent(measured["test_accuracy"]), measured["test_accuracy"]),
+                Cell(_measured(measured, "test"), measured["test_accuracy"]),
                 Cell(target["model"]),
             )
         )
@@ -208,6 +209,11 @@ def _both(cost: str, target: dict[str, Any]) -> Cell:
 def _signed(value: float | None) -> Cell:
     # A sum with 0.0 takes the sign from a rounded zero.
     return Cell("-" if value is None else f"{round(value, 1) + 0.0:+.1f}", value)
+
+
+def _measured(measured: dict[str, Any], split: str) -> str:
+    """An accuracy in percent, with its interval where that is wide."""
+    return percent(measured[f"{split}_accuracy"]) + in_brackets(measured.get(f"{split}_interval"))
 
 
 def _before(verified: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def search_targets(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**devices.counted(device_of(target), job), **_load_tables(job, name, target)}
+        costs = {**devices.counted(device_of(target), job), **load_tables(job, name, target)}
         limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
         try:
             found, candidates = _search_and_measure(job, device_of(target), predictor, limits, costs)
@@ -157,7 +157,7 @@ def _paths(job: Job, target: str, tables: dict[str, CostTable]) -> list[Path]:
     return [job.folder / "costs" / f"{name}.json" for name in names]
 
 
-def _load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
+def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
     tables = {}
     environment = devices.environment(device_of(target), job)
     folder = job.folder / "costs"

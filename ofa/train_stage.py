@@ -17,6 +17,7 @@ from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
 from ofa.recipe_train import TrainConfig
+from ofa.run_folder import move_aside
 from ofa.signals import raise_for, stop_requests
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_weights
@@ -103,7 +104,7 @@ def train(job: Job) -> Outcome:
             raise_for(came())
         except Diverged as error:
             kept = sorted(folder.glob(checkpoints.PATTERN))
-            where = f"; the last good checkpoint is {kept[-1]}" if kept else ""
+            where = f"; the last good checkpoint is {kept[-1]}, which train.init takes" if kept else ""
             raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){where}") from error
         except TooFewImages as error:
             raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
@@ -141,7 +142,7 @@ class _Log:
     def __init__(self, job: Job, schedule: tuple[Phase, ...], *, done: int) -> None:
         self.job, self.schedule = job, schedule
         self.path: Path = job.folder / "train" / "metrics.jsonl"
-        self.rows = self.path.read_text(encoding="utf-8").splitlines()[:done] if self.path.exists() else []
+        self.rows = _rows(self.path)[:done]
         self.board = _tensorboard(self.path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
 
     def __enter__(self) -> _Log:
@@ -173,6 +174,24 @@ class _Log:
             f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  lr "
             f"{figures['lr']:.2g}  {figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
         )
+
+
+def _rows(path: Path) -> list[str]:
+    """The whole rows of ``metrics.jsonl``; when it is damaged it is moved aside, and those before are kept."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            aside = move_aside(path, "damaged")
+            print(f"{path} is damaged: moved to {aside.name}, {len(rows)} epochs before it kept", flush=True)
+            break
+        rows.append(line.decode())
+    return rows
 
 
 def watched(job: Job, phase: Phase) -> dict[str, Subnet]:

@@ -164,4 +164,4 @@ def _scaled(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTabl
     if len(sums) < 2 or np.ptp(sums) == 0:
         return _shifted(table, codes, values)
     slope, intercept = np.polyfit(sums, values, 1)
-    return replace(table, slope=float(slope), intercept=float(intercept))
+    return replace(table, slope=float(slope), intercept=float(intercept), floor=float(values.min()) / 2)
