@@ -45,6 +45,7 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
+        self.evaluation = Evaluation()
         self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
 
     def do(self, stage: str) -> Outcome:
