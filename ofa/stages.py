@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -15,18 +17,22 @@ from ofa import accuracy_file, distributed
 from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
+from ofa.data_summary import data_lines
 from ofa.devices import device_of
-from ofa.export.verify import accuracy
+from ofa.export.verify import confusion
 from ofa.export_stage import export
 from ofa.final_times import Ready, final_times
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.cost import CostTable
+from ofa.read_images import unreadable_images
 from ofa.recipe import Recipe
 from ofa.report import write_report
+from ofa.report_classes import class_figures
 from ofa.search_stage import measure, search_targets
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
+from ofa.supernet.images import tell_images
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.threads import Evaluation
@@ -46,9 +52,24 @@ class Job:
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
         self.evaluation = Evaluation()
-        self.data: Data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
+        self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
+
+    @cached_property
+    def data(self) -> Data:
+        resolution = self.recipe.space.resolutions[-1]
+        return open_data(
+            self.recipe.data, resolution=resolution, seed=self.recipe.seed, left_out=self._left_out or frozenset()
+        )
+
+    def data_lines(self) -> list[str]:
+        """What the data was understood to be, for the screen."""
+        return data_lines(self.data)
 
     def do(self, stage: str) -> Outcome:
+        if stage in distributed.SHARED_STAGES:
+            # Rank 0 has read all images; the others leave out the same ones.
+            content = json.dumps(sorted(self._left_out)).encode() if self._left_out is not None else None
+            self._left_out = frozenset(json.loads(distributed.share(content)))
         if stage == "train":  # it chooses threads for its own steps
             return _DO[stage](self)
         kept = self.folder / "threads.json" if stage == "collect" else None
@@ -69,7 +90,8 @@ class Job:
             torch.manual_seed(self.recipe.seed)
             rates = {"drop_rate": self.recipe.train.dropout, "drop_path_rate": self.recipe.train.drop_path}
             net = Supernet(self.recipe.space, **self.head, **rates)
-        return net.to(self.device)
+        given = {key: getattr(self.data, key) for key in ("mean", "std", "interpolation", "crop_pct")}
+        return tell_images(net, **given).to(self.device)
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -136,23 +158,23 @@ def predict(job: Job) -> Outcome:
 def report(job: Job) -> Outcome:
     """The only place that reads the test split."""
     threads = job.recipe.measure.threads
-    measured: dict[str, dict[str, float]] = {}
-    clocked: dict[str, Ready] = {}
+    measured: dict[str, dict[str, Any]] = {}
+    timed: dict[str, Ready] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
         device, folder = device_of(target), job.folder / "models" / name
         resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
         session = open_session(device, folder, threads=threads)
         images = job.images("test", resolution)
-        tested = accuracy(lambda batch, run=device.scorer.run, session=session: run(session, batch), images)
+        counts = confusion(partial(device.scorer.run, session), images)
         program = read_json(folder / "verify.json").get("program", {})
-        measured[name] = {"test_accuracy": tested, **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.clocked:
+        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
+        if device.timed:
             shape = (job.data.channels, resolution, resolution)
-            clocked[name] = Ready(device, model_path(device, folder), session, shape)
-    for name, times in final_times(job, clocked).items():
+            timed[name] = Ready(device, model_path(device, folder), session, shape)
+    for name, times in final_times(job, timed).items():
         measured[name] |= times
-    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts)
+    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts, classes=job.data.classes)
     data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
     values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}
     cards = [write_card(job.folder / "models" / name / "card.md", values, name, data) for name in measured]

@@ -251,5 +251,12 @@ def _corrected(
     ends, blocks = (share * one + (1 - share) * other for one, other in zip(*tables, strict=True))
     scaled = blocks * factors[2:][np.broadcast_to(stages, blocks.shape[1:])]
     return CostTable(
-        space, "latency", "ms", ends @ factors[:2], scaled, intercept=intercept, info={"cold_share": share}
+        space,
+        "latency",
+        "ms",
+        ends @ factors[:2],
+        scaled,
+        intercept=intercept,
+        info={"cold_share": share},
+        floor=float(measured.min()) / 2,
     )

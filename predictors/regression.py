@@ -89,6 +89,7 @@ def fit_costs(
         table,
         intercept=intercept,
         info={**(info or {}), "quality": quality},
+        floor=float(values.min()) / 2,
     )
 
 

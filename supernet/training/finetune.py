@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa.supernet.threads import Threads, fixed
 from ofa.supernet.training.losses import SOFT_LOSSES, distillation_loss
-from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.settings import Settings, make_optimizer
 from ofa.supernet.training.step import REMEDY, Diverged, resize, step_seed
 
 
@@ -43,7 +42,7 @@ def finetune(
 
     Args:
         teacher: the full network, extracted; put in eval mode, otherwise unchanged. None: labels alone.
-        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs without images are skipped.
+        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs of fewer than two images are skipped.
         epochs, steps: at least 1.
         resolution: in pixels, that ``model`` is trained at.
         prepare: uint8 images to normalised floats at the same size.
@@ -57,10 +56,8 @@ def finetune(
         Diverged: naming the step and the learning rate; the model is of no use then.
     """
     threads = threads or fixed()
-    optimizer = create_optimizer_v2(
-        model, opt=settings.optimizer, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-    scheduler = CosineLRScheduler(optimizer, t_initial=epochs * steps, t_in_epochs=False)
+    optimizer = make_optimizer(model, settings, lr=lr)
+    scheduler = CosineLRScheduler(optimizer, t_initial=max(2, epochs * steps), t_in_epochs=False)  # timm warns of 1
     device = next(model.parameters()).device
     forked = [device] if device.type == "cuda" else []
     sizes = resolution, teacher_resolution or resolution
@@ -74,7 +71,7 @@ def finetune(
                 step = epoch * steps + index
                 scheduler.step_update(step)
                 bar.update()
-                if not len(images):
+                if len(images) < 2:  # batch norm takes no variance of a single image
                     continue
                 where = f"phase finetune, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
                 with torch.random.fork_rng(devices=forked):

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.data import Mixup
-from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
@@ -23,8 +21,26 @@ from ofa.supernet.training import ranks
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
-from ofa.supernet.training.settings import Settings, compile_blocks, compiling, precision_of, scheduler_of
-from ofa.supernet.training.step import REMEDY, Diverged, Lesson, backward, batch_losses, mix, resize, step_seed
+from ofa.supernet.training.settings import (
+    Settings,
+    compile_blocks,
+    compiling,
+    make_mixup,
+    make_optimizer,
+    precision_of,
+    scheduler_of,
+)
+from ofa.supernet.training.step import (
+    REMEDY,
+    Diverged,
+    Lesson,
+    TooFewImages,
+    backward,
+    batch_losses,
+    mix,
+    resize,
+    step_seed,
+)
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
 
@@ -58,7 +74,7 @@ def train(
 
     Args:
         batches: (epoch counted over all phases, first step) to this rank's uint8 images and labels of the remaining
-            steps of that epoch; a batch may be empty.
+            steps of that epoch; a batch may be empty, and one of a single image counts as empty.
         steps: of an epoch.
         prepare: uint8 images to normalised floats at the same size.
         macs: of codes ``(n, genes)``; only attentive sampling asks. ``score`` too: lower is better; by default the loss
@@ -75,6 +91,7 @@ def train(
         ValueError: ``resume`` is of another space; names the genes that differ.
         Diverged: naming phase, step, subnet and learning rate; ``keep`` has not been given a bad state.
         OutOfMemory: naming subnet, batch and resolution.
+        TooFewImages: a whole epoch had no batch of two images.
         Stopped: ``stop`` returned true, here or on another rank.
     """
     threads = threads or fixed()
@@ -89,10 +106,7 @@ def train(
             teacher.load_state_dict(weights)
     if settings.compile:
         compile_blocks(net)
-    mixup = None
-    if settings.mixup or settings.cutmix:
-        smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
-        mixup = Mixup(mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, **smoothing)
+    if mixup := make_mixup(net, settings):
         settings = replace(settings, label_smoothing=0.0)  # the mixed labels have it
     precision, scaler = precision_of(settings, device)
 
@@ -108,9 +122,7 @@ def train(
             teacher = net.extract(net.space.largest)
         if phase.sort_channels and first == 0:
             net.sort_channels(opened=phases[number - 1].expand if number else 1)
-        optimizer = create_optimizer_v2(
-            net, opt=settings.optimizer, lr=phase.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        optimizer = make_optimizer(net, settings, lr=phase.lr)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         ema = ModelEmaV3(net, decay=settings.ema, use_warmup=True) if settings.ema else None
         sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}
@@ -142,6 +154,8 @@ def train(
                 rate = optimizer.param_groups[0]["lr"]
                 loss = 0.0
                 where = f"phase {phase.name}, step {step}, learning rate {rate:.3g}"
+                if len(labels) == 1:  # of which batch norm takes no variance
+                    images, labels = images[:0], labels[:0]
                 images, labels = images.to(device), labels.to(device)
                 if len(labels):
                     images = prepare(images)
@@ -211,6 +225,8 @@ def train(
                     when = f"after epoch {step // steps}" if done else f"in epoch {step // steps + 1}"
                     _check_finite(net, f"{when} of {where}")
                 if done:
+                    if not sums["images"]:
+                        raise TooFewImages(f"no batch of epoch {epochs_before + epoch + 1} had two readable images")
                     if on_epoch:
                         on_epoch(ema.module if ema else net, phase, _figures(phases, number, step // steps, sums, rate))
                     sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}

@@ -66,7 +66,7 @@ def make(folder, *arguments):
 
 def test_the_folder_and_its_figures(folder, model, images):
     names = {path.name for path in folder.iterdir()}
-    assert {"Makefile", "main.c", "portable", "cortex-m4", "cortex-m55", "third_party", "examples.c"} <= names
+    assert {"Makefile", "main.c", "src", "examples.c", "files.json", "figures.json"} <= names
     assert not [path for path in folder.parent.iterdir() if path != folder]
     figures = json.loads((folder / "figures.json").read_text())
     assert figures["metadata"] == {"classes": ["a", "b"]}
@@ -91,13 +91,6 @@ def test_the_host_program_gives_tflms_bytes_and_notices_a_wrong_one(folder):
     bad = make(folder, "check")
     assert bad.returncode != 0
     assert "different_bytes 1\n" in bad.stdout
-
-
-def test_a_folder_that_is_there_is_replaced(folder, model, images):
-    (folder / "old").write_text("old")
-    paths = microcontroller.export_c(model, folder, images=images[:1], measure=False)
-    assert not (folder / "old").exists()
-    assert all(path.is_file() for path in paths)
 
 
 def test_examples_are_the_interpreters_bytes(model, images):
@@ -149,7 +142,7 @@ def test_without_a_compiler_the_c_is_written_unverified(model, images, tmp_path,
     assert entry["verified"] is False
     assert "arm-none-eabi-gcc" in entry["reason"]
     assert "apt-get install" in entry["reason"]
-    assert (tmp_path / "c" / "cortex-m4" / "bknn_model.c").exists()
+    assert (tmp_path / "c" / "src" / "model_infer_cmsis_nn.c").exists()
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -203,13 +203,13 @@ def test_learning_rate_is_a_cosine_over_steps_without_warm_up(monkeypatch):
 
 
 def test_weight_decay_is_for_matrices_alone(monkeypatch):
-    optimizers, original = [], module.create_optimizer_v2
+    optimizers, original = [], module.make_optimizer
 
     def spy(*args, **options):
         optimizers.append(original(*args, **options))
         return optimizers[-1]
 
-    monkeypatch.setattr(module, "create_optimizer_v2", spy)
+    monkeypatch.setattr(module, "make_optimizer", spy)
     model, _ = models()
     run(model, settings=replace(LABELS_ONLY, weight_decay=0.01))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
