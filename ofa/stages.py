@@ -51,6 +51,7 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
+        self.evaluation = Evaluation()
         self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
 
     @cached_property

@@ -51,9 +51,10 @@ class Threads:
     ) -> None:
         self.candidates, self.told, self.measured = tuple(candidates), told, {}
         self._clock, self._recent = clock, deque(maxlen=window)
-        known = bool(state) and state["threads"] in self.candidates
+        state = state or {}
+        known = state.get("threads") in self.candidates
         self.count: int = state["threads"] if known else self.candidates[0]
-        self._pace: float | None = state["pace"] if known else None
+        self._pace: float | None = state.get("pace") if known else None
         self._chosen = known or len(self.candidates) == 1
         self._slow, self._cost, self._factor, self._since = False, 0.0, _WAIT_FEWER, clock()
 
