@@ -85,7 +85,8 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 def replace_the_clock() -> None:
     """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
-    importlib.import_module("ofa.stages")
+    for name in ("ofa.stages", "onnxscript"):  # the exporter imports the second for seconds
+        importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):
             module.interleaved = interleaved
