@@ -85,7 +85,6 @@ def test_a_mistake_is_one_sentence(run, asked, words):
         ("predictor/predictor.npz", lambda run: run.predictor()),
         ("costs/phone.json", lambda run: run.cost_table("phone")),
         ("search/phone.json", lambda run: run.subnet("phone")),
-        ("run.json", lambda run: run.limits("phone")),
     ],
 )
 def test_a_damaged_file_is_named_and_nothing_is_touched(copied, file, asked):

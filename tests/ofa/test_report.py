@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from ofa import journal
 from ofa.errors import UserError
 from ofa.intervals import wilson
 from ofa.recipe_file import load_recipe
@@ -54,7 +55,8 @@ def cells(folder) -> list[list[str]]:
 
 def rewritten(folder) -> str:
     """What ``ofa show`` prints of a report that a test has written itself, which the run's journal does not know."""
-    (folder / "run.json").unlink(missing_ok=True)
+    for name in (journal.NAME, journal.COPY):
+        (folder / name).unlink(missing_ok=True)
     return show(folder)
 
 
