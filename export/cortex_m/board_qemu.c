@@ -3,10 +3,14 @@
    faster than one instruction, counts them. These are instructions, not cycles. */
 #include "board.h"
 
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+
 #if defined(__ARM_FEATURE_MVE)
 #define FPGAIO 0x59302000u /* mps3-an547, secure */
+#elif defined(__ARM_FEATURE_CMSE)
+#define FPGAIO 0x50302000u /* mps2-an505, secure */
 #else
-#define FPGAIO 0x40028000u /* mps2-an386 */
+#define FPGAIO 0x40028000u /* mps2-an385, mps2-an386, mps2-an500 */
 #endif
 #define COUNTER (*(volatile uint32_t *)(FPGAIO + 0x18u))
 #define PRESCALE (*(volatile uint32_t *)(FPGAIO + 0x1cu))
@@ -18,13 +22,18 @@
 #define STOPPED_BY_APPLICATION 0x20026u
 #define PAINT 0xA5C3E1F0u
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 extern uint32_t _stack_top, _data_source, _data_start, _data_end, _bss_start, _bss_end;
-extern int main(void);
+extern int program(void) __asm("main"); /* by another name: C++ does not let main be called */
+void reset_handler(void);
+#ifdef __cplusplus
+}
+#endif
 
 static void semihosting(int operation, const void *argument) {
-    register int number __asm("r0") = operation;
-    register const void *pointer __asm("r1") = argument;
-    __asm volatile("bkpt 0xab" : "+r"(number) : "r"(pointer) : "memory");
+    __asm volatile("mov r0, %0\n mov r1, %1\n bkpt 0xab" : : "r"(operation), "r"(argument) : "r0", "r1", "memory");
 }
 
 void board_print(const char *text) { semihosting(SYS_WRITE0, text); }
@@ -35,7 +44,7 @@ static uint32_t counter_mhz;
 
 static void calibrate(void) {
     uint32_t before = board_counter(), rounds = CALIBRATION;
-    __asm volatile("1: subs %0, #1\n bne 1b" : "+l"(rounds) : : "cc");
+    __asm volatile(".syntax unified\n1: subs %0, #1\n bne 1b" : "+l"(rounds) : : "cc");
     uint32_t nanoseconds = 2u * CALIBRATION * NS_PER_INSTRUCTION;
     counter_mhz = ((board_counter() - before) * 1000u + nanoseconds / 2u) / nanoseconds;
 }
@@ -78,11 +87,13 @@ void reset_handler(void) {
     for (uint32_t *to = &_bss_start; to < &_bss_end;) {
         *to++ = 0;
     }
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     CPACR |= 0xFu << 20; /* floating point and vector instructions on */
     __asm volatile("dsb\nisb");
+#endif
     PRESCALE = 0;
     calibrate();
-    leave((uint32_t)main());
+    leave((uint32_t)program());
 }
 
 static void fault(void) {
@@ -90,7 +101,18 @@ static void fault(void) {
     leave(99);
 }
 
-__attribute__((section(".vectors"), used)) const void *const vectors[16] = {
-    &_stack_top, reset_handler, fault, fault, fault, fault, fault, fault,
-    fault,       fault,         fault, fault, fault, fault, fault, fault,
+typedef void (*handler)(void);
+typedef struct {
+    uint32_t *stack;
+    handler handlers[15];
+} vector_table;
+
+#ifdef __cplusplus
+extern "C" const vector_table vectors;
+#endif
+__attribute__((section(".vectors"), used)) const vector_table vectors = {
+    &_stack_top,
+    {reset_handler, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault},
 };
+
+#endif

@@ -1,4 +1,4 @@
-"""Cortex-M4 and Cortex-M55 under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
+"""Cortex-M processors under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
 
 What it counts are instructions, not cycles and not time: how many cycles an instruction takes depends on the chip and
 its memory. The count of one program on one image is the same on every machine. So there is no ``prepared``.
@@ -18,7 +18,7 @@ from torch import nn
 from ofa.export import microcontroller_build as tools
 from ofa.export.microcontroller import Examples, quantized, write_examples, write_sources
 
-NAMES = tuple(tools.CPUS)
+NAMES = tools.MEASURED  # those that a recipe's target may be; all of ``tools.CPUS`` can be loaded
 _MOST_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
 
 
@@ -59,7 +59,7 @@ class Session:
 
 
 def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeout: float = 600) -> Session:
-    """A program for ``cpu`` (one of ``NAMES``) of an int8 TFLite file or its bytes.
+    """A program for ``cpu`` (a key of ``microcontroller_build.CPUS``) of an int8 TFLite file or its bytes.
 
     ``timeout`` in seconds holds for each build and each run. Raises ``ValueError`` naming the file when it is no model
     that C can be written for, what to install when a tool is missing, and for more than one thread.
@@ -79,7 +79,7 @@ def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeo
     _, height, width, channels = micro.given["shape"]
     black = np.zeros((1, channels, height, width), np.float32)
     variant = tools.CPUS[cpu].variant
-    plan = write_sources(model, folder, images=black, names=[variant])[variant].plan
+    plan = write_sources(model, folder, images=black, variants=[variant])[variant].plan
     session = Session(cpu, folder, micro.given, micro.wanted, plan, timeout, owner)
     tools.build(folder, cpu=cpu, timeout=timeout)
     return session
@@ -110,7 +110,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 def figures(session: Session, image: np.ndarray | None = None) -> Figures:
     """Of one inference of ``image`` ``(channels, height, width)``, default noise: it hardly matters which."""
     output = _execute(session, _one(session, image))
-    size = tools.sizes(session.folder / f"build-{tools.CPUS[session.cpu].variant}" / "model")
+    size = tools.sizes(session.folder / f"build-{tools.CPUS[session.cpu].name}" / "model")
     stack = output.one("stack")
     return Figures(output.one("instructions"), size.flash, size.data + stack, stack)
 
@@ -150,8 +150,8 @@ def environment(*, threads: int, cpu: str = "cortex_m4") -> dict[str, Any]:
 
 
 def _check(threads: int, cpu: str) -> None:
-    if cpu not in NAMES:
-        raise ValueError(f"cpu is {cpu!r}; it must be one of {', '.join(NAMES)}")
+    if cpu not in tools.CPUS:
+        raise ValueError(f"cpu is {cpu!r}; it must be one of {', '.join(tools.CPUS)}")
     if threads != 1:
         raise ValueError(f"threads is {threads}; a microcontroller has one: set threads to 1")
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
 from ofa.supernet.training import finetune as module
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.loop import Diverged, Settings, resize
@@ -260,3 +261,16 @@ def test_weights_that_are_not_finite_after_the_last_step():
     words = "the weights are no longer finite after epoch 1 of phase finetune"
     with pytest.raises(Diverged, match=words):
         run(models()[0], lr=float("inf"), epochs=1, steps=1, batches=lambda epoch: batches(epoch, steps=1))
+
+
+def test_measuring_threads_leaves_no_trace(monkeypatch):
+    trials = []
+    monkeypatch.setattr(Threads, "due", lambda self: True)
+    monkeypatch.setattr(Threads, "measure", lambda self, trial: trials.append(trial()))
+    model, teacher = models()
+    run(model, teacher, settings=Settings(clip_grad=1.0))
+    monkeypatch.undo()
+    assert len(trials) > STEPS - 1
+    plain, teacher = models()
+    run(plain, teacher, settings=Settings(clip_grad=1.0))
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in model.state_dict().items())
