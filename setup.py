@@ -13,6 +13,7 @@ TEST = ["pytest>=8,<10", "pytest-xdist>=3.5,<4", *TENSORBOARD, *MCU]
 ROOT = pathlib.Path(__file__).parent
 PACKAGES = {
     "ofa": "ofa",
+    "ofa.readers": "ofa/readers",
     "ofa.strategies": "ofa/strategies",
     "ofa.supernet": "supernet",
     "ofa.supernet.families": "supernet/families",
@@ -41,6 +42,7 @@ setup(
         "numpy>=1.26,<3",
         "scikit-learn>=1.5,<2",
         "scipy>=1.11,<2",
+        "threadpoolctl>=3.1,<4",
         "onnx>=1.19,<2",
         "onnxruntime>=1.20,<2",
         "onnxscript>=0.5,<1",
@@ -49,7 +51,7 @@ setup(
         "pyyaml>=6,<7",
         "typer>=0.12,<1",
         "tqdm>=4.66,<5",
-        "pillow>=10,<14",
+        "pillow>=11.3,<14",
     ],
     extras_require={
         "tflite": TFLITE,

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, defs, helper, numpy_helper
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import fx, nn
 
-OPSET = 20  # what torch's exporter writes
+from ofa.export.onnx_opset import set_opset
 
 
 def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
@@ -78,13 +78,14 @@ class _Writer:
         return name
 
     def pool(self, x: str) -> str:
-        return self.add("ReduceMean", [x, self.weight(np.array([2, 3]))], keepdims=1)
+        return self.add("GlobalAveragePool", [x])
 
     def model(self, shape: tuple[int, int, int]) -> onnx.ModelProto:
         given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *shape])
         wanted = helper.make_empty_tensor_value_info("logits")
         graph = helper.make_graph(self.nodes, "block", [given], [wanted], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", defs.onnx_opset_version())])
+        set_opset(model)
         return onnx.shape_inference.infer_shapes(model)
 
 

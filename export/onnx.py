@@ -14,22 +14,39 @@ import onnx
 import torch
 from torch import nn
 
+from ofa.export.metadata import as_json
+from ofa.export.onnx_opset import check_format, set_batch, set_opset
 from ofa.supernet.files import write_atomic
 
 
-def export_onnx(model: nn.Module, path: Path, *, resolution: int, metadata: Mapping[str, Any] | None = None) -> Path:
+def export_onnx(
+    model: nn.Module,
+    path: Path,
+    *,
+    resolution: int,
+    metadata: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    batch: int | None = None,
+) -> Path:
     """Writes an eval-mode timm model as ONNX; returns the path.
 
     Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size; output
     ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of ``metadata``, each as
-    JSON.
+    JSON. A model in half precision is written in float32.
 
-    Raises ``ValueError`` when the model is in training mode.
+    Args:
+        opset: of the file; default: the lowest that its operators need, which most runtimes read.
+        batch: the one batch size that the file takes; some accelerators (NNAPI, CoreML) take a fixed one only.
+
+    Raises ``ValueError`` when the model is in training mode, naming an entry of ``metadata`` that JSON cannot hold,
+    and when ``opset`` or ``batch`` is out of range or too low for the model's operators.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")
+    check_format(opset=opset, batch=batch)
+    texts = as_json({"resolution": resolution, **(metadata or {})})
     # Of channels_last weights the exporter makes a needless gather before the classifier.
-    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    model = copy.deepcopy(model).to(torch.float32, memory_format=torch.contiguous_format)
     device = next(model.parameters()).device
     example = torch.zeros(2, model.in_chans, resolution, resolution, device=device)
     chatter = logging.getLogger("torch.onnx")
@@ -51,8 +68,9 @@ def export_onnx(model: nn.Module, path: Path, *, resolution: int, metadata: Mapp
         chatter.setLevel(level)
     proto = program.model_proto
     _strip(proto)
-    values = {"resolution": resolution, **(metadata or {})}
-    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in values.items()})
+    set_opset(proto, opset)
+    set_batch(proto, batch)
+    onnx.helper.set_model_props(proto, texts)
     onnx.checker.check_model(proto, full_check=True)
     write_atomic(path, proto.SerializeToString())
     return Path(path)

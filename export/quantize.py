@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
 
 from ofa.export.extras import missing
-from ofa.export.quantize_activations import Activations, text
+from ofa.export.quantize_activations import Activations
 from ofa.export.quantize_bias import correct
 from ofa.export.quantize_equalize import equalize
 from ofa.export.quantize_plan import store_plan
 from ofa.export.quantize_ranges import calibration_images, ranges
-from ofa.export.tflite_flatbuffer import pack, schema, unpack
+from ofa.export.tflite_flatbuffer import pack, schema, text, unpack
+from ofa.supernet.image_batches import Normalisation
 
 try:
     from ai_edge_quantizer import qtyping, quantizer
@@ -41,17 +42,23 @@ _VERSIONS = {
 
 def quantize_tflite(
     model: bytes,
-    batches: Iterable[np.ndarray],
+    batches: Any,
     *,
+    normalisation: Normalisation | None = None,
+    input_range: tuple[float, float] | None = None,
     percentile: float = 100.0,
     even: bool = False,
     correct_bias: bool = False,
 ) -> bytes:
-    """The int8 TFLite file of a float32 one (from ``tflite_bytes``): input and output too, weights per channel.
+    """The int8 TFLite file of a float32 one (from ``tflite_bytes``): input and output too.
 
-    ``batches`` are normalised float32 images ``(n, channels, height, width)`` of the training data; the ranges of
-    activations are those seen on them. Same input, same bytes. The file holds a memory plan for TensorFlow Lite Micro
-    (see ``quantize_plan``).
+    Weights have a scale per channel, but the classifier's one for all: TFLite before 2.10 and TensorFlow Lite Micro
+    before 2024 read one scale of a FULLY_CONNECTED whatever is there, and compute garbage without an error.
+
+    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``); the
+    ranges of activations are those seen on them. ``normalisation`` is how the model's images are made, if known;
+    ``input_range`` that of the input, where it is not what the images show. Same input, same bytes. The file holds a
+    memory plan for TensorFlow Lite Micro (see ``quantize_plan``).
 
     Remedies when accuracy drops: ``percentile`` below 100 clips activations that few values reach (input and output
     keep their whole range); ``even`` brings the channels of a tensor to like ranges first (see ``quantize_equalize``);
@@ -60,18 +67,16 @@ def quantize_tflite(
     Raises ``ValueError`` when the model is no float32 TFLite file, when there are no images or they do not fit it, or
     when ``percentile`` is out of range.
     """
-    images = calibration_images(batches)
     run = Activations(model)
     if run.quantized:
         raise ValueError("the TFLite model is int8 already; quantize the float32 file that it was made from")
-    if images.shape[1:] != run.shape:
-        raise ValueError(
-            f"calibration images are {images.shape[1:]} (channels, height, width); the model takes {run.shape}"
-        )
+    images = calibration_images(batches, shape=run.shape, normalisation=normalisation)
     if even:
         model = equalize(model, images)
         run = Activations(model)
     found = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
+    if input_range is not None:
+        found[run.ends[0]] = input_range
     result = unpack(_quantized(model, run.model, found))  # its large weights lie behind the flatbuffer: now inside
     for code in result.operatorCodes:
         code.version = max(code.version, _VERSIONS.get(_CODES[code.builtinCode], 1))
@@ -85,6 +90,13 @@ def _quantized(content: bytes, model: Any, found: Mapping[str, tuple[float, floa
     """With the ranges ``found``; the quantizer's own calibration follows a moving average, which clips."""
     work = quantizer.Quantizer(bytearray(content))
     work.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    work.add_static_config(
+        ".*",
+        qtyping.TFLOperationName.FULLY_CONNECTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+    )
     bounds = {}
     for tensor in model.subgraphs[0].tensors:
         name = text(tensor.name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ofa.export.extras import missing
-from ofa.export.tflite_flatbuffer import unpack
+from ofa.export.tflite_flatbuffer import text, unpack
 
 try:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -73,6 +74,12 @@ class Activations:
         return (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
 
 
-def text(name: str | bytes) -> str:
-    """A name as the schema's classes hold it: bytes when read from a file."""
-    return name.decode() if isinstance(name, bytes) else name
+def logits(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """A call that gives the file's outputs ``(n, ...)`` of images ``(n, channels, height, width)``."""
+    run = Activations(content)
+    name = run.ends[1]
+
+    def call(images: np.ndarray) -> np.ndarray:
+        return np.concatenate([run(images[index : index + 1])[name] for index in range(len(images))])
+
+    return call

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ofa.export.quantize_activations import Activations, text
-from ofa.export.tflite_flatbuffer import pack, schema
+from ofa.export.quantize_activations import Activations
+from ofa.export.tflite_flatbuffer import pack, schema, text
 
 _IMAGES = 64  # a mean over so many maps is sure enough; every layer runs all of them
 _KINDS = {getattr(schema.BuiltinOperator, name): name for name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")}

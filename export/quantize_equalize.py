@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ofa.export.quantize_activations import Activations, text
-from ofa.export.tflite_flatbuffer import pack, schema
+from ofa.export.quantize_activations import Activations
+from ofa.export.tflite_flatbuffer import pack, schema, text
 
 _CODES = schema.BuiltinOperator
 _ACTS = schema.ActivationFunctionType

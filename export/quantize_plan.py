@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ALIGNMENT = 16  # TensorFlow Lite Micro's, of every tensor
-_METADATA = "OfflineMemoryAllocation"
+PLAN = "OfflineMemoryAllocation"
 _WIDTHS = {0: 4, 2: 4, 9: 1}  # bytes of float32, int32 and int8, as the schema numbers them
 _BUDGET = 20_000  # placements tried; a few more than there are tensors are enough
 
@@ -85,7 +85,7 @@ def store_plan(model: Any, schema: Any) -> None:
     entry, buffer = schema.MetadataT(), schema.BufferT()
     version, subgraph = 1, 0
     buffer.data = np.frombuffer(np.array([version, subgraph, len(where), *where], "<i4").tobytes(), np.uint8)
-    entry.name, entry.buffer = _METADATA, len(model.buffers)
+    entry.name, entry.buffer = PLAN, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
 

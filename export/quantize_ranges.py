@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from ofa.supernet.image_batches import Normalisation, image_batches
 
 _BINS = 8192  # of a tensor's histogram: thirty-two to each of the 256 quantised values
 
 Run = Callable[[np.ndarray], Iterable[tuple[str, np.ndarray]]]
 
 
-def calibration_images(batches: Iterable[np.ndarray]) -> np.ndarray:
+def calibration_images(
+    batches: Any, *, shape: Sequence[int] | None = None, normalisation: Normalisation | None = None
+) -> np.ndarray:
     """All images of ``batches`` as one float32 array ``(n, channels, height, width)``.
 
-    Raises ``ValueError`` when there are none, when their shapes differ or when a value is not finite.
+    ``batches`` is what ``image_batches`` takes; ``shape`` the channels, height and width of the model.
+
+    Raises ``ValueError`` when there are none, or they cannot be normalised images of that shape.
     """
-    parts = [np.asarray(batch, np.float32) for batch in batches]
-    if not sum(map(len, parts)):
+    parts: list[np.ndarray] = []
+    for batch in image_batches(batches, shape=shape or (None, None, None), normalisation=normalisation):
+        parts.append(batch.float().cpu().numpy())
+        if parts[0].shape[1:] != parts[-1].shape[1:]:
+            sizes = f"{parts[0].shape[1:]} and {parts[-1].shape[1:]}"
+            raise ValueError(f"calibration images must all be (channels, height, width) alike; they are {sizes}")
+    if not parts:
         raise ValueError("there are no calibration images; quantization needs some tens to hundreds of training images")
-    shapes = {part.shape[1:] for part in parts if len(part)}
-    if len(shapes) > 1 or len(next(iter(shapes))) != 3:
-        raise ValueError(f"calibration images must all be (channels, height, width) alike; they are {sorted(shapes)}")
-    images = np.concatenate([part for part in parts if len(part)])
-    if not np.isfinite(images).all():
-        raise ValueError("calibration images hold values that are not finite (NaN or infinity)")
-    return images
+    return np.concatenate(parts)
 
 
 def ranges(

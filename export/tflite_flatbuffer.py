@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ofa.export.extras import missing
+from ofa.export.metadata import as_json
 
 try:
     import flatbuffers
@@ -24,9 +25,10 @@ _TYPES = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32
 
 
 class Builder:
-    """Collects one graph."""
+    """Collects one graph; ``resizable`` says that its tensors' first dimension, the batch, may be another than 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, resizable: bool = False) -> None:
+        self._resizable = resizable
         self.tensors: list[Any] = []
         self._buffers = [schema.BufferT()]  # buffer 0 is the empty one of tensors that are computed
         self._operators: list[Any] = []
@@ -35,7 +37,10 @@ class Builder:
 
     def tensor(self, name: str, shape: Sequence[int]) -> int:
         """A float32 tensor that an operator computes; returns its index. A name in use gets a number added."""
-        return self._add(name, tuple(shape), schema.TensorType.FLOAT32, buffer=0)
+        index = self._add(name, tuple(shape), schema.TensorType.FLOAT32, buffer=0)
+        if self._resizable:
+            self.tensors[index].shapeSignature = [-1, *self.tensors[index].shape[1:]]
+        return index
 
     def constant(self, name: str, values: np.ndarray) -> int:
         """A float32 or int32 tensor that is part of the file; returns its index."""
@@ -113,18 +118,19 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def with_metadata(content: bytes, metadata: Mapping[str, Any]) -> bytes:
+def with_metadata(content: bytes, metadata: Mapping[str, Any], **buffers: bytes) -> bytes:
     """The same model with every entry of ``metadata`` as JSON in a metadata buffer named ``ofa.`` + key.
 
-    Metadata of other names stays; of the same name is replaced.
+    ``buffers`` are stored as they are, under their own names. Metadata of other names stays; of the same name is
+    replaced. Raises ``ValueError`` naming the entry that JSON cannot hold.
     """
     model = unpack(content)
-    texts = {f"{_PREFIX}{key}": json.dumps(value).encode() for key, value in metadata.items()}
-    model.metadata = [entry for entry in model.metadata or [] if _text(entry.name) not in texts]
-    for name, text in texts.items():
+    texts = {f"{_PREFIX}{key}": value.encode() for key, value in as_json(metadata).items()} | buffers
+    model.metadata = [entry for entry in model.metadata or [] if text(entry.name) not in texts]
+    for name, value in texts.items():
         entry = schema.MetadataT()
         entry.name, entry.buffer = name, len(model.buffers)
-        model.buffers.append(_buffer(text))
+        model.buffers.append(_buffer(value))
         model.metadata.append(entry)
     return pack(model)
 
@@ -133,10 +139,16 @@ def metadata_of(content: bytes) -> dict[str, Any]:
     """What ``with_metadata`` wrote."""
     model = unpack(content)
     return {
-        _text(entry.name).removeprefix(_PREFIX): json.loads(bytes(model.buffers[entry.buffer].data))
+        text(entry.name).removeprefix(_PREFIX): json.loads(bytes(model.buffers[entry.buffer].data))
         for entry in model.metadata or []
-        if _text(entry.name).startswith(_PREFIX)
+        if text(entry.name).startswith(_PREFIX)
     }
+
+
+def output_shape(content: bytes) -> tuple[int, ...]:
+    """The shape of the network's output."""
+    graph = unpack(content).subgraphs[0]
+    return tuple(int(size) for size in graph.tensors[graph.outputs[0]].shape)
 
 
 class _Aligned:
@@ -177,5 +189,6 @@ def _operator_code(code: int, version: int) -> Any:
     return entry
 
 
-def _text(name: str | bytes) -> str:
+def text(name: str | bytes) -> str:
+    """A name as the schema's classes hold it: bytes when read from a file."""
     return name.decode() if isinstance(name, bytes) else name

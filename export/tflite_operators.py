@@ -22,9 +22,10 @@ _PADDING = schema.Padding
 class Writer:
     """Writes the nodes of a source in order; ``tensors`` maps ONNX names to TFLite tensors."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, resizable: bool = False) -> None:
         self.source = source
-        self.builder = Builder()
+        self.resizable = resizable
+        self.builder = Builder(resizable=resizable)
         self.tensors: dict[str, int] = {}
         self._done: set[int] = set()
 
@@ -242,7 +243,7 @@ def _flatten(writer: Writer, node: onnx.NodeProto) -> None:
         raise writer.error(node, f"it flattens a map of {shape[1]}x{shape[2]}; average it to 1x1 first")
     wanted = (1, shape[-1])
     _check_flat(writer, node, wanted)
-    writer.result(node, reshaped(writer.builder, x, wanted, layer(node)))
+    writer.result(node, reshaped(writer.builder, x, wanted, layer(node), resizable=writer.resizable))
 
 
 def _check_flat(writer: Writer, node: onnx.NodeProto, wanted: tuple[int, int]) -> None:
@@ -256,10 +257,11 @@ def _check_flat(writer: Writer, node: onnx.NodeProto, wanted: tuple[int, int]) -
         raise writer.error(node, f"it reshapes to {target}; only (batch, channels) is known")
 
 
-def reshaped(builder: Builder, x: int, shape: tuple[int, ...], label: str) -> int:
-    """``x`` in another shape."""
-    values = builder.constant(f"{label}/shape", np.array(shape, np.int32))
-    return builder.operator("RESHAPE", [x, values], builder.tensor(label, shape), kind="Reshape", newShape=list(shape))
+def reshaped(builder: Builder, x: int, shape: tuple[int, ...], label: str, *, resizable: bool = False) -> int:
+    """``x`` in another shape; ``resizable`` leaves its first dimension to the runtime."""
+    sizes = [-1, *shape[1:]] if resizable else list(shape)
+    values = builder.constant(f"{label}/shape", np.array(sizes, np.int32))
+    return builder.operator("RESHAPE", [x, values], builder.tensor(label, shape), kind="Reshape", newShape=sizes)
 
 
 def _gemm(writer: Writer, node: onnx.NodeProto) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,28 @@ def accept_or_reject(path: Path, result: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def accuracy(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Top-1 accuracy of a runtime on pairs of normalised images and labels."""
-    right = count = 0
+def confusion(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
+    """How often a runtime takes each class for each: int64 ``(classes, classes)``, a row for each true class.
+
+    ``batches`` are pairs of normalised images and labels; the logits say how many classes there are.
+
+    Raises ``ValueError`` without images, and for labels that are no classes.
+    """
+    counts = np.zeros(0, np.int64)
     for images, labels in batches:
-        right += int((run(images.cpu().numpy()).argmax(1) == labels.cpu().numpy()).sum())
-        count += len(labels)
-    return right / count
+        logits, true = run(images.cpu().numpy()), labels.cpu().numpy()
+        classes = logits.shape[1]
+        if len(true) and not 0 <= true.min() <= true.max() < classes:
+            raise ValueError(f"labels are {true.min()} to {true.max()}, and the model has {classes} classes")
+        found = np.bincount(true * classes + logits.argmax(1), minlength=classes**2)
+        counts = counts + found if counts.size else found
+    if not counts.any():
+        raise ValueError("there are no images to score")
+    classes = math.isqrt(counts.size)
+    return counts.reshape(classes, classes)
+
+
+def accuracy(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Top-1 accuracy of a runtime on pairs of normalised images and labels. Raises as ``confusion``."""
+    counts = confusion(run, batches)
+    return int(counts.trace()) / int(counts.sum())

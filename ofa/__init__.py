@@ -6,11 +6,15 @@ Names are loaded on first use, so that ``import ofa`` stays fast and does not im
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
 
 if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite import export_tflite
+    from ofa.opened_run import open_run
     from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
     from ofa.strategies.search import SearchResult, search
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
+
+# `python -m ofa` inside a clone finds this folder before the installed package; the floors below lie beside it there.
+_beside = Path(__file__).resolve().parent.parent
+if (_beside / "supernet" / "space.py").is_file() and str(_beside) not in __path__:
+    __path__.append(str(_beside))
 
 __version__ = "0.1.0"
 
@@ -32,6 +41,7 @@ _HOMES = {
     "export_onnx": "ofa.export.onnx",
     "export_tflite": "ofa.export.tflite",
     "load_subnet": "ofa.supernet.saving",
+    "open_run": "ofa.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
 }
@@ -47,6 +57,7 @@ __all__ = [
     "export_onnx",
     "export_tflite",
     "load_subnet",
+    "open_run",
     "save_subnet",
     "search",
 ]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from ofa.card_c import c_code
+from ofa.card_kotlin import kotlin
+from ofa.preprocess import IMPORTS, as_seen, middle
 
-_PREPARE = """import numpy as np
-from PIL import Image
-
-image = Image.open("photo.jpg").convert("{mode}")
-scale = int({resolution} / {crop_pct}) / min(image.size)
-image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-left, top = (round((side - {resolution}) / 2) for side in image.size)
-image = image.crop((left, top, left + {resolution}, top + {resolution}))
+_PREPARE = """with Image.open("photo.jpg") as photo:
+    image = middle(as_seen(photo).convert("{mode}"), {resolution}, {crop_pct})
 data = np.asarray(image, np.float32).reshape({resolution}, {resolution}, {channels}) / 255
 data = (data - np.array({mean}, np.float32)) / np.array({std}, np.float32)
 labels = open("labels.txt", encoding="utf-8").read().splitlines()
+
 """
 
 _ONNX = """import onnxruntime
@@ -39,6 +37,9 @@ print(labels[model.get_tensor(wanted["index"])[0].argmax()])
 _ENCODE = """scale, zero = given["quantization"]
 data = np.clip(np.rint(data / scale) + zero, -128, 127)
 """
+_PIXELS = """data = np.rint(255 * (data * np.array({std}) + np.array({mean})))  # pixels: it normalises them itself
+"""
+_ENCODES = {"float32": "", "int8": _ENCODE, "uint8": _PIXELS}
 
 _TORCH = """import ofa, torch
 
@@ -48,55 +49,40 @@ with torch.inference_mode():
 print(labels[int(logits.argmax())])
 """
 
-_ANDROID_ONNX = """// implementation("com.microsoft.onnxruntime:onnxruntime-android:1.20.0"), {file} in assets
-val environment = OrtEnvironment.getEnvironment()
-val session = environment.createSession(context.assets.open("{file}").readBytes())
-// pixels: FloatArray, channel after channel, (value / 255 - mean) / std
-val shape = longArrayOf(1, {channels}, {resolution}, {resolution})
-val input = OnnxTensor.createTensor(environment, FloatBuffer.wrap(pixels), shape)
-val logits = (session.run(mapOf("input" to input))[0].value as Array<FloatArray>)[0]
-val label = labels[logits.indices.maxBy {{ logits[it] }}]
-"""
-
-_ANDROID_TFLITE = """// implementation("com.google.ai.edge.litert:litert:1.0.1"), {file} in assets
-val file = context.assets.openFd("{file}")
-val bytes = FileInputStream(file.fileDescriptor).channel
-    .map(FileChannel.MapMode.READ_ONLY, file.startOffset, file.declaredLength)
-val interpreter = Interpreter(bytes)
-// input: {kind} of (1, {resolution}, {resolution}, {channels}), (value / 255 - mean) / std{quantised}
-val logits = Array(1) {{ {array}({classes}) }}
-interpreter.run(input, logits)
-val label = labels[logits[0].indices.maxBy {{ logits[0][it] }}]
-"""
-
 
 def snippets(
     file: str, given: dict[str, Any], *, runtime: str, classes: int, prefix: str = "model"
 ) -> dict[str, tuple[str, str]]:
     """For each heading the language and the lines that run ``models/TARGET/FILE``.
 
-    ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``.
-    ``prefix`` is that of the names in the C of a microcontroller's model.
+    ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``, and perhaps
+    ``input_type``, of a TFLite file whose recipe says it. ``prefix`` is that of the names in the C of a
+    microcontroller's model.
     """
     values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
-    int8 = ".int8." in file
-    prepare = _PREPARE.format(**values)
+    prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
+    # What the TFLite file takes: the recipe's tflite.input, else what its numbers are.
+    kind = given.get("input_type") or ("int8" if ".int8." in file else "float32")
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
-            "Android": ("kotlin", _ANDROID_ONNX.format(**values)),
+            "Android": ("kotlin", kotlin(file, given)),
         }
     if Path(file).suffix != ".tflite":
         return {"Python (`pip install once-for-all`)": ("python", prepare + _TORCH)}
-    kinds = {"kind": "bytes", "array": "ByteArray", "quantised": ", / scale + zero point, rounded"}
-    kinds = kinds if int8 else {"kind": "floats", "array": "FloatArray", "quantised": ""}
     found = {
         "Python (`pip install ai-edge-litert pillow`)": (
             "python",
-            prepare + _TFLITE.format(**values, encode=_ENCODE if int8 else ""),
+            prepare + _TFLITE.format(**values, encode=_ENCODES[kind].format(**values)),
         ),
-        "Android": ("kotlin", _ANDROID_TFLITE.format(**values, **kinds)),
+        "Android": ("kotlin", kotlin(file, given)),
     }
     if runtime.startswith("cortex_m"):
         found["C"] = ("c", c_code(prefix, given))
     return found
+
+
+def _product_code() -> str:
+    """The functions that the product itself prepares images with, as they stand in its source."""
+    functions = (inspect.getsource(function) for function in (as_seen, middle))
+    return "\n\n\n".join(part.strip() for part in (IMPORTS, *functions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ofa.journal import move_aside
+from ofa.run_folder import move_aside
 from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 KEPT = 3
@@ -13,17 +13,12 @@ PATTERN = "checkpoint-*.safetensors"
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint. A damaged one is moved aside, named, and the one before it is taken.
-
-    Removes what a killed process was writing.
-    """
-    for unfinished in folder.glob(".*.tmp"):
-        unfinished.unlink(missing_ok=True)
+    """The newest whole checkpoint. A damaged one is moved aside, named, and the one before it is taken."""
     paths = sorted(folder.glob(PATTERN), reverse=True)
     for number, path in enumerate(paths):
         try:
             return read_checkpoint(path)
-        except ValueError as error:
+        except (ValueError, IsADirectoryError) as error:
             aside = move_aside(path, "damaged")
             rest = f"training goes on from {paths[number + 1].name}" if paths[number + 1 :] else "training starts anew"
             print(f"{error}: moved to {aside.name}, {rest}", flush=True)

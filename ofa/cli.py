@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ofa import __version__
-from ofa.errors import UserError
+from ofa.errors import UserError, denied
 
 if TYPE_CHECKING:
     from ofa.recipe import Recipe
@@ -76,17 +77,15 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
     Example: ofa run recipes/quickstart.yaml --out runs/first --set train.epochs=3
     """
     recipe, folder = _open(source, out, set_)
-    from ofa.run import STAGES, run_stages
+    from ofa.run import STAGES
 
-    run_stages(recipe, folder, stages=STAGES, update=update)
+    _go(recipe, folder, STAGES, update=update)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:
     def command(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
         recipe, folder = _open(source, out, set_)
-        from ofa.run import run_stages
-
-        run_stages(recipe, folder, stages=(stage,), update=update)
+        _go(recipe, folder, (stage,), update=update)
 
     command.__doc__ = f"{STAGE_HELP[stage]} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
     return command
@@ -126,9 +125,7 @@ def measure(
         set_ = [*(set_ or ()), *_remote_overrides(recipe, address, target)]
         update = update or (Path(source) / "recipe.yaml").is_file()
     recipe, folder = _open(source, out, set_)
-    from ofa.run import run_stages
-
-    run_stages(recipe, folder, stages=("measure",), update=update)
+    _go(recipe, folder, ("measure",), update=update)
 
 
 for _stage in STAGE_HELP:
@@ -155,9 +152,11 @@ def check(source: Source, set_: Set = None) -> None:
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
     recipe, _ = _open(source, None, set_)
+    from ofa.escape import printable_lines
     from ofa.plan import plan
 
-    typer.echo(plan(recipe))
+    for line in plan(recipe):
+        typer.echo(printable_lines(line))
 
 
 @app.command()
@@ -202,6 +201,9 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
 
     Example: ofa show runs/quickstart
     """
+    from ofa.run_folder import check_folder
+
+    check_folder(run)
     if not (run / "recipe.yaml").is_file():
         raise UserError(f"{run}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
     from ofa.report import show as text
@@ -209,12 +211,30 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     typer.echo(text(run))
 
 
+def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+    from ofa.run import run_stages
+
+    try:
+        run_stages(recipe, folder, stages=stages, update=update)
+    except KeyboardInterrupt as stop:
+        # The run folder has the recipe with its --set: its name alone is enough.
+        again = f"`ofa {'run' if len(stages) > 1 else stages[0]} {shlex.quote(str(folder))}`"
+        adopted = (folder / "recipe.yaml").is_file()
+        raise _Stopped(f"stopped; {again if adopted else 'the same command'} goes on from here") from stop
+
+
+class _Stopped(Exception):
+    """By Ctrl-C, with a sentence that says how to go on."""
+
+
 def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
     """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.recipe_file import find_recipe, load_recipe
+    from ofa.recipe_file import find_recipe, is_file, load_recipe
+    from ofa.run_folder import check_folder
 
     folder = Path(source)
-    if (folder / "recipe.yaml").is_file():
+    if is_file(folder / "recipe.yaml"):
+        check_folder(folder)
         return load_recipe(folder / "recipe.yaml", overrides=overrides or ()), out or folder
     recipe = load_recipe(find_recipe(source), overrides=overrides or ())
     return recipe, out or Path("runs") / recipe.name
@@ -223,7 +243,9 @@ def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tup
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
     if debug:
         traceback.print_exc()
-    print(message, file=sys.stderr)
+    from ofa.escape import printable_lines
+
+    print(printable_lines(message), file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -242,8 +264,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise KeyboardInterrupt
     except UserError as error:
         _fail(str(error), code=2, debug=debug)
+    except _Stopped as stop:
+        _fail(str(stop), code=130, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; the same command goes on from here", code=130, debug=debug)
+    except OSError as error:
+        if not (text := denied(error)):
+            raise
+        _fail(text, code=2, debug=debug)
     except Exception as error:
         # Click's usage errors: by their method, since newer typers carry a click of their own.
         if not hasattr(error, "format_message"):

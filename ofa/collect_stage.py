@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ofa import accuracy_file, distributed
-from ofa.journal import move_aside
 from ofa.predictors.active import candidates, next_batch, settled
 from ofa.predictors.collect import spread_sample, top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import CollectConfig
+from ofa.run_folder import move_aside
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def collect(job: Job) -> Outcome:
         return [], ""
     if len(known) > len(codes):
         _forget(path, space, len(codes))
+    accuracy_file.finish(path)
     low, high = np.nanmin(accuracies), np.nanmax(accuracies)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
     return [path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}"
@@ -103,7 +104,8 @@ def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
     own, accuracy = distributed.rank(), float("nan")
     if own < len(subnets):
         images = job.images("validation", subnets[own].resolution, limit=job.recipe.collect.images)
-        accuracy = top1(job.specialised(subnets[own]), images)
+        with job.evaluating(subnets[own]):
+            accuracy = top1(job.specialised(subnets[own]), images)
     accuracies = distributed.gather(accuracy)
     if own == 0:
         for subnet, measured in zip(subnets, accuracies, strict=False):

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ofa.decode import Decode, as_it_is, ignore_interrupt, interrupt_held_back
+from ofa.decode import Decode, as_it_is, evaluation_pixels, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
-from ofa.sources import SPLIT_SEED, Source, open_source, spread_order
+from ofa.readers.source import Source, without
+from ofa.readers.splits import SPLIT_SEED, spread_order
+from ofa.sources import open_source
+from ofa.supernet.training.ranks import own_share
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig
@@ -30,15 +35,25 @@ INTERPOLATION = "bilinear"
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000
 LOAD_BATCH = 256
+_TRIES, _TRIED_SIDE = 200, 32
 
 
-def open_data(config: DataConfig, *, resolution: int, seed: int, cache_bytes: int = CACHE_BYTES) -> Data:
-    """The data that a recipe's ``data:`` section names; ``resolution`` is the space's largest.
+def open_data(
+    config: DataConfig,
+    *,
+    resolution: int,
+    seed: int,
+    cache_bytes: int = CACHE_BYTES,
+    left_out: Collection[str] = (),
+) -> Data:
+    """The data that a recipe's ``data:`` section names; ``resolution`` is the space's largest. ``left_out``: images
+    that cannot be read (paths in the data's folder), known from ``ofa.read_images``.
 
     Raises ``UserError`` when it is missing, uneven or cannot be split.
     """
     return Data(
-        open_source(config, resolution=resolution),
+        without(open_source(config, resolution=resolution), left_out),
+        left_out=len(left_out),
         channels=config.channels or (3 if config.folder is not None else 1),
         crop_pct=config.crop_pct or (0.875 if config.folder is not None else 1.0),
         augment=config.augment,
@@ -54,7 +69,8 @@ class Data:
 
     ``mean`` and ``std`` are per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to
     1,000 training images. Evaluation scales the shorter side to ``floor(resolution / crop_pct)`` and crops the centre,
-    as timm does. ``broken`` (path to reason) fills with unreadable training images as training meets them.
+    as timm does. ``left_out`` is the number of images that were known to be unreadable. ``broken`` (path to reason)
+    fills with training images that became unreadable since, as training meets them.
     """
 
     interpolation = INTERPOLATION
@@ -63,6 +79,7 @@ class Data:
         self,
         source: Source,
         *,
+        left_out: int = 0,
         channels: int,
         crop_pct: float,
         augment: AugmentConfig,
@@ -75,6 +92,7 @@ class Data:
         self.channels = channels
         self.crop_pct = crop_pct
         self.resolution = resolution
+        self.left_out = left_out
         self.broken: dict[str, str] = {}
         self._source = source
         self._seed = seed
@@ -82,14 +100,25 @@ class Data:
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[tuple[str, int | None, int], tuple[Tensor, Tensor]] = OrderedDict()
         self.mean, self.std = self._statistics()
+        self._recipe_augment = augment
         self._augment = _augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
         # Without augmentation every epoch shows the same pixels, so array sources are resized once.
         self._plain = source.kind != "folder" and _is_plain(augment) and self._fits(self.counts["train"], resolution)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images in each split, unreadable ones included."""
+        """Images in each split: all but those ``left_out`` as unreadable."""
         return {name: len(split) for name, split in self._source.splits.items()}
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Images of each class ``(classes,)`` over all splits."""
+        return sum(np.bincount(split.labels, minlength=len(self.classes)) for split in self._source.splits.values())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Files and folders of the data's folder that are not used, with the reason: a sentence each."""
+        return self._source.unused
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
@@ -101,6 +130,16 @@ class Data:
         pixels = images.to(torch.float32, memory_format=torch.channels_last)
         return pixels.div_(255).sub_(mean).div_(std)
 
+    def try_augmentation(self) -> None:
+        """Augments small grey images as training would, often enough to meet every operation that is drawn.
+
+        Raises whatever timm, torchvision or Pillow raise.
+        """
+        augment = _augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
+        image = Image.new("L" if self.channels == 1 else "RGB", (_TRIED_SIDE, _TRIED_SIDE), "gray")
+        for _ in range(_TRIES):
+            augment(image)
+
     # -- batches ------------------------------------------------------------------------------------------------------
 
     def train_batches(
@@ -108,9 +147,10 @@ class Data:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``,
-        the same images with the same augmentation however many processes there are. A last partial batch is dropped
-        unless it is the only one. Unreadable images are left out: their batch is smaller, or empty.
+        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``
+        (two images at least, or none), the same images with the same augmentation however many processes there are. A
+        last partial batch is dropped unless it is the only one. Unreadable images are left out: their batch is smaller,
+        or empty.
 
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
@@ -119,7 +159,7 @@ class Data:
         order = rng.permutation(len(train))
         seeds = rng.integers(2**32, size=len(train), dtype=np.uint32)
         batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
-        rows = [batch[rank::ranks] for batch in batches]
+        rows = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
         if self._plain:
             images, labels = self._kept("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)
@@ -145,9 +185,7 @@ class Data:
         labels = self._source.splits[split].labels
         shuffled = split == "train" or (limit is not None and limit < len(labels))
         order = (spread_order(labels, SPLIT_SEED) if shuffled else np.arange(len(labels)))[:limit]
-        transform = create_transform(
-            resolution, crop_pct=self.crop_pct, interpolation=self.interpolation, normalize=False
-        )
+        transform = partial(evaluation_pixels, resolution=resolution, crop_pct=self.crop_pct)
         if not self._fits(len(order), resolution):
             yield from self._load(split, _chunks(order, batch_size), transform)
             return
@@ -215,7 +253,7 @@ class Data:
 
     def _meet_broken(self, split: str, path: str, reason: str) -> None:
         if split != "train":
-            raise UserError(f"{split} image {path} cannot be read ({reason}); mend or delete it")
+            raise UserError(f"{split} image {path} cannot be read ({reason}); fix or delete it")
         if path not in self.broken:
             self.broken[path] = reason
             tqdm.write(f"training image {path} cannot be read ({reason}); left out", file=sys.stderr)

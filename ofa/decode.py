@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from ofa.sources import Split
+from ofa.image_file import UnreadableImage
+from ofa.preprocess import middle
+from ofa.readers.source import Split
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Decode(Dataset):
             for row in rows:
                 try:
                     image = self.split.open(row, self.mode)
-                except Exception as error:  # a damaged file makes PIL raise nearly anything
-                    broken.append((str(self.split.path(row)), _reason(error)))
+                except UnreadableImage as error:
+                    broken.append((str(self.split.path(row)), str(error)))
                     continue
                 if self.seeds is not None:
                     _seed_everything(int(self.seeds[row]))
@@ -51,10 +53,10 @@ class Decode(Dataset):
         return Batch(np.stack(images) if images else np.empty(0, np.uint8), self.split.labels[kept], broken)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def evaluation_pixels(image: Image.Image, *, resolution: int, crop_pct: float) -> torch.Tensor:
+    """uint8 ``(channels, resolution, resolution)``, as cards tell users to prepare an image."""
+    pixels = np.array(middle(image, resolution, crop_pct)).reshape(resolution, resolution, -1)
+    return torch.from_numpy(pixels.transpose(2, 0, 1))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ofa.errors import UserError
 from ofa.export.runtimes import remote
 from ofa.export.runtimes.timing import typical
+from ofa.own_costs import own_table
 from ofa.predictors import latency, microcontroller
 from ofa.predictors.cost import CostTable
 from ofa.recipe_target import CLOCKED, CORTEX_M, Target
-from ofa.supernet.space import Subnet
+from ofa.supernet.space import SearchSpace, Subnet
 
 if TYPE_CHECKING:
     from ofa.stages import Job
@@ -30,21 +31,22 @@ _PROGRAMS = {"fit_subnets": 10, "test_subnets": 6}  # their figures have no nois
 @dataclass(frozen=True)
 class Device:
     """A runtime, the bits of its numbers, and the address of the device that it is timed on when that is another one
-    than this. Targets that share a device share its cost tables."""
+    than this, or the file that has its latencies. Targets that share a device share its cost tables."""
 
     runtime: str
     bits: Literal[32, 8]
     remote: str | None = None
+    costs: Path | None = None
 
     @property
     def name(self) -> str:
-        where = f" on {self.remote}" if self.remote else ""
+        where = f" on {self.remote}" if self.remote else f" with the costs of {self.costs.name}" if self.costs else ""
         return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}{where}"
 
     @property
     def here(self) -> Device:
         """Its runtime on this machine, where accuracy is measured."""
-        return replace(self, remote=None)
+        return replace(self, remote=None, costs=None)
 
     @property
     def module(self) -> ModuleType:
@@ -59,8 +61,13 @@ class Device:
 
     @property
     def clocked(self) -> bool:
-        """Whether it is timed, on this machine or as ``remote``."""
+        """Whether it can be timed, on this machine or as ``remote``."""
         return self.runtime in CLOCKED
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is: its latencies are not those of a file."""
+        return self.clocked and self.costs is None
 
 
 def _runtime(name: str) -> ModuleType:
@@ -71,7 +78,7 @@ def _runtime(name: str) -> ModuleType:
 
 
 def device_of(target: Target) -> Device:
-    return Device(target.runtime, target.bits, target.remote)
+    return Device(target.runtime, target.bits, target.remote, target.costs)
 
 
 def environment(device: Device, job: Job) -> dict[str, Any]:
@@ -85,7 +92,11 @@ def environment(device: Device, job: Job) -> dict[str, Any]:
 
 def counted(device: Device, job: Job) -> dict[str, CostTable]:
     """The costs that are known without a measurement, by name."""
-    space, head = job.recipe.space, job.head
+    return counted_costs(device, job.recipe.space, job.head)
+
+
+def counted_costs(device: Device, space: SearchSpace, head: Mapping[str, int]) -> dict[str, CostTable]:
+    """The same before there is a job; ``head`` is ``num_classes`` and ``in_chans``."""
     return {
         "macs": CostTable.macs(space, **head),
         "params": CostTable.params(space, **head),
@@ -93,13 +104,22 @@ def counted(device: Device, job: Job) -> dict[str, CostTable]:
     }
 
 
+def own_costs(device: Device, space: SearchSpace, head: Mapping[str, int], *, seed: int) -> dict[str, CostTable]:
+    """The costs that are read from the user's own file, by name."""
+    return {"latency": own_table(space, device.costs, **head, seed=seed)} if device.costs else {}
+
+
 def measured(device: Device, job: Job) -> dict[str, CostTable]:
     """The cost tables that the device's runtime is measured for, by name; the first is the one that reports show."""
     config = job.recipe.measure
+    own = own_costs(device, job.recipe.space, job.head, seed=job.recipe.seed)
+    if device.clocked and own:
+        return own
     if not device.clocked:
         counts = {name: min(most, getattr(config, name)) for name, most in _PROGRAMS.items()}
         try:
-            return microcontroller.tables(device.module, job.recipe.space, **job.head, **counts, seed=job.recipe.seed)
+            there = microcontroller.tables(device.module, job.recipe.space, **job.head, **counts, seed=job.recipe.seed)
+            return own | there
         except ValueError as error:
             raise UserError(f"{device.name}: {error}") from error
     settings = {name: getattr(config, name) for name in type(config).model_fields}
@@ -110,7 +130,7 @@ def measured(device: Device, job: Job) -> dict[str, CostTable]:
             **job.head,
             **settings,
             runtime=device.module,
-            part=_part(device),
+            part=part_of(device),
             timer=_timer(device, job, store=_rounds_folder(job) / _rounds_file(device)),
             seed=job.recipe.seed,
             info={"bits": device.bits, **there},
@@ -128,6 +148,8 @@ def costs_of(
     device: Device, job: Job, subnets: list[Subnet], tables: Mapping[str, CostTable]
 ) -> list[dict[str, float]]:
     """Each whole subnet's measured costs, comparable with the device's ``tables``; weights do not matter."""
+    if device.clocked and not device.timed:
+        return [{} for _ in subnets]  # they are measured elsewhere, if at all
     if not device.clocked:
         return microcontroller.costs(device.module, job.recipe.space, subnets, **job.head)
     with _said_plainly(device):
@@ -136,7 +158,7 @@ def costs_of(
             subnets,
             **job.head,
             runtime=device.module,
-            part=_part(device),
+            part=part_of(device),
             timer=_timer(device, job),
             threads=job.recipe.measure.threads,
             reference=tables["latency"].info.get("reference"),
@@ -144,13 +166,16 @@ def costs_of(
     return [{"latency": float(time)} for time in times]
 
 
-def time_there(device: Device, job: Job, model: Path, shape: tuple[int, int, int], *, rounds: int) -> float:
-    """Milliseconds of a model file on another device; ``shape`` is (channels, height, width)."""
+def time_there(
+    device: Device, job: Job, models: Sequence[tuple[Path | bytes, tuple[int, int, int]]], *, rounds: int
+) -> list[float]:
+    """Milliseconds of each model on another device: files or bytes, with their shapes (channels, height, width)."""
     with _said_plainly(device):
-        return float(typical(_timer(device, job)([(model, shape)], rounds=rounds))[0])
+        return typical(_timer(device, job)(models, rounds=rounds)).tolist()
 
 
-def _part(device: Device) -> latency.MakePart:
+def part_of(device: Device) -> latency.MakePart:
+    """How its runtime's model of a module is made."""
     return device.module.part_int8 if device.bits == 8 else device.module.part
 
 

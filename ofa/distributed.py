@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from ofa.errors import UserError
+from ofa.heartbeat import watched
+
 if TYPE_CHECKING:
     import torch
     from torch import distributed as dist
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 SHARED_STAGES = ("train", "collect")
 _LEAVE = -1
 # Rank 0 measures accuracies between two epochs while the others wait. A rank that died is noticed at once, by its
-# closed connection.
+# closed connection; one that is out of reach within a minute, by its missing heartbeat.
 _PATIENCE = timedelta(minutes=30)
 
 
@@ -61,8 +64,18 @@ def group() -> Iterator[None]:
     else:
         place = {}
     dist.init_process_group(backend, timeout=_PATIENCE, **place)
+    host = os.environ.get("MASTER_ADDR", "localhost")
     try:
-        yield
+        with watched(rank=rank(), processes=processes(), host=host, share_number=_broadcast_number):
+            yield
+    except RuntimeError as error:
+        if "gloo" not in str(error).lower():
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"another process of this run ended, or does not answer any more ({first[:200]}); what was finished is "
+            "intact, start the same command again"
+        ) from error
     finally:
         dist.destroy_process_group()
 
@@ -96,6 +109,30 @@ def announce(stage: str | None) -> None:
     """Rank 0 tells the others which shared stage begins; ``None``: that they may leave."""
     if processes() > 1:
         _broadcast_number(_LEAVE if stage is None else SHARED_STAGES.index(stage))
+
+
+class Followers:
+    """The other processes, as rank 0 leads them: they wait for its word, or work at a shared stage."""
+
+    def __init__(self) -> None:
+        self._wait = True
+
+    @contextmanager
+    def join(self, stage: str) -> Iterator[None]:
+        """They do ``stage`` too, when it is a shared one."""
+        if stage not in SHARED_STAGES:
+            yield
+            return
+        announce(stage)
+        self._wait = False
+        yield
+        self._wait = True  # after an exception they are in the middle of it, and hear no word
+
+    def release(self) -> None:
+        """They may leave; said once."""
+        if self._wait:
+            announce(None)
+        self._wait = False
 
 
 def follow(do: Callable[[str], object]) -> None:

@@ -9,15 +9,18 @@ from tqdm import tqdm
 
 from ofa.devices import device_of, environment
 from ofa.errors import UserError
+from ofa.escape import without_folders_inside
 from ofa.export.verify import Disagreement
 from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
+from ofa.preprocess import METADATA
 from ofa.recipe_train import FinetuneConfig
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.step import Diverged
+from ofa.threads import training_threads
 from ofa.train_stage import phases, settings
 
 if TYPE_CHECKING:
@@ -45,15 +48,18 @@ def export(job: Job) -> Outcome:
             "std": data.std,
             "interpolation": data.interpolation,
             "crop_pct": data.crop_pct,
+            **METADATA,
             "subnet": subnet.to_dict(),
         }
-        wanted = Wanted(model, folder, subnet.resolution, metadata, target.int8_drop)
+        wanted = Wanted(
+            model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+        )
         try:
             written, result = write_models(job, device, wanted)
         except (Disagreement, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", result | environment(device.here, job))
+        write_json(folder / "verify.json", without_folders_inside(result | environment(device.here, job)))
         worst = max(worst, result["largest_difference"] / result["range"])
         labels = folder / "labels.txt"
         write_atomic(labels, "".join(f"{label}\n" for label in data.classes))
@@ -68,19 +74,22 @@ def _finetuned(
     """The target's own network, trained further beside the full network, and calibrated again."""
     train_config, data, space = job.recipe.train, job.data, job.recipe.space
     before = sum(phase.epochs for phase in phases(job.recipe))
+    teacher, threads = job.specialised(space.largest), training_threads()
     try:
-        finetune(
-            model,
-            job.specialised(space.largest),
-            lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
-            epochs=config.epochs,
-            steps=data.steps(train_config.batch_size),
-            lr=config.lr,
-            resolution=subnet.resolution,
-            teacher_resolution=space.largest.resolution,
-            prepare=data.normalize,
-            settings=settings(job.recipe),
-        )
+        with threads.used():
+            finetune(
+                model,
+                teacher,
+                lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
+                epochs=config.epochs,
+                steps=data.steps(train_config.batch_size),
+                lr=config.lr,
+                resolution=subnet.resolution,
+                teacher_resolution=space.largest.resolution,
+                prepare=data.normalize,
+                settings=settings(job.recipe),
+                threads=threads,
+            )
     except Diverged as error:
         raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
     return job.calibrated(model, subnet.resolution)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from ofa.devices import Device
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
 from ofa.export.verify import Disagreement, accept_or_reject, accuracy, compare
+from ofa.model_int8 import quantised, remedies
 from ofa.predictors import microcontroller
+from ofa.recipe_export import OnnxConfig, TfliteConfig
 from ofa.recipe_target import CORTEX_M
 from ofa.supernet.files import read_json, write_atomic
 
@@ -28,18 +30,6 @@ VERIFY_IMAGES = 256
 _FIGURES = {"ram_bytes": "sram", "flash_bytes": "flash"}
 Run = Callable[[np.ndarray], np.ndarray]
 
-# Ways to quantise, tried in this order until one keeps the accuracy.
-_CLIPPED = {"percentile": 99.99}
-_REMEDIES: dict[str, dict[str, dict[str, Any]]] = {
-    "onnx": {"min/max calibration": {}, "percentile 99.99": _CLIPPED},
-    "tflite": {
-        "min/max calibration": {},
-        "even channels": {"even": True},
-        "even channels, percentile 99.99": {"even": True, **_CLIPPED},
-        "even channels, percentile 99.99, bias correction": {"even": True, **_CLIPPED, "correct_bias": True},
-    },
-}
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -50,6 +40,8 @@ class Wanted:
     resolution: int
     metadata: dict[str, Any]
     int8_drop: float
+    onnx: OnnxConfig = field(default_factory=OnnxConfig)
+    tflite: TfliteConfig = field(default_factory=TfliteConfig)
 
 
 def model_file(device: Device) -> str:
@@ -77,7 +69,12 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
     """
     threads = job.recipe.measure.threads
     onnx = export_onnx(
-        wanted.model, wanted.folder / "model.onnx", resolution=wanted.resolution, metadata=wanted.metadata
+        wanted.model,
+        wanted.folder / "model.onnx",
+        resolution=wanted.resolution,
+        metadata=wanted.metadata,
+        opset=wanted.onnx.opset,
+        batch=wanted.onnx.batch,
     )
     reference = onnxruntime.load(onnx, threads=threads)
     result = _verified(job, wanted, onnx, lambda images: onnxruntime.run(reference, images))
@@ -97,6 +94,8 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
             result = _verified(job, wanted, path, run)
         result["validation_accuracy"] = _score(job, wanted, run)
     result |= {"file": path.name, "bytes": path.stat().st_size}
+    if wanted.tflite.input:
+        result["input_type"] = wanted.tflite.input
     if device.clocked and sys.platform == "linux":
         shape = (1, wanted.model.in_chans, wanted.resolution, wanted.resolution)
         result["resident_bytes"] = device.module.memory(model_path(device, wanted.folder), shape, threads=threads)
@@ -144,42 +143,34 @@ def _quantised(job: Job, device: Device, wanted: Wanted, path: Path, before: flo
     """Writes the int8 file of the first way that keeps the accuracy ``before``, or of the best."""
     limit = job.recipe.collect.calibration_images
     images = [batch.cpu().numpy() for batch, _ in job.images("train", wanted.resolution, limit=limit)]
-    tried: dict[str, float] = {}
-    contents: dict[str, bytes] = {}
-    for name, remedy in _REMEDIES[_format(device)].items():
-        _QUANTISE[_format(device)](device, wanted, path, images, remedy)
-        session = open_session(device, wanted.folder, threads=job.recipe.measure.threads)
-        tried[name] = _score(job, wanted, lambda batch, session=session: device.scorer.run(session, batch))
-        contents[name] = path.read_bytes()
-        if before - tried[name] <= wanted.int8_drop:
-            break
-    used = max(tried, key=tried.__getitem__)
-    write_atomic(path, contents[used])
-    return {
-        "validation_accuracy": tried[used],
-        "int8": {
-            "calibration_images": sum(map(len, images)),
-            "calibration_images_asked": limit,
-            "tried": tried,
-            "used": used,
-            "allowed_drop": wanted.int8_drop,
-            "within": before - tried[used] <= wanted.int8_drop,
-        },
-    }
+
+    def write(way: dict[str, Any]) -> bytes:
+        _QUANTISE[_format(device)](device, wanted, path, images, way)
+        return path.read_bytes()
+
+    content, result = quantised(
+        device,
+        remedies(device, wanted.onnx),
+        write=write,
+        score=lambda run: _score(job, wanted, run),
+        before=before,
+        allowed_drop=wanted.int8_drop,
+        threads=job.recipe.measure.threads,
+    )
+    write_atomic(path, content)
+    counts = {"calibration_images": sum(map(len, images)), "calibration_images_asked": limit}
+    return {**result, "int8": {**counts, **result["int8"]}}
 
 
-def _quantise_onnx(
-    _device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]
-) -> None:
+# Not refused by their answers on calibration images: the accuracy on validation images says more.
+def _quantise_onnx(_device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], way: dict[str, Any]) -> None:
     from ofa.export.quantize_onnx import quantize_onnx
 
-    quantize_onnx(wanted.folder / "model.onnx", path, images, **remedy)
+    quantize_onnx(wanted.folder / "model.onnx", path, images, check=False, **way)
 
 
-def _quantise_tflite(
-    device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], remedy: dict[str, Any]
-) -> None:
-    _write_tflite(device, wanted, path, int8_data=images, int8_options=remedy)
+def _quantise_tflite(device: Device, wanted: Wanted, path: Path, images: list[np.ndarray], way: dict[str, Any]) -> None:
+    _write_tflite(device, wanted, path, int8_data=images, int8_options=way, int8_check=False)
 
 
 _QUANTISE = {"onnx": _quantise_onnx, "tflite": _quantise_tflite}
@@ -189,6 +180,7 @@ def _write_tflite(device: Device, wanted: Wanted, path: Path, **int8: Any) -> No
     from ofa.export.tflite import export_tflite
 
     options = {"resolution": wanted.resolution, "metadata": wanted.metadata, "xnnpack": device.runtime == "litert"}
+    options["input_type"] = wanted.tflite.input
     export_tflite(wanted.model, path, **options, **int8)
 
 

@@ -4,50 +4,73 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from ofa.data import open_data
 from ofa.data_identity import data_place
+from ofa.data_summary import data_lines
+from ofa.errors import UserError
+from ofa.feasibility import measure_smallest
 from ofa.installed import check_installed
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable
+from ofa.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.recipe import Recipe
 from ofa.recipe_target import CLOCKED, Limit
+from ofa.sources import open_source
+from ofa.stage_checks import check_stages
+from ofa.step_memory import image_bytes
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
 from ofa.supernet.training.step import resize
+from ofa.threads import explained, training_threads
 from ofa.train_stage import phases
 
 # Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
 _EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
-_TRIAL_IMAGES, _TRIAL_STEPS = 64, 50
+_TRIAL_IMAGES, _TRIAL_BYTES, _TRIAL_STEPS = 64, 2**29, 50
+_TRIAL_SUBNETS = 500
 _EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
 
 
-def plan(recipe: Recipe) -> str:
-    """The plan as text. Data that is not there is said in the text; steps and times are then left out.
+def plan(recipe: Recipe) -> Iterator[str]:
+    """The plan, line by line; every image is read on the way, up to ``MAX_CHECKED`` of a split.
 
-    Raises ``UserError`` when the data is there but wrong, or what a target needs is not installed.
+    Raises ``UserError`` when the data is missing or wrong, or what a target needs is not installed; of missing data
+    after the lines that can be told without it.
     """
     check_installed(recipe.targets)
     space = recipe.space
-    lines = [f"{recipe.name}: a valid recipe", f"space     {space.size:,} networks, {space.genes} genes"]
+    yield f"{recipe.name}: a valid recipe"
+    yield f"space     {space.size:,} networks, {space.genes} genes"
     place = data_place(recipe.data)
-    here = place is None or place.is_dir()
-    if not here:
-        lines.append(f"data      {place} IS NOT THERE: steps and times cannot be told")
-        return "\n".join([*lines, *_schedule(phases(recipe), None), *_rest(recipe)])
-    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed)
-    counts = ", ".join(f"{count} {split}" for split, count in data.counts.items())
-    lines.append(f"data      {counts} images; {len(data.classes)} classes, {data.channels} channel(s)")
+    if place is not None and not place.is_dir():
+        yield from _schedule(phases(recipe), None)
+        yield from _rest(recipe)
+        key = "folder" if recipe.data.folder else "idx"
+        raise UserError(
+            f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
+        )
+    lines = []
+    source = open_source(recipe.data, resolution=space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
+    yield from (f"image     {line}" for line in finding_lines(findings))
+    if (largest := max(map(len, source.splits.values()))) > MAX_CHECKED and source.kind == "folder":
+        yield f"image     {MAX_CHECKED:,} of {largest:,} images of a split were read; the run reads all of them first"
+    check_readable(source, findings)
+    left_out = [finding.image for finding in findings if finding.unreadable]
+    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed, left_out=left_out)
+    yield from data_lines(data)
     head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines += check_stages(recipe, data)
+    lines += measure_smallest(recipe, head)
     macs = CostTable.macs(space, **head)
-    seconds_per_mac = _seconds_per_mac(recipe, macs, head)
+    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)
     train = [
         seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
@@ -56,16 +79,17 @@ def plan(recipe: Recipe) -> str:
     collect = recipe.collect
     evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
     images = evaluated + min(collect.calibration_images, data.counts["train"])
-    spread = spread_sample(space, collect.subnets, macs, np.random.default_rng(0))
-    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).sum()
+    spread = spread_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    collected = min(collect.subnets, space.size)
+    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
     total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
     lines += _schedule(phases(recipe), steps)
-    lines += _rest(recipe)
+    lines += [*_rest(recipe), f"threads   {explained(threads)}"]
     lines.append(
         f"time      about {_duration(total)} on this machine: training {_duration(sum(train))}, measuring accuracy "
         f"{_duration(measure_accuracy)}, the rest {_duration(total - sum(train) - measure_accuracy)}"
     )
-    return "\n".join(lines)
+    yield from lines
 
 
 def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
@@ -95,11 +119,14 @@ def _rest(recipe: Recipe) -> list[str]:
 
 
 def _measured(recipe: Recipe) -> list[str]:
-    devices = {target.runtime: None for target in recipe.targets.values()}
+    devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
     if clocked := [runtime for runtime in devices if runtime in CLOCKED]:
         lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(clocked)}")
+    for name, target in recipe.targets.items():
+        if target.costs:
+            lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
     if others := [runtime for runtime in devices if runtime not in CLOCKED]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
@@ -119,34 +146,30 @@ def _limit(limit: Limit) -> str:
     return f"{limit.cost} at most {limit.value:g}{unit}"
 
 
-def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> float:
-    """Of a training step, from a few steps of the largest network at a middle resolution."""
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:
+    """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
     code[0] = len(space.resolutions) // 2
     net = Supernet(space, **head).train()
-    batch = min(recipe.train.batch_size, _TRIAL_IMAGES)
+    fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
+    batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
     images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
     labels = torch.zeros(batch, dtype=torch.long)
+
+    def step() -> None:
+        torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
+
     times = []
-    # On a busy machine threads wait for each other, at first for seconds a step; one thread then tells more.
-    for threads in {torch.get_num_threads(), 1}:
-        with _threads(threads):
-            for _ in range(4):
-                started = time.perf_counter()
-                torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
-                times.append(time.perf_counter() - started)
-    return min(times) / (batch * float(macs.predict(code[None])[0]))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    threads = training_threads(told=lambda sentence: None, compiled=recipe.train.compile)
+    with threads.used():
+        if threads.due():
+            threads.measure(step)
+        for _ in range(4):
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+    return min(times) / (batch * float(macs.predict(code[None])[0])), threads
 
 
 def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: int = _TRIAL_STEPS) -> float:

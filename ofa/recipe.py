@@ -7,15 +7,32 @@ what is allowed. ``Recipe.to_dict`` is complete, so that what a run folder store
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from ofa.errors import UserError
 from ofa.recipe_errors import Problem, invalid_keys, nearest, recipe_error, short
-from ofa.recipe_target import Target, target_problems
+from ofa.recipe_target import Target, TargetName, target_problems
 from ofa.recipe_train import TrainConfig, train_problems
-from ofa.recipe_types import Absolute, Count, NotNegative, Positive, Probability, Section, Share
+from ofa.recipe_types import (
+    MAX_COUNT,
+    MAX_FILE_NAME,
+    MAX_IMAGES,
+    UNPRINTABLE,
+    Absolute,
+    Probability,
+    Section,
+    Share,
+    Text,
+    real,
+    reserved,
+    whole,
+    zero_or,
+)
+from ofa.strategies.ranges import RANGES
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -33,19 +50,48 @@ def _ascending_pair(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _folder_name(value: str) -> str:
+    """A name that every file system takes: the run folder, and a line of cards and reports, are called so."""
+    if UNPRINTABLE.search(value) or re.fullmatch(r"\w[^/\\]*", value) is None:
+        raise ValueError("must begin with a letter or digit, without / or \\ or control characters")
+    if len(value) > MAX_NAME or len(value.encode()) > MAX_FILE_NAME:
+        raise ValueError(f"must have at most {MAX_NAME} characters and {MAX_FILE_NAME} bytes, not {len(value)}")
+    if reserved(value) or value.endswith((".", " ")):
+        raise ValueError("must be a name that a folder can have everywhere, not a device's, nor end in a dot or space")
+    return value
+
+
 MOST_CANDIDATES = 20
 FEWEST_NETWORKS = 10  # as many as the accuracy predictor is judged on
-Area = Annotated[float, Field(gt=0, le=1)]
+FEWEST_CALIBRATION_IMAGES = 2  # one image has no variance
+MAX_NAME = 100
+MAX_TARGETS = 100
+MAX_WORKERS = 128
+MAX_THREADS = 1024
+MAX_SEED = 2**32 - 1  # what scikit-learn takes
+Ratio = real(0.01, 100)
+Area = real(0.001, 1)
+# timm's own words: a policy, and settings such as -m9 and -mstd0.5 behind it. More than nine operations take seconds.
+_POLICY = (
+    r"^(rand|augmix|original|originalr|v0|v0r|3a)"
+    r"(-((m|mstd|mmax|inc|p|a|b|t)([0-9]{1,3}(\.[0-9]{1,4})?)?|[nwd][0-9])){0,8}$"
+)
+
+
+def _search(name: str) -> Any:
+    """The type of a setting of the search."""
+    low, high = RANGES[name]
+    return whole(max(1, int(low)), int(high)) if isinstance(low, int) and high > 1 else real(low, high)
 
 
 class AugmentConfig(Section):
     """Training augmentation: arguments of ``timm.data.create_transform``. The defaults change nothing."""
 
     scale: Annotated[tuple[Area, Area], AfterValidator(_ascending_pair)] = (1.0, 1.0)
-    ratio: Annotated[tuple[Positive, Positive], AfterValidator(_ascending_pair)] = (1.0, 1.0)
+    ratio: Annotated[tuple[Ratio, Ratio], AfterValidator(_ascending_pair)] = (1.0, 1.0)
     hflip: Probability = 0.0
-    color_jitter: NotNegative = 0.0
-    auto_augment: Annotated[str, Field(pattern=r"^(rand|augmix|original|originalr|v0|v0r|3a)(-.*)?$")] | None = None
+    color_jitter: zero_or(1e-3, 4) = 0.0
+    auto_augment: Annotated[str, Field(pattern=_POLICY)] | None = None
 
 
 class DataConfig(Section):
@@ -58,12 +104,12 @@ class DataConfig(Section):
     folder: Absolute | None = None
     idx: Absolute | None = None
     channels: Annotated[int, AfterValidator(_channels)] | None = None
-    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    crop_pct: real(0.25, 1) | None = None
     validation: Share = 0.2
     test_share: Share = 0.2
-    test: Annotated[str, Field(min_length=1)] | None = None
-    workers: Annotated[int, Field(ge=0)] = 2
-    licence: Annotated[str, Field(min_length=1)] | None = None
+    test: Text | None = None
+    workers: whole(0, MAX_WORKERS) = 2
+    licence: Text | None = None
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -75,10 +121,10 @@ class CollectConfig(Section):
     """
 
     strategy: Literal["spread", "active"] = "spread"
-    batch: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 20
-    subnets: Annotated[int, Field(ge=FEWEST_NETWORKS)] = 100
-    images: Count | None = None
-    calibration_images: Count = 512
+    batch: whole(FEWEST_NETWORKS, 1000) = 20
+    subnets: whole(FEWEST_NETWORKS, 20_000) = 100
+    images: whole(1, MAX_IMAGES) | None = None
+    calibration_images: whole(FEWEST_CALIBRATION_IMAGES, MAX_COUNT) = 512
 
 
 class PredictorConfig(Section):
@@ -90,10 +136,10 @@ class PredictorConfig(Section):
 class MeasureConfig(Section):
     """The latency table: whole subnets that correct it, others that judge it, and how often each block is timed."""
 
-    threads: Count = 1
-    fit_subnets: Annotated[int, Field(ge=2)] = 16
-    test_subnets: Annotated[int, Field(ge=2)] = 8
-    rounds: Count = 20
+    threads: whole(1, MAX_THREADS) = 1
+    fit_subnets: whole(2, 1000) = 16
+    test_subnets: whole(2, 1000) = 8
+    rounds: whole(1, 10_000) = 20
 
 
 class SearchConfig(Section):
@@ -102,21 +148,21 @@ class SearchConfig(Section):
     ``candidates`` best are measured, and the best measured one is chosen."""
 
     strategy: Literal["evolution", "random", "nsga2"] = "evolution"
-    population: Annotated[int, Field(ge=2)] = 100
-    generations: Count = 30
-    parents: Annotated[float, Field(gt=0, le=1)] = 0.25
-    mutation: Probability = 0.1
-    crossover: Probability = 0.5
-    patience: Count | None = None
-    seconds: Positive | None = None
-    candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = 3
+    population: _search("population") = 100
+    generations: _search("generations") = 30
+    parents: _search("parents") = 0.25
+    mutation: _search("mutation") = 0.1
+    crossover: _search("crossover") = 0.5
+    patience: _search("patience") | None = None
+    seconds: _search("seconds") | None = None
+    candidates: whole(1, MOST_CANDIDATES) = 3
 
 
 class Recipe(Section):
     """A whole recipe. Made by ``load_recipe`` or ``from_dict``, which also check sections against each other."""
 
-    name: Annotated[str, Field(pattern=r"^\w[^/\\]*$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    name: Annotated[str, AfterValidator(_folder_name)]
+    seed: whole(0, MAX_SEED) = 0
     space: SearchSpace
     data: DataConfig = DataConfig()
     train: TrainConfig
@@ -124,7 +170,7 @@ class Recipe(Section):
     predictor: PredictorConfig = PredictorConfig()
     measure: MeasureConfig = MeasureConfig()
     search: SearchConfig = SearchConfig()
-    targets: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Target], Field(min_length=1)]
+    targets: Annotated[dict[TargetName, Target], Field(min_length=1, max_length=MAX_TARGETS)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, defaults filled in; ``Recipe.from_dict`` of it is this recipe."""
@@ -141,13 +187,20 @@ class Recipe(Section):
         values["space"], problems = _whole_space(values.get("space"))
         try:
             # Strict JSON mode is what YAML needs: lists become tuples, but "3" is no number and true is no 1.
-            recipe = cls.model_validate_json(json.dumps(values, default=str), strict=True)
+            recipe = cls.model_validate_json(_as_json(values), strict=True)
             problems += _across_sections(recipe)
         except ValidationError as error:
             problems += invalid_keys(error, cls)
         if problems:
             raise recipe_error(problems, source=source, overridden=overridden)
         return recipe
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, default=str)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"a recipe is made of plain values: {error}") from error
 
 
 def _whole_space(given: Any) -> tuple[Any, list[Problem]]:

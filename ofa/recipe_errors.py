@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ofa.errors import UserError
+from ofa.recipe_types import UNPRINTABLE
 
+MAX_SHOWN = 20  # problems; who mends these finds fewer the next time
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
 
@@ -24,9 +26,12 @@ def recipe_error(problems: Sequence[Problem], *, source: str, overridden: Sequen
     around it.
     """
     lines = []
-    for key, text in problems:
+    for key, text in problems[:MAX_SHOWN]:
         by_option = any(f"{key}.".startswith(f"{option}.") or option.startswith(f"{key}.") for option in overridden)
-        lines.append(f"--set {key}: {text}" if by_option else f"{source}: {key}: {text}")
+        shown = short_text(key)
+        lines.append(f"--set {shown}: {text}" if by_option else f"{source}: {shown}: {text}")
+    if len(problems) > MAX_SHOWN:
+        lines.append(f"{source}: and {len(problems) - MAX_SHOWN} more problems")
     return UserError("\n".join(lines))
 
 
@@ -34,7 +39,8 @@ def invalid_keys(error: ValidationError, model: type[BaseModel]) -> list[Problem
     """Everything that pydantic found wrong with the values given for ``model``."""
     # A list whose items are all wrong is reported as empty as well.
     found = [one for one in error.errors(include_url=False) if one["type"] != "too_short" or not one["input"]]
-    return [_problem(one, model) for one in found]
+    # Each sentence takes a while, as it looks for what was meant; those that nobody will read are only counted.
+    return [_problem(one, model) for one in found[:MAX_SHOWN]] + [("", "")] * (len(found) - MAX_SHOWN)
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
@@ -50,21 +56,26 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
         .replace("an object", "a mapping")
         .replace("a valid integer", "an integer")
     )
-    text = text.replace(" a valid ", " a ").replace(" after validation, not 0", "")
+    text = re.sub(r" after validation, not [0-9]+", "", text.replace(" a valid ", " a "))
     if isinstance(details["input"], dict):
         return key, f"{text}; it is a mapping" if details["type"].endswith("_type") else text
     return key, f"{text}; it is {short(details['input'])}"
 
 
 def short(value: Any) -> str:
-    """``value`` as JSON in at most 60 characters."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    """``value`` as JSON in at most 60 characters, on one line."""
+    return short_text(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def short_text(text: str) -> str:
+    """``text`` in at most 60 characters, on one line."""
+    text = UNPRINTABLE.sub("?", text)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def nearest(word: Any, allowed: Iterable[str], *, label: str = "Allowed") -> str:
     """The end of a sentence about a ``word`` that is none of ``allowed``: the one that was likely meant, then all."""
-    close = difflib.get_close_matches(str(word), list(allowed), n=1)
+    close = difflib.get_close_matches(str(word)[:60], list(allowed), n=1)
     guess = f'; did you mean "{close[0]}"?' if close else "."
     return f"{guess} {label}: {', '.join(allowed)}"
 

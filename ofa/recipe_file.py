@@ -3,75 +3,48 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ofa.errors import UserError
 from ofa.recipe import Recipe
-from ofa.recipe_errors import nearest, short
+from ofa.recipe_errors import nearest, short, short_text
+from ofa.recipe_yaml import MAX_BYTES, parse_yaml
+from ofa.recipe_yaml import dump_yaml as dump_yaml  # writing belongs to reading
 
-
-class _Loader(yaml.SafeLoader):
-    """``safe_load`` that reads 5e6 and 1e-3 as numbers (YAML 1.2) and refuses keys that are given twice.
-
-    It also refuses lists and mappings nested deeper than any recipe's: thousands would end in a RecursionError.
-    """
-
-    deepest, depth = 20, 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.depth > self.deepest:
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, f"nested deeper than {self.deepest} levels", mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or not re.search(r":(str|merge)$", key.tag):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key that is not text; put it in quotes", key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'"{key.value}" is given twice', key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """``safe_dump`` that puts text in quotes where ``_Loader`` would read a number."""
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
-
-
-def dump_yaml(values: dict[str, Any]) -> str:
-    """``Recipe.to_dict()`` as the text of a recipe file."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+MAX_KEY = 200  # characters of a dotted key
+MAX_PARTS = 20
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a recipe given by its path, or by the name of a shipped one. Raises ``UserError``."""
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
+    try:
+        path = Path(name_or_path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{short_text(str(name_or_path))}: no such user on this machine") from error
+    if is_file(path):
         return path
     folder = Path(str(importlib.resources.files("ofa.recipes")))
     shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    kind = "a folder, not a recipe file" if path.is_dir() else "no such recipe, neither a file nor a shipped one"
+    kind = "no such recipe, neither a file nor a shipped one"
+    if _answer(path.is_dir):
+        kind = "a folder, not a recipe file"
     raise UserError(f"{name_or_path}: {kind}{nearest(path.stem, shipped, label='Shipped')}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether it can be opened and read; a name that no file can have is none."""
+    return _answer(path.is_file)
+
+
+def _answer(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -81,12 +54,7 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     Raises ``UserError`` that lists every problem, one a line, each with file, key, value and what is allowed.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"{path}: cannot be read as a recipe: {reason}") from error
-    values = _parse(text, str(path))
+    values = parse_yaml(_read(path), str(path))
     if values is None:
         raise UserError(f"{path}: the recipe is empty; it needs at least the keys space, train and targets")
     if not isinstance(values, dict):
@@ -98,39 +66,41 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe.from_dict(values, source=str(path), overridden=keys)
 
 
-def _parse(text: str, source: str) -> Any:
+def _read(path: Path) -> str:
+    """Its text, of which no more is read than a recipe may have: the file may be endless."""
+    if path.exists() and not is_file(path):  # a pipe would be waited for
+        raise UserError(f"{path}: not a file, so it cannot be read as a recipe")
     try:
-        # The round trip through JSON gives every part its own object where YAML's anchors share one.
-        return json.loads(json.dumps(_Loader(text).get_single_data(), default=str))
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position].split("\n")
-        place = f"line {len(before)}, column {len(before[-1]) + 1}"
-        raise UserError(
-            f"{source}: {place}: not valid YAML: the character U+{error.character:04X}; remove it"
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise UserError(f"{source}:{place} not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{path}: longer than any recipe; it may have {MAX_BYTES} bytes")
+        return content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: cannot be read as a recipe: {reason}") from error
 
 
 def _override(values: dict[str, Any], option: str) -> str:
     """Set one key; returns it. Sections that are not there are made."""
     key, equals, text = option.partition("=")
     *sections, last = key.split(".")
+    shown = short_text(option)
     if not equals or not all([*sections, last]):
-        raise UserError(f"--set {option}: write it as key=value, such as train.epochs=3")
+        raise UserError(f"--set {shown}: write it as key=value, such as train.epochs=3")
+    if len(key) > MAX_KEY or len(sections) > MAX_PARTS:
+        raise UserError(f"--set {shown}: no key of a recipe is so long; write it as key=value, such as train.epochs=3")
     place: Any = values
     for number, part in enumerate([*sections, last]):
         here = ".".join(sections[:number])
         if isinstance(place, list):
             if not part.isdecimal() or int(part) >= len(place):
-                raise UserError(f"--set {option}: {here} is a list; name its items by 0 to {len(place) - 1}")
+                raise UserError(f"--set {shown}: {here} is a list; name its items by 0 to {len(place) - 1}")
             part = int(part)
         elif not isinstance(place, dict):
-            raise UserError(f"--set {option}: {here} is {short(place)}, which has no keys")
+            raise UserError(f"--set {shown}: {here} is {short(place)}, which has no keys")
         if number == len(sections):
-            place[part] = _parse(text, f"--set {option}")
+            place[part] = parse_yaml(text, f"--set {shown}")
             break
         child = place[part] if isinstance(place, list) else place.get(part)
         if child is None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, model_serializer
+from pydantic import AfterValidator, Field, PlainValidator, model_serializer
 
 from ofa.export.runtimes.remote import valid_address
 from ofa.recipe_errors import Problem
+from ofa.recipe_export import OnnxConfig, TfliteConfig, export_problems
 from ofa.recipe_train import FinetuneConfig
-from ofa.recipe_types import Positive, Section
+from ofa.recipe_types import Absolute, Section, real, reserved
 from ofa.supernet.space import SearchSpace
 
 CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
@@ -46,7 +46,7 @@ def _fraction(value: Any) -> str | None:
 def _amount(value: Any) -> float | str | None:
     if value is None or (isinstance(value, str) and _share(value)):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+    if isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value <= _MOST:
         return float(value)
     raise ValueError("must be a positive number such as 5e6, or a share of the largest subnet's cost such as 0.5x")
 
@@ -59,10 +59,25 @@ def _address(value: Any) -> str | None:
 
 def _share(text: str) -> float | None:
     """``"0.5x"`` as 0.5; ``None`` when it is not a share above 0x and up to 1x."""
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)x", text)
-    return float(found[1]) if found and 0 < float(found[1]) <= 1 else None
+    found = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
+    return float(found[1]) if found and _LEAST <= float(found[1]) <= 1 else None
 
 
+_LEAST, _MOST = 1e-6, 1e18  # of a limit, in any unit
+MAX_TARGET_NAME = 60
+
+
+def _target_name(value: str) -> str:
+    if re.fullmatch(r"[a-z0-9_-]+", value) is None or value.startswith("-"):
+        raise ValueError("must match pattern a-z, 0-9, _ and -, and not begin with -")
+    if len(value) > MAX_TARGET_NAME:
+        raise ValueError(f"must have at most {MAX_TARGET_NAME} characters, not {len(value)}")
+    if reserved(value):
+        raise ValueError("is a device's name on Windows, which no folder can have there")
+    return value
+
+
+TargetName = Annotated[str, AfterValidator(_target_name)]
 _Amount = Annotated[float | str | None, PlainValidator(_amount)]
 # Key of a recipe: the cost it limits, and how much of its unit one is.
 _KEYS: dict[str, tuple[Cost, float]] = {
@@ -76,7 +91,7 @@ class LimitsConfig(Section):
     """Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``params: 0.3x``,
     ``flash_kb: 256`` (weights), and on microcontrollers ``sram_kb: 64`` and ``instructions: 40e6``."""
 
-    latency_ms: Positive | None = None
+    latency_ms: real(_LEAST, 1e9) | None = None
     latency: Annotated[str | None, PlainValidator(_fraction)] = None
     macs: _Amount = None
     params: _Amount = None
@@ -95,15 +110,19 @@ class Target(Section):
     ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
     loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
     ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
-    ``adb:SERIAL``.
+    ``adb:SERIAL``. ``costs``: a file of latencies measured elsewhere, instead of timing (see ``ofa.own_costs``).
+    ``onnx`` and ``tflite`` say what the model files look like.
     """
 
     runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
     precision: Literal["float32", "int8"] | None = None
-    int8_drop: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    int8_drop: real(0, 0.99) = 0.01
     finetune: FinetuneConfig | None = None
     written: LimitsConfig = Field(alias="limits")
     remote: Annotated[str | None, PlainValidator(_address)] = None
+    costs: Absolute | None = None
+    onnx: OnnxConfig = OnnxConfig()
+    tflite: TfliteConfig = TfliteConfig()
 
     @property
     def bits(self) -> Literal[32, 8]:
@@ -124,15 +143,18 @@ class Target(Section):
 def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
     """What of a target contradicts itself, or the space."""
     where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
-    problems = []
+    problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
     if not costs:
         problems.append((f"{where}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
     if costs.count("latency") > 1:
         problems.append((f"{where}.limits", "latency and latency_ms are both given; keep one of them"))
     for cost in dict.fromkeys(costs):
-        if target.runtime not in _ONLY.get(cost, (target.runtime,)):
+        known = cost == "latency" and target.costs
+        if not known and target.runtime not in _ONLY.get(cost, (target.runtime,)):
             text = f"{cost} cannot be limited on {target.runtime}, only on {', '.join(_ONLY[cost])}"
             problems.append((f"{where}.limits", text))
+    if target.remote and target.costs:
+        problems.append((f"{where}.costs", "costs from a file are not timed on another device; leave remote out"))
     if target.remote and target.runtime not in REMOTE:
         text = f"{target.runtime} is not timed on other devices; use runtime: {', '.join(REMOTE)}, or leave it out"
         problems.append((f"{where}.remote", text))

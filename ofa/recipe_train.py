@@ -7,21 +7,37 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from ofa.recipe_errors import Problem
-from ofa.recipe_types import Absolute, Count, NotNegative, Positive, Section, Share
-from ofa.supernet.space import SearchSpace
+from ofa.recipe_types import (
+    MAX_EPOCHS,
+    MAX_IMAGES,
+    Absolute,
+    Epochs,
+    LearningRate,
+    Section,
+    Share,
+    Text,
+    real,
+    whole,
+    zero_or,
+)
+from ofa.supernet.space import MAX_OPTIONS, SearchSpace
 from ofa.supernet.training.phases import LARGEST_FIRST, Phase
+
+MAX_BATCH = 65_536
+MAX_SUBNETS = 64
+MAX_PHASES = 300
 
 
 class PhaseConfig(Section):
     """One training phase. ``kernel``, ``depth`` and ``expand`` count open options from the largest; 1: only that."""
 
-    name: Annotated[str, Field(min_length=1)]
-    epochs: Count
-    lr: Positive
-    subnets: Count = 1
-    kernel: Count = 1
-    depth: Count = 1
-    expand: Count = 1
+    name: Text
+    epochs: Epochs
+    lr: LearningRate
+    subnets: whole(1, MAX_SUBNETS) = 1
+    kernel: whole(1, MAX_OPTIONS) = 1
+    depth: whole(1, MAX_OPTIONS) = 1
+    expand: whole(1, MAX_OPTIONS) = 1
     sort_channels: bool = False
     sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = "uniform"
     teacher: Literal["none", "full", "in_place"] | None = None
@@ -38,13 +54,13 @@ class PhaseConfig(Section):
 class CheckpointConfig(Section):
     """When training writes a checkpoint besides the one after every epoch: every so many minutes, or steps."""
 
-    minutes: Positive | None = 10.0
-    steps: Count | None = None
+    minutes: real(0.01, 1e5) | None = 10.0
+    steps: whole(1, 1_000_000_000) | None = None
 
 
 Phases = Annotated[
     Annotated[Literal["progressive_shrinking", "random", "sandwich", "attentive"], Tag("<preset>")]
-    | Annotated[tuple[PhaseConfig, ...], Field(min_length=1), Tag("<list>")],
+    | Annotated[tuple[PhaseConfig, ...], Field(min_length=1, max_length=MAX_PHASES), Tag("<list>")],
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
 
@@ -56,40 +72,40 @@ class TrainConfig(Section):
     validation images on which every epoch measures three networks."""
 
     phases: Phases = "progressive_shrinking"
-    epochs: Count | None = None
-    lr: Positive | None = None
-    later_lr: Positive = 1.0
+    epochs: Epochs | None = None
+    lr: LearningRate | None = None
+    later_lr: real(1e-3, 1e3) = 1.0
     init: Absolute | None = None
     skip_first_phase: bool = False
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    accumulate: Count = 1
+    batch_size: whole(2, MAX_BATCH) = 64
+    accumulate: whole(1, MAX_BATCH // 2) = 1
     optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
     lr_schedule: Literal["cosine", "linear"] = "cosine"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 3e-5
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    mixup: NotNegative = 0.0
-    cutmix: NotNegative = 0.0
-    distill: NotNegative = 1.0
+    momentum: zero_or(1e-3, 0.9999) = 0.9
+    weight_decay: zero_or(1e-12, 10) = 3e-5
+    label_smoothing: zero_or(1e-6, 0.99) = 0.1
+    dropout: zero_or(1e-6, 0.95) = 0.1
+    drop_path: zero_or(1e-6, 0.95) = 0.0
+    mixup: zero_or(0.01, 100) = 0.0
+    cutmix: zero_or(0.01, 100) = 0.0
+    distill: zero_or(1e-6, 1000) = 1.0
     loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
-    warmup_epochs: NotNegative = 0.0
-    clip_grad: Positive | None = None
+    warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = 0.0
+    clip_grad: real(1e-6, 1e6) | None = None
     ema: Share | None = None
     amp: bool = True
     compile: bool = False
     ranks: Literal["same", "different"] = "same"
     checkpoint: CheckpointConfig = CheckpointConfig()
-    watch_images: Annotated[int, Field(ge=0)] = 500
+    watch_images: whole(0, MAX_IMAGES) = 500
     tensorboard: bool = False
 
 
 class FinetuneConfig(Section):
     """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
 
-    epochs: Count
-    lr: Positive
+    epochs: Epochs
+    lr: LearningRate
 
 
 def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
@@ -101,6 +117,11 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
             problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
         elif not isinstance(train.phases, str) and value is not None:
             problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
+    if train.accumulate > train.batch_size // 2:
+        text = f"must be at most {train.batch_size // 2}, so that a piece of a batch has two images"
+        problems.append(("train.accumulate", f"{text}; it is {train.accumulate}"))
+    if train.optimizer == "sgd" and not train.momentum:
+        problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
     if train.later_lr != 1 and not isinstance(train.phases, str):
         problems.append(("train.later_lr", "not with listed phases; set train.phases.1.lr and so on"))
     if train.skip_first_phase and not train.init:

@@ -1,18 +1,84 @@
-"""What the sections of a recipe are made of."""
+"""What the sections of a recipe are made of: numbers between bounds, text on one line, paths.
+
+Every number has a smallest and a largest value. A stage works with everything between them, and what lies outside is a
+slip of the pen or an attack.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Absolute = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+MAX_COUNT = 1_000_000
+MAX_EPOCHS = 10_000
+MAX_IMAGES = 1_000_000_000
+MAX_TEXT = 300
+MAX_FILE_NAME = 255  # bytes; the usual file systems' own bound
+MAX_PATH = 4000
+# Control characters, line and paragraph separators, what turns the direction of text, halves of characters.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Names that Windows keeps for devices, whatever follows the first dot.
+_DEVICES = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
+
+
+def whole(low: int, high: int) -> Any:
+    """The type of an integer from ``low`` to ``high``."""
+    return Annotated[int, Field(ge=low, le=high)]
+
+
+def real(low: float, high: float) -> Any:
+    """The type of a number from ``low`` to ``high``."""
+    return Annotated[float, Field(ge=low, le=high)]
+
+
+def zero_or(low: float, high: float) -> Any:
+    """The type of a number that is 0 or from ``low`` to ``high``: what is nearly 0 breaks divisions and draws."""
+
+    def checked(value: float) -> float:
+        if value and value < low:
+            raise ValueError(f"must be 0, or at least {low:g}")
+        return value
+
+    return Annotated[float, Field(ge=0, le=high), AfterValidator(checked)]
+
+
+def reserved(name: str) -> bool:
+    """Whether Windows cannot have a file or folder of this name."""
+    return re.fullmatch(_DEVICES, name) is not None
+
+
+def _one_line(value: str) -> str:
+    value = value.strip()
+    if not value or UNPRINTABLE.search(value):
+        raise ValueError("must be text on one line without control characters")
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"must have at most {MAX_TEXT} characters, not {len(value)}")
+    return value
+
+
+def _usable_path(path: Path) -> Path:
+    text = str(path)
+    if UNPRINTABLE.search(text) or any(len(part.encode()) > MAX_FILE_NAME for part in path.parts):
+        raise ValueError(f"must be a path without control characters, of names up to {MAX_FILE_NAME} bytes")
+    if len(text) > MAX_PATH:
+        raise ValueError(f"must have at most {MAX_PATH} characters, not {len(text)}")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{path.parts[0]} is no user of this machine") from error
+
+
+Count = whole(1, MAX_COUNT)
+Epochs = whole(1, MAX_EPOCHS)
+LearningRate = real(1e-9, 1e3)
+Positive = real(1e-9, 1e9)
+Probability = zero_or(1e-6, 1)
+Share = real(1e-6, 1 - 1e-6)
+Text = Annotated[str, AfterValidator(_one_line)]
+Absolute = Annotated[Path, AfterValidator(_usable_path)]
 
 
 class Section(BaseModel):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Literal, NamedTuple
+
+from ofa.escape import html as escape
 
 COLOURS = 7  # classes c0 to c6 of the style sheet
 

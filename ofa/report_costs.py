@@ -29,6 +29,22 @@ class Axis(NamedTuple):
     text: str
 
 
+NOT_HERE = "not measured here"
+
+
+def origin(table: dict[str, Any]) -> str:
+    """Where a table's costs are from: a runtime and its version, or a file of the user's own."""
+    if "runtime" in table:
+        return f"{table['runtime']} {table['version']}"
+    return f"as {table.get('file', 'a file')} says ({table.get('source', 'costs from elsewhere')}), {NOT_HERE}"
+
+
+def missing_measurement(cost: str, target: dict[str, Any]) -> str:
+    """What stands in the place of a measurement that a target lacks."""
+    table = target.get("latency_table") or {}
+    return NOT_HERE if table.get("cost") == cost and "file" in table and "runtime" not in table else "-"
+
+
 def measured_costs(values: dict[str, Any]) -> list[str]:
     """Latency, and every other cost that is predicted and either limited or measured for some target."""
     found = {"latency": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ofa.report_charts import Band, Point, Series, chart
-from ofa.report_costs import axis
+from ofa.report_costs import axis, origin
 from ofa.report_tables import as_predicted, cost_tables, phases, watched_networks
 
 _FRONT, _CANDIDATES, _CHOSEN, _OTHER = 0, 1, 2, 5
@@ -56,7 +56,7 @@ def _table_quality(table: dict[str, Any], targets: dict[str, dict[str, Any]], wh
         labels=[_told("", predicted, measured, shown.factor, shown.unit) for predicted, measured in pairs],
     )
     name = cost.capitalize()
-    title = f"{name}: {table['runtime']} {table['version']}{which}"
+    title = f"{name}: {origin(table)}{which}"
     return _against(title, unseen, targets, chosen, cost, shown.factor, shown.unit, shown.text)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from html import escape
+import re
 from typing import Any
 
 from ofa import report_figures as figures
+from ofa.escape import html as escape
+from ofa.report_classes import class_tables
 from ofa.report_notes import details, error_notes, notes
 from ofa.report_style import SCRIPT, STYLE
 from ofa.report_subnet import chosen, pictures
 from ofa.report_tables import Table, candidates, errors, machine, one_line, summary, training
 
-_LONG = 28  # letters; longer cells are broken into lines
+# Letters: cells up to the first stay on one line, longer ones are broken between their parts, text beyond the second
+# anywhere.
+_SHORT, _LONG = 15, 28
 
 
 def page(values: dict[str, Any]) -> str:
@@ -28,6 +32,7 @@ def page(values: dict[str, Any]) -> str:
             _notes(error_notes(values)),
             _grid(figures.predictors(values)),
         ),
+        _section("Test images by class", *(_titled(table) for table in class_tables(values))),
         _section("Training", _grid(figures.training(values)), _table(training(values))),
         _section("Machine and versions", _table(machine(values), sortable=False)),
     ]
@@ -54,25 +59,29 @@ def _grid(parts: list[str]) -> str:
     return f'<div class="grid">{content}</div>' if content else ""
 
 
+def _titled(table: Table) -> str:
+    return f"<h3>{escape(table.title)}</h3>\n{_table(table)}"
+
+
 def _table(table: Table, *, sortable: bool = True) -> str:
     if not table.rows:
         return ""
     numbers = [any(row[column].value is not None for row in table.rows) for column in range(len(table.columns))]
-    kinds = [' class="number"' if number else "" for number in numbers]
+    kinds = ["number" if number else "" for number in numbers]
     heads = []
     for column, kind in zip(table.columns, kinds, strict=True):
         text = escape(one_line(column))
-        heads.append(
-            f'<th scope="col"{kind}>' + (f'<button type="button">{text}</button>' if sortable else text) + "</th>"
-        )
+        text = f'<button type="button">{text}</button>' if sortable else text
+        heads.append(f'<th scope="col"{_class(kind)}>{text}</th>')
     rows = []
     marked = table.columns.index("chosen") if "chosen" in table.columns else None
     for row in table.rows:
         cells = []
         for cell, kind in zip(row, kinds, strict=True):
             value = "" if cell.value is None else f' data-value="{float(cell.value)!r}"'
-            long = ' class="long"' if not kind and len(cell.text) > _LONG else kind
-            cells.append(f"<td{long}{value}>{escape(cell.text)}</td>")
+            size = "short" if len(cell.text) <= _SHORT else "long" if not kind and len(cell.text) > _LONG else ""
+            text = escape(cell.text) if size else _in_parts(cell.text)
+            cells.append(f"<td{_class(kind, size)}{value}>{text}</td>")
         mark = ' class="chosen"' if marked is not None and row[marked].text else ""
         rows.append(f"<tr{mark}>{''.join(cells)}</tr>")
     return (
@@ -80,3 +89,14 @@ def _table(table: Table, *, sortable: bool = True) -> str:
         f"<table{' class=sortable' if sortable else ''}><thead><tr>{''.join(heads)}</tr></thead>\n"
         f"<tbody>{chr(10).join(rows)}</tbody></table></div>"
     )
+
+
+def _class(*names: str) -> str:
+    found = " ".join(filter(None, names))
+    return f' class="{found}"' if found else ""
+
+
+def _in_parts(text: str) -> str:
+    """Lines break after a comma, after a slash and before a bracket: numbers, units and intervals stay whole."""
+    parts = re.split(r"(?<=[,/]) | (?=\()", text)
+    return " ".join(f'<span class="short">{escape(part)}</span>' for part in parts)

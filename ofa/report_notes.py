@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ofa.report_costs import measured_costs
+from ofa.intervals import LEVEL, MIN_HALF_WIDTH, wide
+from ofa.report_classes import class_notes
+from ofa.report_costs import measured_costs, origin
+from ofa.report_pace import drift_words, pace_note
+from ofa.report_shared import shared_notes
 from ofa.report_tables import as_predicted, cost_tables, mean_and_largest
 
 
@@ -15,7 +19,7 @@ def notes(values: dict[str, Any]) -> list[str]:
     environments: dict[str, list[str]] = {}
     for names, table in cost_tables(values):
         threads = f"{table['threads']} thread(s)" if table.get("threads") else ""
-        runtime = f"{table['runtime']} {table['version']}" + (" int8" if table.get("bits") == 8 else "")
+        runtime = origin(table) + (" int8" if table.get("bits") == 8 else "")
         where = ", ".join(filter(None, (runtime, threads, table.get("cpu"))))
         environments.setdefault(f"one image, {where}.", []).extend(names)
         costs[f"one image, {where}."] = table.get("cost", "latency").capitalize()
@@ -26,6 +30,7 @@ def notes(values: dict[str, Any]) -> list[str]:
         f" Accuracy: the exported file in that runtime, {images['validation']} validation and {images['test']} test "
         "images."
     )
+    found += [*_intervals(values), *shared_notes(values), *class_notes(values)]
     for name, target in values["targets"].items():
         table = target.get("latency_table") or values["latency_table"]
         for cost, limit in target["limits"].items():
@@ -36,6 +41,8 @@ def notes(values: dict[str, Any]) -> list[str]:
                 found.append(
                     f"! {name}: {measured / limit - 1:.1%} above its {cost} limit in this last measurement{error}."
                 )
+        if note := pace_note(target["measured"]):
+            found.append(f"! {name}: {note}.")
         found += _int8(name, target["verified"])
     return found
 
@@ -54,7 +61,7 @@ def error_notes(values: dict[str, Any]) -> list[str]:
             found.append(
                 f"{info.get('cost', 'latency').capitalize()} table{which} on {table['test_subnets']} unseen subnets: "
                 f"error {_share(table['mape'])}, Kendall tau {_two(table['kendall_tau'])} "
-                f"(a repeated measurement: {_share(table.get('repeat_mape'))})."
+                f"(a repeated measurement: {_share(table.get('repeat_mape'))}){drift_words(info.get('pace_drift'))}."
             )
     targets, costs = values["targets"].values(), measured_costs(values)
     candidates = [one for target in targets for one in target.get("candidates") or ()]
@@ -71,6 +78,18 @@ def details(values: dict[str, Any]) -> list[str]:
     """When, on what machine and with which versions."""
     versions = ", ".join(f"{package} {number}" for package, number in values["versions"].items())
     return [f"{values['date']}, {values['machine']['system']}, Python {values['machine']['python']}, {versions}."]
+
+
+def _intervals(values: dict[str, Any]) -> list[str]:
+    """The rule by which accuracies have an interval beside them, when one has."""
+    measured = [target["measured"] for target in values["targets"].values()]
+    found = [one[key] for one in measured for key in ("validation_interval", "test_interval") if key in one]
+    if not any(map(wide, found)):
+        return []
+    return [
+        f"In brackets: the {LEVEL:.0%} interval (Wilson) of an accuracy, as so few images tell it; left out where it "
+        f"is within {100 * MIN_HALF_WIDTH:g} points to each side."
+    ]
 
 
 def _int8(name: str, verified: dict[str, Any]) -> list[str]:

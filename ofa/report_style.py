@@ -8,17 +8,20 @@ STYLE = """
 --grid:#2a3038;--band:#20262d;--limit:#ff7b7b;--c0:#6aa9f5;--c1:#f2a154;--c2:#5fca8c;--c3:#b996ec;--c4:#4cc3cf;--c5:#a0a9b4;
 --c6:#ec85b5;--k0:#2c4a6e;--k1:#3f73ad;--k2:#6aa9f5;--k3:#b5d5ff}}
 *{box-sizing:border-box}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:0 auto;max-width:1180px;
+body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);margin:0 auto;max-width:1280px;
 padding:1rem}
-h1{font-size:1.5rem;margin:.4rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}p{margin:.4rem 0}
+h1{font-size:1.5rem;margin:.4rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}h3{font-size:1rem;margin:1rem 0 .4rem}
+p{margin:.4rem 0}
 header p,.note{color:var(--soft)}
 h1,.note,header p{overflow-wrap:anywhere}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{border-bottom:1px solid var(--rule);padding:.35rem .6rem;text-align:left;vertical-align:top;white-space:nowrap}
+th,td{border-bottom:1px solid var(--rule);padding:.35rem .6rem;text-align:left;vertical-align:top}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--bg)}
 td.number,th.number{text-align:right}
-td.long{white-space:normal;overflow-wrap:anywhere;min-width:16rem}
+.short{white-space:nowrap}td.long{overflow-wrap:anywhere;min-width:10rem}
+section>.scroll{background:linear-gradient(to left,var(--bg) 40%,transparent) right/40px 100% no-repeat local,
+linear-gradient(to left,var(--rule),transparent) right/14px 100% no-repeat scroll}
 th{vertical-align:bottom;padding:0}
 th button{all:unset;box-sizing:border-box;display:block;padding:.35rem .6rem;cursor:pointer;
 font-weight:600;white-space:pre-line}

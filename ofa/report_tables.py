@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ofa.report_costs import bare, heading, measured_costs, percent, short, with_unit
+from ofa.intervals import in_brackets
+from ofa.report_costs import bare, heading, measured_costs, missing_measurement, percent, short, with_unit
+from ofa.report_pace import changed
 
 
 class Cell(NamedTuple):
@@ -53,12 +55,12 @@ def summary(values: dict[str, Any]) -> Table:
                 Cell(f"{target['id']} {subnet['resolution']} {'-'.join(map(str, subnet['depths']))}"),
                 Cell(short(predicted["macs"]), predicted["macs"]),
                 Cell(short(predicted["params"]), predicted["params"]),
-                *(_both(cost, predicted.get(cost), measured.get(cost), limits.get(cost)) for cost in costs),
+                *(_both(cost, target) for cost in costs),
                 Cell(
-                    accuracy + percent(measured["validation_accuracy"]) + _before(target["verified"]),
+                    accuracy + _measured(measured, "validation") + _before(target["verified"]),
                     measured["validation_accuracy"],
                 ),
-                Cell(percent(measured["test_accuracy"]), measured["test_accuracy"]),
+                Cell(_measured(measured, "test"), measured["test_accuracy"]),
                 Cell(target["model"]),
             )
         )
@@ -198,14 +200,23 @@ def _compared_costs(costs: Sequence[str], found: dict[str, Any]) -> list[Cell]:
     return cells
 
 
-def _both(cost: str, predicted: float | None, measured: float | None, limit: float | None) -> Cell:
+def _both(cost: str, target: dict[str, Any]) -> Cell:
+    predicted, measured, limit = (target[key].get(cost) for key in ("predicted", "measured", "limits"))
     over = "!" if None not in (measured, limit) and measured > limit else ""
-    return Cell(f"{bare(cost, predicted)} / {bare(cost, measured)}{over}", predicted if measured is None else measured)
+    shown = missing_measurement(cost, target) if measured is None else bare(cost, measured)
+    paced = cost == "latency" and changed(target["measured"])
+    clock = f" (clock {bare(cost, target['measured']['latency_clock'])})" if paced else ""
+    return Cell(f"{bare(cost, predicted)} / {shown}{over}{clock}", predicted if measured is None else measured)
 
 
 def _signed(value: float | None) -> Cell:
     # A sum with 0.0 takes the sign from a rounded zero.
     return Cell("-" if value is None else f"{round(value, 1) + 0.0:+.1f}", value)
+
+
+def _measured(measured: dict[str, Any], split: str) -> str:
+    """An accuracy in percent, with its interval where that is wide."""
+    return percent(measured[f"{split}_accuracy"]) + in_brackets(measured.get(f"{split}_interval"))
 
 
 def _before(verified: dict[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from ofa.escape import markdown as inline
+from ofa.escape import markdown_line, printable
+from ofa.report_classes import class_tables
 from ofa.report_notes import details, error_notes, notes
 from ofa.report_subnet import chosen, line
 from ofa.report_tables import Table, candidates, errors, one_line, summary, training
@@ -16,14 +18,16 @@ _MOST_CANDIDATES, _MOST_PHASES = 5, 8
 
 def screen(values: dict[str, Any]) -> str:
     """What ``ofa show`` prints: some sixty lines for three targets."""
-    blocks = ["\n".join(_aligned(summary(values), rule=True)), "\n".join(notes(values))]
+    blocks = ["\n".join(_aligned(summary(values), rule=True)), _printed(notes(values))]
     measured, left_out = _first_candidates(candidates(values))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
-    blocks.append("\n".join([*_aligned(errors(values), title=True), *error_notes(values)]))
+    blocks.append("\n".join([*_aligned(errors(values), title=True), _printed(error_notes(values))]))
     if subnets := chosen(values):
-        width = max(len(subnet.name) for subnet in subnets)
-        blocks.append("\n".join(["Subnets", *(f"{subnet.name:<{width}}  {line(subnet)}" for subnet in subnets)]))
+        names = [printable(subnet.name) for subnet in subnets]
+        width = max(map(len, names))
+        lines = (f"{name:<{width}}  {line(subnet)}" for name, subnet in zip(names, subnets, strict=True))
+        blocks.append("\n".join(["Subnets", *lines]))
     phases = training(values)
     if phases.rows:
         left_out = len(phases.rows) - _MOST_PHASES
@@ -33,20 +37,24 @@ def screen(values: dict[str, Any]) -> str:
 
 def markdown(values: dict[str, Any]) -> str:
     """``report.md``."""
-    blocks = [f"# {_plain(values['name'])}", _markdown_table(summary(values)), _lines(notes(values))]
-    for table in (candidates(values), errors(values)):
+    blocks = [f"# {inline(values['name'])}", markdown_table(summary(values)), _lines(notes(values))]
+    for table in (candidates(values), errors(values), *class_tables(values)):
         if table.rows:
-            blocks += [f"## {table.title}", _markdown_table(table)]
+            blocks += [f"## {inline(table.title)}", markdown_table(table)]
     blocks.append(_lines(error_notes(values)))
     if subnets := chosen(values):
-        blocks += ["## Subnets", "\n".join(f"- {_plain(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
+        blocks += ["## Subnets", "\n".join(f"- {markdown_line(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
     if (phases := training(values)).rows:
-        blocks += [f"## {phases.title}", _markdown_table(phases)]
+        blocks += [f"## {phases.title}", markdown_table(phases)]
     return "\n\n".join([*blocks, _lines(details(values))]) + "\n"
 
 
 def _lines(texts: list[str]) -> str:
-    return "\n".join(map(_plain, texts))
+    return "\n".join(map(markdown_line, texts))
+
+
+def _printed(texts: list[str]) -> str:
+    return "\n".join(map(printable, texts))
 
 
 def _first_candidates(table: Table) -> tuple[Table, int]:
@@ -71,7 +79,7 @@ def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[s
     """Lines of equal columns below a header of one or two lines."""
     deep = max(column.count("\n") for column in table.columns) + 1
     headers = [tuple(f"{column}\n".split("\n")[number] for column in table.columns) for number in range(deep)]
-    rows: list[Sequence[str]] = [*headers, *(tuple(cell.text for cell in row) for row in table.rows)]
+    rows: list[Sequence[str]] = [*headers, *(tuple(printable(cell.text) for cell in row) for row in table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if rule:
@@ -79,15 +87,7 @@ def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[s
     return [table.title, *lines] if title else lines
 
 
-def _markdown_table(table: Table) -> str:
-    head = "| " + " | ".join(map(one_line, table.columns)) + " |\n|" + "---|" * len(table.columns)
-    return "\n".join([head, *("| " + " | ".join(_cell(cell.text) for cell in row) + " |" for row in table.rows)])
-
-
-def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown does not take for a tag."""
-    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", text)
+def markdown_table(table: Table) -> str:
+    """GitHub's kind of table."""
+    head = "| " + " | ".join(map(inline, map(one_line, table.columns))) + " |\n|" + "---|" * len(table.columns)
+    return "\n".join([head, *("| " + " | ".join(inline(cell.text) for cell in row) + " |" for row in table.rows)])

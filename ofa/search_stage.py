@@ -15,10 +15,12 @@ from tqdm import tqdm
 from ofa import accuracy_file, devices
 from ofa.devices import Device, device_of
 from ofa.errors import UserError
+from ofa.own_costs import how_good
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe_target import Limit, Target
+from ofa.report_pace import drift_words
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
@@ -52,7 +54,7 @@ def search_targets(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**devices.counted(device_of(target), job), **_load_tables(job, name, target)}
+        costs = {**devices.counted(device_of(target), job), **load_tables(job, name, target)}
         limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
         try:
             found, candidates = _search_and_measure(job, device_of(target), predictor, limits, costs)
@@ -114,7 +116,8 @@ def _search_and_measure(
     accuracies = {}
     for subnet in judged:
         job.check_interrupt()
-        accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
+        with job.evaluating(subnet):
+            accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
     chosen = max(judged, key=accuracies.__getitem__)
     return found, [
         {
@@ -156,7 +159,7 @@ def _paths(job: Job, target: str, tables: dict[str, CostTable]) -> list[Path]:
     return [job.folder / "costs" / f"{name}.json" for name in names]
 
 
-def _load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
+def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
     tables = {}
     environment = devices.environment(device_of(target), job)
     folder = job.folder / "costs"
@@ -177,9 +180,13 @@ def _absolute(limit: Limit, table: CostTable) -> float:
 
 def _line(device: Device, table: CostTable) -> str:
     found = table.info["quality"]
+    if table.name == "latency" and device.costs:
+        return f"latency of {device.name}: {how_good(found)}"
     error = "no subnet left to check on" if found["mape"] is None else f"error {found['mape']:.1%}"
     tau = "" if found["kendall_tau"] is None else f", Kendall tau {found['kendall_tau']:.2f}"
     repeat = ""
     if found.get("repeat_mape") is not None:
-        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}, {found['repeat_kendall_tau']:.2f})"
-    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}"
+        rank = "" if found["repeat_kendall_tau"] is None else f", {found['repeat_kendall_tau']:.2f}"
+        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}{rank})"
+    drift = drift_words(table.info.get("pace_drift"))
+    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}{drift}"

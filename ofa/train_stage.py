@@ -16,6 +16,8 @@ from ofa.errors import UserError
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
+from ofa.recipe_train import TrainConfig
+from ofa.run_folder import move_aside
 from ofa.signals import raise_for, stop_requests
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_weights
@@ -27,11 +29,13 @@ from ofa.supernet.training.loop import Stopped
 from ofa.supernet.training.loop import train as train_supernet
 from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
 from ofa.supernet.training.settings import Settings
-from ofa.supernet.training.step import Diverged, OutOfMemory
+from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
+from ofa.threads import training_threads
 
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
 
+TENSORBOARD = "train.tensorboard: true needs `pip install tensorboard`"
 _WATCH_CALIBRATION = 256
 _MEDIAN_OF = 101
 
@@ -57,6 +61,9 @@ def settings(recipe: Recipe) -> Settings:
 def train(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
+    from ofa.stage_checks import check_stages  # which asks this stage, too
+
+    check_stages(job.recipe, data)
     resume = checkpoints.newest(folder) if first_rank else None
     if distributed.processes() > 1:
         content = distributed.share(to_bytes(resume) if resume else None)
@@ -65,10 +72,7 @@ def train(job: Job) -> Outcome:
     if resume:
         check_space(resume, net.space)
     elif config.init:
-        try:
-            left_out = load_initial(net, config.init)
-        except ValueError as error:
-            raise UserError(f"train.init: {error}") from error
+        left_out = start_from(net, config, schedule[0])
         if left_out and first_rank:
             print(f"{config.init}: all weights taken but {', '.join(left_out)}", flush=True)
     timer = checkpoints.Timer(steps=config.checkpoint.steps, minutes=config.checkpoint.minutes)
@@ -77,7 +81,16 @@ def train(job: Job) -> Outcome:
         checkpoints.write(folder, checkpoint)
         timer.written()
 
+    log: _Log | None = None
+
+    def told(sentence: str) -> None:
+        if log:
+            log.threads(sentence)
+
+    state = resume.values.get("threads") if resume else None
+    threads = training_threads(state, told=told, compiled=config.compile)
     with ExitStack() as stack:
+        stack.enter_context(threads.used())
         came = stack.enter_context(stop_requests())
         log = stack.enter_context(_Log(job, schedule, done=resume.epochs if resume else 0)) if first_rank else None
         try:
@@ -96,13 +109,16 @@ def train(job: Job) -> Outcome:
                 keep_due=timer.due,
                 on_epoch=log,
                 stop=lambda: bool(came()),
+                threads=threads,
             )
         except Stopped:
             raise_for(came())
         except Diverged as error:
             kept = sorted(folder.glob(checkpoints.PATTERN))
-            where = f"; the last good checkpoint is {kept[-1]}" if kept else ""
+            where = f"; the last good checkpoint is {kept[-1]}, which train.init takes" if kept else ""
             raise UserError(f"training stopped: {error} (train.lr, train.clip_grad){where}") from error
+        except TooFewImages as error:
+            raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
         except OutOfMemory as error:
             raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
     if first_rank:
@@ -112,17 +128,42 @@ def train(job: Job) -> Outcome:
     return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
 
 
+def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
+    """Loads ``train.init`` into the network; returns the names of the weights that the file has not for it.
+
+    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from what it lacks.
+    """
+    try:
+        left_out = load_initial(net, config.init)
+    except ValueError as error:
+        raise UserError(f"train.init: {error}") from error
+    if left_out and first.teacher == "full":
+        remedy = "take train.skip_first_phase out" if config.skip_first_phase else "give that phase another teacher"
+        raise UserError(
+            f"train.init: {config.init} is of a network with another number of classes than the {net.num_classes} of "
+            f"the data, so {', '.join(left_out)} would be random, and phase {first.name} learns from them; {remedy}, "
+            "or give weights trained on these classes"
+        )
+    return left_out
+
+
 class _Log:
     """After every epoch: measures accuracies; writes ``metrics.jsonl``, TensorBoard, and a line to the screen."""
 
     def __init__(self, job: Job, schedule: tuple[Phase, ...], *, done: int) -> None:
         self.job, self.schedule = job, schedule
         self.path: Path = job.folder / "train" / "metrics.jsonl"
-        self.rows = self.path.read_text(encoding="utf-8").splitlines()[:done] if self.path.exists() else []
+        self.rows = _rows(self.path)[:done]
+        self.changes: list[str] = []  # of the number of threads, in this epoch
         self.board = _tensorboard(self.path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
 
     def __enter__(self) -> _Log:
         return self
+
+    def threads(self, sentence: str) -> None:
+        """The number of threads was changed: said at once, and in the epoch's row."""
+        self.changes.append(sentence)
+        tqdm.write(f"  {sentence}")
 
     def __exit__(self, *_: object) -> None:
         if self.board:
@@ -139,6 +180,8 @@ class _Log:
                 for name, subnet in watched(self.job, phase).items()
             }
         row = figures | {f"accuracy_{name}": value for name, value in accuracies.items()}
+        if self.changes:
+            row["threads_changed"], self.changes = self.changes, []
         self.rows.append(json.dumps(row))
         write_atomic(self.path, "\n".join(self.rows) + "\n")
         if self.board:
@@ -150,6 +193,24 @@ class _Log:
             f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  lr "
             f"{figures['lr']:.2g}  {figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
         )
+
+
+def _rows(path: Path) -> list[str]:
+    """The whole rows of ``metrics.jsonl``; when it is damaged it is moved aside, and those before are kept."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            aside = move_aside(path, "damaged")
+            print(f"{path} is damaged: moved to {aside.name}, {len(rows)} epochs before it kept", flush=True)
+            break
+        rows.append(line.decode())
+    return rows
 
 
 def watched(job: Job, phase: Phase) -> dict[str, Subnet]:
@@ -171,7 +232,7 @@ def _tensorboard(folder: Path, done: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UserError("train.tensorboard: true needs `pip install tensorboard`") from error
+        raise UserError(TENSORBOARD) from error
     return SummaryWriter(str(folder), purge_step=done + 1)
 
 

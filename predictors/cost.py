@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ofa.predictors.bounds import above_zero
 from ofa.supernet.families import mobilenetv3_counts
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import SearchSpace, Slot
@@ -21,6 +22,7 @@ _COUNTS: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3_counts}
 _COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
 _CHUNK = 8192  # whose indices fit the processor's caches
 _ENVIRONMENT = ("runtime", "version", "threads", "cpu", "device", "gpu", "compiled")
+_SAVED = ("name", "unit", "slope", "intercept", "info", "combine", "floor")
 _NAMES = ("onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55")
 _RUNTIMES = {name: f"ofa.export.runtimes.{name}" for name in _NAMES}
 
@@ -35,6 +37,7 @@ class CostTable:
         blocks: ``(resolutions, slots, kernel options, expand options)``; NaN where a stage has fewer options.
         info: what the numbers hold for, and how well they were found to predict (JSON values). Measured costs have the
             runtime's ``environment`` in it.
+        floor: lower predictions approach zero and stay above it (``bounds.above_zero``); 0 where sums are exact.
         combine: ``"max"`` for costs that only one part at a time has, such as peak memory.
     """
 
@@ -47,6 +50,7 @@ class CostTable:
     intercept: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
     combine: Literal["sum", "max"] = "sum"
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.combine not in _COMBINE:
@@ -58,7 +62,7 @@ class CostTable:
         for start in range(0, len(codes), _CHUNK):
             part = slice(start, start + _CHUNK)
             total[part] = self._combined(codes[part])
-        return self.intercept + self.slope * total
+        return above_zero(self.intercept + self.slope * total, self.floor)
 
     def _combined(self, codes: np.ndarray) -> np.ndarray:
         _, slots, kernels, expands = self.blocks.shape
@@ -113,7 +117,7 @@ class CostTable:
 
     def save(self, path: Path) -> None:
         """As JSON, atomically."""
-        values = {name: getattr(self, name) for name in ("name", "unit", "slope", "intercept", "info", "combine")}
+        values = {name: getattr(self, name) for name in _SAVED}
         blocks = np.where(np.isnan(self.blocks), None, self.blocks).tolist()
         write_json(path, {**values, "space": self.space.to_dict(), "fixed": self.fixed.tolist(), "blocks": blocks})
 

@@ -15,6 +15,7 @@ from ofa.predictors.cost import CostTable, along_area, fill_blocks
 from ofa.predictors.regression import fit_costs
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 
+_MOST_CHARACTERS, _MOST_DIGITS = 10_000_000, 64
 _CHOICES = ("resolution", "depths", "kernels", "expands")
 
 
@@ -69,6 +70,20 @@ def published_table(
     return CostTable(space, "latency", "ms", fixed, blocks, info=info)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """``safe_load`` without aliases, which a small file could fill the memory with, and without long numbers, whose
+    patterns take a time that grows with the square of their length."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias; write it out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        long = kind is yaml.ScalarNode and implicit[0] and len(value) > _MOST_DIGITS
+        return "tag:yaml.org,2002:str" if long else super().resolve(kind, value, implicit)
+
+
 class _LookUpTable:
     """One file: ``entries`` by name, and the resolution of its first convolution."""
 
@@ -76,8 +91,10 @@ class _LookUpTable:
         self.path, text = path, path.read_text(encoding="utf-8", errors="replace")
         self._lines = text.splitlines()
         try:
-            entries = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            if len(text) > _MOST_CHARACTERS:
+                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MOST_CHARACTERS}")
+            entries = yaml.load(text, Loader=_PlainLoader)
+        except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is no YAML file: {error}") from error
         if not isinstance(entries, dict) or not entries:
             raise ValueError(f"{path} is no look-up table: it must map operators to their mean latency")
@@ -159,17 +176,14 @@ def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tu
     """
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in (*_CHOICES, column) if name not in (reader.fieldnames or [])]
-        if missing:
-            raise ValueError(
-                f"{path}, line 1: the columns {', '.join(missing)} are missing; there are {reader.fieldnames}"
-            )
         rows = []
-        for row in reader:
-            try:
+        try:
+            if missing := [name for name in (*_CHOICES, column) if name not in (reader.fieldnames or [])]:
+                raise ValueError(f"the columns {', '.join(missing)} are missing; there are {reader.fieldnames}")
+            for row in reader:
                 rows.append(_parse(space, row, column))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
     if not rows:
         raise ValueError(f"{path} has no rows")
     codes, values = zip(*rows, strict=True)

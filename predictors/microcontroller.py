@@ -79,6 +79,15 @@ def tables(
     return done
 
 
+def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int) -> dict[str, CostTable]:
+    """RAM and flash before any program is made; what compiler and runtime add is not in them.
+
+    Raises ``ValueError`` as ``tables``.
+    """
+    head = {"num_classes": num_classes, "in_chans": in_chans}
+    return {name: replace(table, name=name) for name, (table, _) in _memory(runtime, space, head).items()}
+
+
 def costs(
     runtime: ModuleType, space: SearchSpace, subnets: list[Subnet], *, num_classes: int, in_chans: int
 ) -> list[dict[str, float]]:
@@ -113,17 +122,20 @@ def _predicted(
     runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, fit_subnets: int, seed: int
 ) -> dict[str, tuple[CostTable, Fit]]:
     """By cost the table, and what measured programs (codes, values) make of it."""
+    cpu, counted = runtime.NAME, {}
+    if cpu != "tflm" and measurable(runtime):
+        options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed}
+        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _as_it_is)
+    return counted | _memory(runtime, space, head)
+
+
+def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int]) -> dict[str, tuple[CostTable, Fit]]:
     if runtime.NAME == "tflm":
         arena = CostTable.peak_memory(space, **head, bits=8, planner="tflm")
         return {"sram": (arena, _shifted), "flash": (CostTable.flash(space, **head, bits=8), _scaled)}
-    cpu, counted = runtime.NAME, {}
-    if measurable(runtime):
-        options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed}
-        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _as_it_is)
     return {
-        **counted,
-        "sram": (program.ram(space, **head, cpu=cpu), _shifted),
-        "flash": (program.flash(space, **head, cpu=cpu), _moved),
+        "sram": (program.ram(space, **head, cpu=runtime.NAME), _shifted),
+        "flash": (program.flash(space, **head, cpu=runtime.NAME), _moved),
     }
 
 
@@ -152,4 +164,4 @@ def _scaled(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTabl
     if len(sums) < 2 or np.ptp(sums) == 0:
         return _shifted(table, codes, values)
     slope, intercept = np.polyfit(sums, values, 1)
-    return replace(table, slope=float(slope), intercept=float(intercept))
+    return replace(table, slope=float(slope), intercept=float(intercept), floor=float(values.min()) / 2)

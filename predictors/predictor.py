@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors import stored
+from ofa.predictors.blas import one_blas_thread
+from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.features import Space, features
 from ofa.predictors.kinds import KINDS, compare
 from ofa.predictors.plugged import Plugged
@@ -44,6 +46,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.model = model
         self.seed = seed
 
+    @one_blas_thread
     def fit(self, codes: np.ndarray, accuracy: np.ndarray) -> AccuracyPredictor:
         """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
 
@@ -72,6 +75,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             )
         # Equal values need not have a standard deviation of exactly zero, nor a mean of exactly the value.
         constant = np.ptp(accuracy) == 0
+        self.range_ = (float(accuracy.min()), float(accuracy.max()))
+        self.limits_ = limits_of(accuracy)
         self.mean_ = float(accuracy[0] if constant else accuracy.mean())
         self.scale_ = float(1.0 if constant else accuracy.std())
         targets = (accuracy - self.mean_) / self.scale_
@@ -88,11 +93,15 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.model_ = KINDS[self.kind_].learn(self.space, codes, targets, networks, self.seed)
         return self
 
+    @one_blas_thread
     def predict(self, codes: np.ndarray, *, return_std: bool = False) -> Any:
         """Accuracy ``(n,)`` float64 of canonical codes ``(n, genes)``; with ``return_std`` also its std ``(n,)``.
 
         The standard deviation is that of a new measurement: it includes the noise of measuring. Any number of codes
-        fits in memory. Raises ``sklearn.exceptions.NotFittedError`` before ``fit``.
+        fits in memory. Where all measured accuracies are shares, or percents, predictions are too: above the highest
+        measured they approach 1 (100), below the lowest 0, in the order that they had.
+
+        Raises ``sklearn.exceptions.NotFittedError`` before ``fit``.
         """
         check_is_fitted(self, "model_")
         codes = self._checked(codes)
@@ -100,7 +109,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         for part in _chunks(len(codes)):
             inputs = features(self.space, codes[part]).astype(float)
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
-        mean = mean * self.scale_ + self.mean_
+        mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
         return (mean, std * self.scale_) if return_std else mean
 
     def save(self, folder: Path) -> None:
@@ -121,10 +130,13 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             "seed": int(self.seed),
             "mean": self.mean_,
             "scale": self.scale_,
+            "range": list(self.range_ or ()),
+            "limits": list(self.limits_ or ()),
         }
         stored.write(Path(folder), values, self.space, self.model_.arrays())
 
     @classmethod
+    @one_blas_thread
     def load(cls, folder: Path) -> AccuracyPredictor:
         """The predictor that ``save`` wrote: it predicts bit for bit what the saved one did on the same machine.
 
@@ -135,6 +147,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         predictor = cls(space, kind=values["kind"], seed=values["seed"])
         predictor.kind_, predictor.scores_ = values["chosen"], values["scores"]
         predictor.mean_, predictor.scale_ = values["mean"], values["scale"]
+        # Predictors of before have no range.
+        predictor.range_, predictor.limits_ = (tuple(values.get(key) or ()) or None for key in ("range", "limits"))
         try:
             predictor.model_ = KINDS[predictor.kind_](space, arrays)
         except (ValueError, KeyError) as error:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+MAX_JSON_BYTES = 64 * 2**20  # a report of a long run has one or two
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replaces ``path`` by ``content``; whatever stops it, the file holds the old content or the new one.
@@ -32,8 +34,13 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ``ValueError`` naming the file when it is not JSON."""
+    """Raises ``ValueError`` naming the file when it is not JSON, or too large or too deep to be ours."""
+    path = Path(path)
+    if (size := path.stat().st_size) > MAX_JSON_BYTES:
+        raise ValueError(f"{path} is damaged: it has {size} bytes, more than {MAX_JSON_BYTES}")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also UnicodeDecodeError, and a number of thousands of digits
         raise ValueError(f"{path} is damaged: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path} is damaged: it is nested too deep") from None

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.images import tell_images, told_images
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import FAMILIES
 
@@ -30,6 +31,7 @@ def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
     description = {**description, "num_classes": model.num_classes}  # may have got another classifier since
     save_weights(model, Path(folder) / "weights.safetensors")
     values = {"subnet": subnet.to_dict(), "id": subnet.id, "timm": description, "timm_version": timm.__version__}
+    values["images"] = told_images(model)
     write_json(Path(folder) / "subnet.json", values)
 
 
@@ -42,12 +44,15 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def load_subnet(folder: Path) -> nn.Module:
     """The timm model of a folder written by ``save_subnet``, in eval mode, channels_last.
 
+    Its ``pretrained_cfg`` tells how its images are made: ``timm.data.resolve_model_data_config(model)``.
+
     Raises ``FileNotFoundError``, or ``ValueError`` naming the file that is damaged.
     """
     values = read_json(Path(folder) / "subnet.json")
     try:
         description = values["timm"]
         model = _FAMILY_OF_CLASS[description["class"]].build(description, device="meta")
+        tell_images(model, values["subnet"]["resolution"], **values.get("images", {}))
     except Exception as error:  # timm asserts and raises what it likes on blocks that it does not know
         raise ValueError(f"{Path(folder) / 'subnet.json'} is damaged: timm cannot build from it ({error!r})") from error
     model.description = description

@@ -21,10 +21,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 DTYPE = np.int8
 
+# Far above every published network of this kind: what is larger is a slip of the pen, or meant to fill the memory.
+MIN_RESOLUTION, MAX_RESOLUTION = 8, 2048
+MAX_WIDTH = 16_384  # channels
+MAX_DEPTH = 32  # blocks of a stage
+MAX_STAGES = 32
+MAX_SLOTS = 128  # blocks of the largest network
+MAX_OPTIONS = int(np.iinfo(DTYPE).max)  # of one choice
+MAX_TABLE = 100_000  # blocks of all kinds at all resolutions: the entries of a cost table
+MAX_PARAMETERS = 300_000_000
+
 Stride = Annotated[int, Field(ge=1, le=2)]
 Kernel = Annotated[int, Field(ge=1, le=31)]
-# 3.0 becomes 3, so that one network is written one way.
-Ratio = Annotated[float, Field(gt=0), AfterValidator(lambda value: int(value) if value == int(value) else value)]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Resolution = Annotated[int, Field(ge=MIN_RESOLUTION, le=MAX_RESOLUTION)]
+# 3.0 becomes 3, so that one network is written one way. Smaller ratios would need an exponent in CSV files.
+Ratio = Annotated[
+    float, Field(ge=0.01, le=100), AfterValidator(lambda value: int(value) if value == int(value) else value)
+]
+_SOME = Field(min_length=1, max_length=MAX_OPTIONS)
 Activation = Literal["relu", "relu6", "hard_swish", "swish"]
 
 
@@ -88,20 +104,20 @@ class _Part(BaseModel):
 class Stem(_Part):
     """The fixed beginning: a 3x3 convolution of ``stride``, then one depthwise separable block of ``first_width``."""
 
-    width: Annotated[int, Field(ge=1)] = 16
+    width: Width = 16
     stride: Stride = 2
-    first_width: Annotated[int, Field(ge=1)] = 16
+    first_width: Width = 16
     first_act: Activation = "relu"
 
 
 class Stage(_Part):
     """Blocks of one width; the first has ``stride``. Options are ascending."""
 
-    width: Annotated[int, Field(ge=1)]
+    width: Width
     stride: Stride = 1
-    depths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (2, 3, 4)
-    kernels: Annotated[tuple[Kernel, ...], Field(min_length=1)] = (3, 5, 7)
-    expands: Annotated[tuple[Ratio, ...], Field(min_length=1)] = (3, 4, 6)
+    depths: Annotated[tuple[Depth, ...], _SOME] = (2, 3, 4)
+    kernels: Annotated[tuple[Kernel, ...], _SOME] = (3, 5, 7)
+    expands: Annotated[tuple[Ratio, ...], _SOME] = (3, 4, 6)
     act: Activation = "relu"
     se: bool = False
 
@@ -117,8 +133,8 @@ class Stage(_Part):
 class Head(_Part):
     """The fixed end: 1x1 convolution to ``width``, average pool, 1x1 convolution to ``features``, linear classifier."""
 
-    width: Annotated[int, Field(ge=1)] = 960
-    features: Annotated[int, Field(ge=1)] = 1280
+    width: Width = 960
+    features: Width = 1280
 
 
 class SearchSpace(_Part):
@@ -128,17 +144,18 @@ class SearchSpace(_Part):
     """
 
     family: Literal["mobilenetv3"] = "mobilenetv3"
-    resolutions: Annotated[tuple[Annotated[int, Field(ge=8)], ...], Field(min_length=1)]
+    resolutions: Annotated[tuple[Resolution, ...], _SOME]
     stem: Stem = Stem()
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
     head: Head = Head()
     act: Activation = "hard_swish"  # of stem and head
 
     @model_validator(mode="after")
     def _check(self) -> SearchSpace:
         _ascending("resolutions", self.resolutions)
-        if max(len(options) for options in self.options) > np.iinfo(DTYPE).max:
-            raise ValueError(f"at most {np.iinfo(DTYPE).max} options a choice")
+        if len(self.slots) > MAX_SLOTS:
+            raise ValueError(f"the largest network has {len(self.slots)} blocks; there may be {MAX_SLOTS}")
+        self._check_amounts()
         strides = math.prod(stage.stride for stage in self.stages)
         if strides > 16:
             raise ValueError(f"the stages' strides multiply to {strides}; timm's MobileNetV3 allows at most 16")
@@ -155,6 +172,21 @@ class SearchSpace(_Part):
                     f"widths {widths}, so two of them are one network; spread the ratios"
                 )
         return self
+
+    def _check_amounts(self) -> None:
+        """Raises ``ValueError`` for more kinds of blocks, or larger networks, than fit in memory."""
+        kernels, expands = (max(len(getattr(stage, name)) for stage in self.stages) for name in ("kernels", "expands"))
+        kinds = len(self.resolutions) * len(self.slots) * kernels * expands
+        if kinds > MAX_TABLE:
+            raise ValueError(f"{kinds:,} kinds of blocks, resolutions counted; there may be {MAX_TABLE:,}")
+        head = self.head
+        total = self.stages[-1].width * head.width + head.width * head.features
+        for slot in self.slots:
+            stage = self.stages[slot.stage]
+            mid = mid_width(slot.in_width, stage.expands[-1])
+            total += mid * (slot.in_width + stage.width + stage.kernels[-1] ** 2 + stage.se * mid // 2)
+        if total > MAX_PARAMETERS:
+            raise ValueError(f"the largest network has {total:,} weights; there may be {MAX_PARAMETERS:,}")
 
     @classmethod
     def preset(cls, name: str) -> SearchSpace:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ofa.supernet.families import mobilenetv3
+from ofa.supernet.images import tell_images
 from ofa.supernet.space import SearchSpace, Subnet
 
 FAMILIES: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3}
@@ -40,6 +41,7 @@ class Supernet(nn.Module):
         self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
+        self.pretrained_cfg: dict | None = None  # see ``tell_images``
 
     @property
     def family(self) -> ModuleType:
@@ -59,11 +61,14 @@ class Supernet(nn.Module):
         """``subnet`` as an ordinary timm model with its own copy of the weights, in eval mode, channels_last.
 
         In eval mode it computes exactly what ``activate(subnet)`` does. Calibrate it before use.
+        Its ``pretrained_cfg``, which ``timm.data.resolve_model_data_config`` reads, tells the size of its images, and
+        how they are made if ``tell_images`` was called for the supernet.
         """
         self.space.encode(subnet)
         description = self.describe(subnet)
         target = self.family.build(description, device="meta")
         target.description = description  # what ``save_subnet`` writes
+        tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
         target.load_state_dict(self.family.extract_state(self.model, target), assign=True)
         return target.to(memory_format=torch.channels_last).eval()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from ofa.export.graph import onnx_graph
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.resident import resident
 from ofa.export.tflite import tflite_bytes
+from ofa.export.tflite_flatbuffer import metadata_of
 from ofa.export.tflite_xnnpack import for_xnnpack
+from ofa.supernet.image_batches import Normalisation
 
 try:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -28,16 +30,22 @@ NAME = "litert"
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: its tensor, shape, type, and for integers the scale and zero point."""
+    """An input or output: its tensor, shape, type, and for integers the scale and zero point.
+
+    ``pixels_of``: how the network normalises the pixels that it takes, when it does.
+    """
 
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype
     scale: float
     zero_point: int
+    pixels_of: Normalisation | None = None
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Real numbers as the tensor holds them."""
+        """Real numbers (NHWC, normalised) as the tensor holds them."""
+        if self.pixels_of is not None:
+            values = 255 * (values * np.array(self.pixels_of.std) + np.array(self.pixels_of.mean))
         if self.dtype.kind == "f":
             return np.ascontiguousarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -140,7 +148,10 @@ def _load(model: Path | bytes, threads: int, resolver: OpResolverType) -> Sessio
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(f"litert cannot load {name}: {len(inputs)} inputs and {len(outputs)} outputs, not one each")
-    return Session(interpreter, _port(inputs[0]), _port(outputs[0]))
+    given = _port(inputs[0])
+    if given.dtype == np.uint8:
+        given = replace(given, pixels_of=Normalisation.known(metadata_of(content)))
+    return Session(interpreter, given, _port(outputs[0]))
 
 
 def _port(details: dict[str, Any]) -> Port:

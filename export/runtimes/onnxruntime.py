@@ -18,14 +18,32 @@ from ofa.export.runtimes.resident import resident
 NAME = "onnxruntime"
 
 
-def load(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A session over an ONNX file or its bytes, with all graph optimisations.
+def session_options(*, threads: int | None = None, optimise: bool = True) -> onnxruntime.SessionOptions:
+    """Options of every session that we make: ``threads`` as many as onnxruntime likes, or so many; with all graph
+    optimisations, or with none.
+
+    Its threads do not spin while they wait: on a machine with other work they would take the time that those need that
+    they wait for.
+    """
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    for pool in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+def load(model: Path | bytes, *, threads: int = 1, optimise: bool = True) -> onnxruntime.InferenceSession:
+    """A session over an ONNX file or its bytes, with all graph optimisations, or with none.
+
+    Without, a file with quantize and dequantize nodes computes in float32 between them: the same on every processor.
 
     Raises ``ValueError`` naming the file when it is no ONNX model.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options = session_options(threads=threads, optimise=optimise)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -35,8 +53,19 @@ def load(model: Path | bytes, *, threads: int = 1) -> onnxruntime.InferenceSessi
 
 
 def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
-    """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``."""
-    return session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(images, np.float32)})[0]
+    """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``.
+
+    Files with a fixed batch size run as often as that takes.
+    """
+    given = session.get_inputs()[0]
+    images = np.ascontiguousarray(images, np.float32)
+    batch = given.shape[0]
+    if not isinstance(batch, int) or batch == len(images):
+        return session.run(None, {given.name: images})[0]
+    parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+    full = (np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)]) for part in parts)
+    outputs = [session.run(None, {given.name: part})[0] for part in full]
+    return np.concatenate(outputs)[: len(images)] if outputs else np.empty((0, *session.get_outputs()[0].shape[1:]))
 
 
 def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
@@ -60,7 +89,8 @@ def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(part(module, shape))
-        quantize_onnx(source, path, [np.random.default_rng(0).standard_normal((1, *shape), np.float32)])
+        images = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
+        quantize_onnx(source, path, [images], check=False)
         return path.read_bytes()
 
 

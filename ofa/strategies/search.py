@@ -58,6 +58,20 @@ class SearchResult:
     costs: dict[str, float]
     evaluated: int
 
+    def __repr__(self) -> str:
+        """A line: a front may have hundreds of networks, and a notebook shows this."""
+        costs = "".join(f", {name} {value:.6g}" for name, value in self.costs.items())
+        return (
+            f"<SearchResult: {_short(self.best)}, accuracy {self.accuracy:.4g}{costs} (predicted); "
+            f"front of {len(self.front)}, {self.evaluated} networks evaluated in {len(self.history)} generations>"
+        )
+
+
+def _short(subnet: Any) -> str:
+    if not isinstance(subnet, Subnet):
+        return str(subnet)
+    return f"{subnet.id} of {subnet.resolution} pixels, depths {'-'.join(map(str, subnet.depths))}"
+
 
 def search(
     space: Space,

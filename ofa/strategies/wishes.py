@@ -10,23 +10,15 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.strategies.limits import Cost, named, quantity
 from ofa.strategies.problem import Space
+from ofa.strategies.ranges import RANGES
 from ofa.supernet.space import DTYPE
-
-_RANGES = {
-    "population": (2, np.inf),
-    "generations": (0, np.inf),
-    "parents": (0, 0.9),
-    "mutation": (0, 1),
-    "crossover": (0, 1),
-    "patience": (1, np.inf),
-}
 
 
 def check_settings(settings: Mapping[str, float]) -> None:
     """Raises ``UserError`` naming the setting, its value and its range."""
     for name, value in settings.items():
-        low, high = _RANGES[name]
-        if not low <= value <= high:
+        low, high = RANGES[name]
+        if not low <= value <= high and not (name == "patience" and value == np.inf):
             raise UserError(f"search: {name} is {value}; it must be from {low} to {high}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,21 +81,35 @@ _POSITION = ("phase", "step", "steps", "epochs", "space", "values")
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """What ``from_bytes`` reads: the content of a checkpoint file."""
+    """What ``from_bytes`` reads: the content of a checkpoint file, with a digest of all that it says."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     position = {name: getattr(checkpoint, name) for name in _POSITION}
-    return safetensors.torch.save(tensors, metadata={"checkpoint": json.dumps(position)})
+    # One key: the library writes several in an order that changes.
+    values = json.dumps({**position, "digest": _digest(position, tensors)})
+    return safetensors.torch.save(tensors, metadata={"checkpoint": values})
 
 
 def from_bytes(content: bytes) -> Checkpoint:
-    """Raises ``ValueError`` when the content is not a whole checkpoint."""
+    """Raises ``ValueError`` when the content is not a whole checkpoint, down to the last bit."""
     try:
         tensors = safetensors.torch.load(content)
         length = int.from_bytes(content[:8], "little")
         position = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["checkpoint"])
+        if position.pop("digest") != _digest(position, tensors):
+            raise ValueError("it is not what was written")
         return Checkpoint(**{name: position[name] for name in _POSITION}, tensors=tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"is damaged: {error}") from error
+
+
+def _digest(position: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the position and of every tensor's name, type, shape and bytes."""
+    sha = hashlib.sha256(json.dumps(position).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

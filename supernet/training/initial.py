@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.checkpoint import from_bytes, part
 
 _PREFIX = "model."  # of a supernet's own keys, before timm's
 _SHOWN = 3
@@ -22,8 +23,9 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
     a file of a network that differs in those alone is not recognised.
 
     Args:
-        path: a .safetensors file with a supernet's own state dict (``model.*``), or that of the plain timm model that
-            is this space's largest subnet. Without kernel transforms in it they become the identity.
+        path: a .safetensors file with a supernet's own state dict (``model.*``), a checkpoint of its training (of which
+            the moving average is taken when it has one), or the state dict of the plain timm model that is this space's
+            largest subnet. Without kernel transforms in it they become the identity.
 
     Raises:
         ValueError: naming the file, when it cannot be read or its names or shapes are not those of the full network;
@@ -49,14 +51,26 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        given = safetensors.torch.load(path.read_bytes())
+        content = path.read_bytes()
+        given = safetensors.torch.load(content)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give a .safetensors file of weights") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no .safetensors file: {error}; save or copy it again") from error
+    if any(name.startswith("optimizer.") for name in given):
+        given = _of_checkpoint(path, content)
     if all(name.startswith(_PREFIX) for name in given):
         given = {name.removeprefix(_PREFIX): tensor for name, tensor in given.items()}
     return given
+
+
+def _of_checkpoint(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The weights in a checkpoint of a training run: their moving average when there is one."""
+    try:
+        tensors = from_bytes(content).tensors
+    except ValueError as error:
+        raise ValueError(f"{path} {error}; give another checkpoint") from error
+    return part(tensors, "ema") or part(tensors, "net")
 
 
 def _other_classifier(net: Supernet, given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:

@@ -24,6 +24,16 @@ def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def own_share(batch: np.ndarray, *, rank: int, ranks: int) -> np.ndarray:
+    """Of the rows of one batch those that process ``rank`` of ``ranks`` works on.
+
+    Every process gets at least two, or none: batch norm takes no variance of a single image. So of a small batch some
+    processes get nothing.
+    """
+    busy = min(ranks, max(1, len(batch) // 2))
+    return batch[rank::busy] if rank < busy else batch[:0]
+
+
 def average_gradients(parameters: Sequence[Tensor], *, images: int, sums: Sequence[float]) -> tuple[int, list[float]]:
     """Makes every rank's gradients the mean over all ranks' images, and adds up ``sums`` over the ranks.
 

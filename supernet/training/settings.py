@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler, PolyLRScheduler
 from timm.scheduler.scheduler import Scheduler
+from torch import nn
 
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -56,13 +59,31 @@ SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
 }
 
 
+def make_optimizer(model: nn.Module, settings: Settings, *, lr: float) -> torch.optim.Optimizer:
+    """timm's. Raises ``ValueError`` or ``AssertionError`` for settings that the optimizer does not take."""
+    return create_optimizer_v2(
+        model, opt=settings.optimizer, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def make_mixup(net: Supernet, settings: Settings) -> Mixup | None:
+    """What mixes images and labels, with the labels' smoothing; None when neither mixup nor cutmix is asked for."""
+    if not (settings.mixup or settings.cutmix):
+        return None
+    smoothing = {"label_smoothing": settings.label_smoothing, "num_classes": net.num_classes}
+    return Mixup(mixup_alpha=settings.mixup, cutmix_alpha=settings.cutmix, **smoothing)
+
+
 def scheduler_of(
     optimizer: torch.optim.Optimizer, settings: Settings, *, steps: int, total: int, warm: bool
 ) -> Scheduler:
     """Of one phase of ``total`` optimizer steps; ``steps`` an epoch, ``warm``: whether it warms up."""
     warmup = min(round(settings.warmup_epochs * steps), total - 1) if warm else 0
-    return SCHEDULERS[settings.lr_schedule](  # with a prefix, its length is what follows the warm-up
-        optimizer, t_initial=total - warmup, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
+    # With a prefix, its length is what follows the warm-up. Of a single step only the first rate is used, and timm
+    # warns of a schedule so short.
+    length = max(2, total - warmup)
+    return SCHEDULERS[settings.lr_schedule](
+        optimizer, t_initial=length, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
     )
 
 

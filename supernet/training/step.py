@@ -25,6 +25,10 @@ class Diverged(RuntimeError):
     """The loss or the weights are no longer finite."""
 
 
+class TooFewImages(ValueError):
+    """No batch of an epoch had two images."""
+
+
 class OutOfMemory(RuntimeError):
     """A step did not fit in memory."""
 
@@ -58,7 +62,8 @@ def backward(
 ) -> float:
     """Adds the mean gradient of the subnets' losses to the parameters; returns the mean loss.
 
-    The batch is worked on in ``parts`` pieces, which takes less memory and gives the same gradients but for batch norm.
+    The batch, of two images or more, is worked on in ``parts`` pieces (of two images at least), which takes less memory
+    and gives the same gradients but for batch norm.
 
     Raises:
         Diverged: a loss is not finite; names the subnet.
@@ -66,7 +71,8 @@ def backward(
     """
     soft = SOFT_LOSSES[soft_loss]
     losses, shares, subnets = [], [], []
-    pieces = zip(lesson.images.chunk(parts), lesson.labels.chunk(parts), strict=True)
+    parts = max(1, min(parts, len(lesson.images) // 2))  # batch norm takes no variance of a single image
+    pieces = zip(lesson.images.tensor_split(parts), lesson.labels.tensor_split(parts), strict=True)
     for images, labels in pieces:
         share = len(images) / len(lesson.images)
         teacher_logits = None

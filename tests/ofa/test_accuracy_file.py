@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from ofa import accuracy_file
 from ofa.accuracy_file import HEADER, append, read, recover
 from ofa.supernet.space import SearchSpace
 
@@ -34,7 +35,7 @@ def test_rows_grow_one_by_one_and_reach_the_disk(tmp_path, monkeypatch):
     for number, code in enumerate(CODES, start=1):
         append(path, SPACE.decode(code), 0.5)
         assert len(read(path, SPACE)[0]) == number
-        assert synced[-1] == path.stat().st_size
+        assert synced[-2:] == [path.stat().st_size, path.with_suffix(".digests").stat().st_size]
 
 
 def test_nothing_is_wrong_with_a_good_file_or_with_none(path):
@@ -98,6 +99,7 @@ def test_a_bad_row_is_named_and_the_rows_before_it_stay(path, row, expected):
 def test_the_row_that_the_table_above_breaks_is_good(path):
     with path.open("a") as file:
         file.write(GOOD_ROW + "\n")
+    path.with_suffix(".digests").unlink()  # which tells what was written
     assert recover(path, SPACE) == (7, None)
 
 
@@ -116,3 +118,34 @@ def test_a_network_that_could_not_be_measured_is_a_row(tmp_path):
         append(path, SPACE.decode(CODES[0]), accuracy)
     assert recover(path, SPACE) == (3, None)
     np.testing.assert_array_equal(read(path, SPACE)[1], [0.5, np.nan, 0.25])
+
+
+def test_no_flipped_bit_of_a_row_goes_unnoticed(tmp_path):
+    path = tmp_path / "accuracy.csv"
+    subnets = [SPACE.largest, SPACE.smallest, SPACE.largest]
+    for subnet, accuracy in zip(subnets, (0.75, 0.5, 0.875), strict=True):
+        accuracy_file.append(path, subnet, accuracy)
+    whole, digests = path.read_bytes(), path.with_suffix(".digests").read_bytes()
+    start = whole.index(b"\n") + 1
+    for place in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        path.with_suffix(".digests").write_bytes(digests)
+        rows, _ = accuracy_file.recover(path, SPACE)
+        assert rows <= whole[start:place].count(b"\n") or path.read_bytes() == whole  # a line break of another kind
+        assert whole.startswith(path.read_bytes())
+
+
+def test_a_row_without_its_digest_is_dropped(tmp_path):
+    """Killed between the two: as a row that was never written."""
+    path = tmp_path / "accuracy.csv"
+    for accuracy in (0.75, 0.5):
+        accuracy_file.append(path, SPACE.largest, accuracy)
+    beside = path.with_suffix(".digests")
+    beside.write_text(beside.read_text().splitlines(keepends=True)[0])
+    assert accuracy_file.recover(path, SPACE) == (1, None)
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["accuracy.csv", "accuracy.digests"]
+    assert accuracy_file.recover(path, SPACE) == (1, None)
+    accuracy_file.finish(path)
+    assert not beside.exists()

@@ -150,7 +150,7 @@ def test_a_run_folder_stands_for_its_recipe(capsys, started, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),  # nothing is in its folder yet
         (UserError("my.yaml: wrong"), 2, "my.yaml: wrong"),
     ],
 )
@@ -180,3 +180,25 @@ def test_installed_command_from_a_folder_with_modules_of_our_names(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"})
     assert done.returncode == 2
     assert done.stderr.startswith("quikstart: no such recipe")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
+@pytest.mark.parametrize("words", [["run", "quickstart", "--out", "{}/run"], ["run", "{}/run"], ["show", "{}/run"]])
+def test_a_folder_that_may_not_be_entered(capsys, tmp_path, words):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        code, _, err = ofa(capsys, *(word.format(closed) for word in words))
+    finally:
+        os.seteuid(user)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert str(closed) in err and "may not be read, written or entered" in err
+
+
+def test_a_name_that_is_too_long(capsys, tmp_path):
+    code, _, err = ofa(capsys, "run", "quickstart", "--out", str(tmp_path / ("x" * 300)))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "has a name that is too long for its file system" in err

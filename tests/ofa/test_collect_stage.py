@@ -1,7 +1,5 @@
 """Active collection in a run: batches that hang on the rows before, and going on with the same ones."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -27,7 +25,7 @@ def made_up(monkeypatch):
     return measured
 
 
-def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, made_up, monkeypatch):
+def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, unfinished, made_up, monkeypatch):
     monkeypatch.setattr(collect_stage, "settled", lambda *_, **__: False)
     code, out, err = call("collect", copied, *ACTIVE)
     assert code == 0, err
@@ -42,13 +40,10 @@ def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, made
     assert {code.tobytes() for code in codes[:10]} == {code.tobytes() for code in first}
     assert all(np.all(np.diff(codes[start : start + 10, 0]) >= 0) for start in (0, 10, 20))
 
-    journal = copied / "run.json"
-    unfinished = json.loads(journal.read_text())
-    del unfinished["collect"]["files"]
     lines = whole.splitlines(keepends=True)
     for rows in (0, 3, 10, 17, 29, 30):
         path.write_bytes(b"".join(lines[: rows + 1]))
-        journal.write_text(json.dumps(unfinished))
+        unfinished("collect")
         made_up.clear()
         assert call("collect", copied)[0] == 0
         assert path.read_bytes() == whole
@@ -64,17 +59,15 @@ def test_it_stops_when_the_front_has_settled(call, copied, made_up, monkeypatch)
 
 
 @pytest.mark.parametrize("row", [3, 13])
-def test_rows_of_other_subnets_are_put_aside(call, copied, made_up, monkeypatch, row):
+def test_rows_of_other_subnets_are_put_aside(call, copied, unfinished, made_up, monkeypatch, row):
     monkeypatch.setattr(collect_stage, "settled", lambda *_, **__: False)
     assert call("collect", copied, *ACTIVE)[0] == 0
-    path, journal = copied / "accuracy.csv", copied / "run.json"
+    path = copied / "accuracy.csv"
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     lines[row], lines[row + 1] = lines[row + 1], lines[row]
     path.write_bytes(b"".join(lines))
-    unfinished = json.loads(journal.read_text())
-    del unfinished["collect"]["files"]
-    journal.write_text(json.dumps(unfinished))
+    unfinished("collect")
     made_up.clear()
     code, out, _ = call("collect", copied)
     assert code == 0

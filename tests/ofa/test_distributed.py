@@ -252,3 +252,22 @@ def test_torchruns_variables(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (distributed.processes(), distributed.rank()) == expected
+
+
+@pytest.mark.parametrize("ends", ["released", "in a shared stage", "in a stage of its own"])
+def test_the_others_are_told_once_that_they_may_leave(monkeypatch, ends):
+    told = []
+    monkeypatch.setattr(distributed, "announce", told.append)
+    followers = distributed.Followers()
+    with followers.join("train"):
+        pass
+    assert told == ["train"]
+    if ends == "in a shared stage":  # they are in the middle of it, and would take the word for something else
+        with pytest.raises(ValueError, match="enough"), followers.join("collect"):
+            raise ValueError("enough")
+    elif ends == "in a stage of its own":
+        with pytest.raises(ValueError, match="enough"), followers.join("predict"):
+            raise ValueError("enough")
+    followers.release()
+    followers.release()
+    assert told[1:] == {"in a shared stage": ["collect"]}.get(ends, [None])

@@ -63,6 +63,18 @@ def test_a_users_own_files_shadow_nothing(tmp_path):
     assert python(code, tmp_path) == "True\n"
 
 
+def test_inside_a_clone_with_a_normal_install():
+    """`python -m ofa` there finds the clone's ofa/ before the installed package; supernet/ lies beside it."""
+    code = (
+        "import sys; sys.meta_path = [one for one in sys.meta_path if 'editable' not in repr(one).lower()]\n"
+        "sys.path.insert(0, '.')\n"
+        "from ofa.cli import main; main(['check', 'quickstart', '--set', 'seed=x'])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert (done.returncode, "seed" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
 def test_a_shipped_recipe_is_found_from_any_folder(tmp_path):
     code = "from ofa.recipe_file import find_recipe; print(find_recipe('quickstart'))"
     (found,) = python(code, tmp_path).splitlines()

@@ -215,7 +215,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("targets.phone.limits.macs=-3", "targets.phone.limits.macs: must be a positive number such as 5e6, or a sh"),
         ("targets.phone.limits.macs=true", "targets.phone.limits.macs: must be a positive number such as 5e6, or a s"),
         ("targets.phone.limits.macs=50%", "targets.phone.limits.macs: must be a positive number such as 5e6, or a sh"),
-        ("name=a/b", "name: must match pattern"),
+        ("name=a/b", "name: must begin with a letter or digit, without / or"),
     ],
 )
 def test_every_mistake_names_its_key_and_what_is_allowed(tmp_path, override, expected):

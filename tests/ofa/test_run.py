@@ -21,8 +21,9 @@ from ofa.supernet.saving import load_subnet
 from ofa.supernet.space import Subnet
 
 FILES = [
-    *("accuracy.csv", "recipe.yaml", "run.json", "report.html", "report.json", "report.md"),
-    *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)),  # the last three of four epochs
+    *("accuracy.csv", "recipe.yaml", "run.json", "run.copy.json"),
+    *("report.html", "report.json", "report.md"),
+    *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)),  # the last three of four epochs
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),
@@ -191,7 +192,8 @@ def test_stages_want_those_before_them_finished_and_fresh(call, small, copied, t
         assert (code, err) == (2, f"{stage} needs the stage train first: {remedy}\n")
     code, _, err = call("search", copied, "--set", "train.lr=0.2", "--update")
     assert code == 2
-    assert err.startswith("search needs the stage train again, as the recipe or the data changed: `ofa train ")
+    why = "as its inputs changed (train.lr: 0.1, now 0.2)"
+    assert err.startswith(f"search needs the stage train again, {why}: `ofa train ")
     (copied / "supernet" / "weights.safetensors").unlink()
     code, _, err = call("collect", copied, "--set", "train.lr=0.1", "--update")
     assert code == 2

@@ -4,10 +4,15 @@ import json
 
 import pytest
 
+from ofa.journal import digest
 from ofa.predictors.cost import CostTable
 
 PREDICTOR = "predictor/predictor.npz"
-CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (32, 48, 64)]
+CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)]
+
+
+def everything(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def same(folder, other, *names: str) -> bool:
@@ -43,11 +48,38 @@ def test_a_changed_cost_table_is_measured_anew(call, ran, copied):
     assert call("measure", copied)[1].startswith(f"{copied}: nothing to do, measure is finished")
 
 
-def test_the_journal(call, ran, copied, finished):
+@pytest.mark.parametrize("damage", ["cut", "one digit", "gone"])
+def test_a_damaged_journal_is_taken_from_its_copy(call, copied, damage):
+    path = copied / "run.json"
+    whole = path.read_text()
+    texts = {"cut": whole[:100], "one digit": whole.replace('"seed": 0', '"seed": 1', 1)}
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(texts[damage])
+    code, out, _ = call("run", copied)
+    first, second, *_ = out.splitlines()
+    assert code == 0
+    assert first.startswith(f"{path} is ") and first.endswith(", run.copy.json is taken instead")
+    assert second == f"{copied}: nothing to do, all stages are finished"
+    assert path.read_text() == whole
+    assert (copied / "run.json.damaged").exists() == (damage != "gone")
+
+
+def test_without_a_journal_nothing_is_thrown_away_unasked(call, ran, copied, finished):
     (copied / "run.json").write_text('{"train": ')
-    code, out, _ = call("train", copied)
+    (copied / "run.copy.json").unlink()
+    before = everything(copied)
+    code, out, err = call("train", copied)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"{copied}/run.json is damaged: ")
+    assert f"let `ofa run {copied} --update` make all stages anew" in err
+    assert everything(copied) == before
+    code, out, _ = call("train", copied, "--update")
     assert (code, ran(out)) == (0, ["train"])
-    assert out.startswith(f"{copied}/run.json is damaged: moved to run.json.damaged, all stages run again\n")
+    first = out.splitlines()[0]
+    assert first.startswith(f"{copied}/run.json is damaged: ")
+    assert first.endswith("moved to run.json.damaged, all stages run again")
     # Nothing says any more what the checkpoints were made from.
     for name in CHECKPOINTS:
         why = "is of another recipe, other data or other weights"
@@ -107,11 +139,72 @@ def test_rows_of_other_subnets_are_measured_anew(call, unfinished, finished):
     assert same(folder, finished.folder, "accuracy.csv")
 
 
-def test_a_damaged_report_is_named(call, copied):
-    (copied / "report.json").write_text("{")
+@pytest.mark.parametrize("damage", ["{", "[]", "{}", "[" * 100_000, '{"targets": {"phone": 3}}', "one digit"])
+def test_a_damaged_report_is_named(call, copied, damage):
+    path = copied / "report.json"
+    whole = path.read_text()
+    path.write_text(whole.replace("0.", "1.", 1) if damage == "one digit" else damage)
     code, _, err = call("show", copied)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(f"{copied}/report.json is damaged: ")
+    assert err.startswith(f"{copied}/report.json is damaged")
     assert err.endswith(f"; `ofa report {copied}` makes it anew\n")
+
+
+def test_a_damaged_report_is_made_anew(call, copied):
+    (copied / "report.json").write_text("{")
     assert call("report", copied)[0] == 0
     assert json.loads((copied / "report.json").read_text())["targets"].keys() == {"phone"}
+
+
+@pytest.mark.parametrize("name", ["../precious", "train/../../precious", "{outside}/precious"])
+def test_a_journal_that_names_files_elsewhere(call, copied, tmp_path, name):
+    """Somebody else's run folder: what it calls its files is not moved, read or removed."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    values = json.loads((copied / "run.json").read_text())
+    del values["digest"]
+    values["train"]["files"] = {name.format(outside=tmp_path): "0" * 64}
+    for copy in ("run.json", "run.copy.json"):
+        (copied / copy).write_text(json.dumps({**values, "digest": digest(values)}))
+    before = everything(tmp_path)
+    code, _, err = call("run", copied)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is not the name of a file inside" in err
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "accuracy.csv", "run.json", "models/phone", "costs/phone.json", "recipe.yaml"]
+)
+@pytest.mark.parametrize("command", ["run", "report", "show", "check"])
+def test_links_are_not_followed(call, copied, tmp_path, name, command):
+    outside = tmp_path / "outside"
+    (copied / name).rename(outside)
+    (copied / name).symlink_to(outside)
+    before = everything(tmp_path)
+    code, _, err = call(command, copied)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"{copied / name} is a link, which is not followed inside a run folder")
+    assert everything(tmp_path) == before
+
+
+def test_the_run_folder_itself_may_be_a_link(call, copied, tmp_path):
+    (tmp_path / "runs").symlink_to(copied.parent)
+    assert call("run", tmp_path / "runs" / "run")[1].startswith(f"{tmp_path}/runs/run: nothing to do")
+
+
+def test_a_damaged_log_of_training(call, copied, unfinished):
+    path = copied / "train" / "metrics.jsonl"
+    whole = path.read_text()
+    path.write_text(whole.replace("0.", "1.", 1))
+    code, out, _ = call("run", copied)
+    assert code == 0
+    first, second, *_ = out.splitlines()
+    assert first == f"{path} is not what was written (damaged or edited): moved to metrics.jsonl.damaged"
+    assert second.startswith(f"{copied}: nothing to do")
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(lines[0].encode() + b"\xff\xfe\n" + "".join(lines[2:]).encode())
+    unfinished("train")
+    code, out, _ = call("train", copied)
+    assert code == 0
+    assert f"{path} is damaged: moved to metrics.jsonl.damaged2, 1 epochs before it kept" in out

@@ -44,7 +44,7 @@ def test_ctrl_c_and_kill_anywhere_end_in_the_same_bytes(call, ran, start, small,
     wait(process, lambda: checkpoints(folder))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "stopped; the same command goes on from here\n")
+    assert (process.returncode, err) == (130, f"stopped; `ofa run {folder}` goes on from here\n")
     epochs = metrics.read_text()
     assert 1 <= len(epochs.splitlines()) < 4
     newest = read_checkpoint(checkpoints(folder)[-1])
@@ -78,7 +78,9 @@ def test_ctrl_c_and_kill_anywhere_end_in_the_same_bytes(call, ran, start, small,
     assert found["subnet"] == expected["subnet"]
 
 
-@pytest.mark.parametrize("writes", [0, 2, 3], ids=["recipe", "search", "journal"])
+@pytest.mark.parametrize(
+    "writes", [0, 1, 2, 3, 4, 5], ids=["recipe", "start", "copy", "search", "finish", "second copy"]
+)
 def test_a_full_disk(call, ran, copied, monkeypatch, writes):
     """``writes``: how many files still fit."""
     real, left = os.fsync, iter(range(writes))
@@ -96,10 +98,10 @@ def test_a_full_disk(call, ran, copied, monkeypatch, writes):
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"{copied}: the disk is full (")
     after = json.loads((copied / "run.json").read_text())
-    assert {**after, "search": None} == {**before, "search": None}
+    assert {**after, "search": None, "digest": None} == {**before, "search": None, "digest": None}
     assert not list(copied.rglob("*.tmp"))
     code, out, _ = call("search", copied, *change)
-    assert (code, ran(out)) == (0, ["search"])
+    assert (code, ran(out)) == (0, ["search"] if writes < 5 else [])
 
 
 def test_a_limit_that_nothing_meets_names_the_smallest(call, copied):
@@ -124,7 +126,9 @@ def test_nan_says_where_and_keeps_the_last_good_checkpoint(call, small, tmp_path
     assert "(train.lr, train.clip_grad)" in err
     checkpoint = folder / "train" / "checkpoint-000000002.safetensors"  # the calm epoch has two steps
     assert checkpoints(folder) == [checkpoint]
-    assert err.endswith(f"; the last good checkpoint is {checkpoint}\n")
+    assert err.endswith(f"; the last good checkpoint is {checkpoint}, which train.init takes\n")
+    code, _, err = call("train", small, "--out", tmp_path / "next", "--set", f"train.init={checkpoint}")
+    assert code == 0, err
     (line,) = (folder / "train" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["phase"] == "calm"
 

@@ -239,3 +239,15 @@ def test_an_answer_that_is_not_finite_is_refused():
 
     with pytest.raises(ValueError, match="not a finite number"):
         search(SMALL, Broken(SMALL), limits={})
+
+
+def test_a_result_is_shown_in_a_line():
+    cost = Linear(LARGE)
+    options = {"objectives": [cost], "strategy": "nsga2", "population": 50, "generations": 4}
+    result = search(LARGE, Rugged(LARGE), limits={cost: 60}, **options)
+    shown = repr(result)
+    assert len(result.front) > 3 and len(shown) < 250 and "\n" not in shown
+    counts = f"front of {len(result.front)}, {result.evaluated} networks"
+    for part in (result.best.id, f"{result.accuracy:.4g}", counts):
+        assert part in shown
+    assert f"latency {result.costs['latency']:.6g}" in shown

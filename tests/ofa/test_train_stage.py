@@ -64,6 +64,45 @@ def test_from_a_trained_network(call, small, finished, tmp_path, skipped):
         assert first["loss"] < fresh["loss"]
 
 
+@pytest.fixture
+def other_classes(finished, tmp_path):
+    """The weights of a network that tells three classes apart, not ten."""
+    state = weights(finished.folder)
+    state |= {name: tensor[:3].contiguous() for name, tensor in state.items() if ".classifier." in name}
+    path = tmp_path / "three.safetensors"
+    path.write_bytes(safetensors.torch.save(state))
+    return path
+
+
+@pytest.mark.parametrize(
+    "options, remedy",
+    [
+        ({"train__skip_first_phase": "true"}, "take train.skip_first_phase out"),
+        (
+            {
+                "train__epochs": "null",
+                "train__lr": "null",
+                "train__phases": "[{name: a, epochs: 1, lr: 0.1, subnets: 2, teacher: full}]",
+            },
+            "give that phase another teacher",
+        ),
+    ],
+)
+def test_nothing_learns_from_a_random_classifier(call, small, other_classes, tmp_path, options, remedy):
+    said = settings(train__init=other_classes, **options)
+    for command in (["train", small, "--out", tmp_path / "run"], ["check", small]):
+        code, _, err = call(*command, *said)
+        assert (code, err.count("\n")) == (2, 1), command
+        assert err.startswith(f"train.init: {other_classes} is of a network with another number of classes than the 10")
+        assert remedy in err
+
+
+def test_a_new_classifier_is_trained_before_anything_learns_from_it(call, small, other_classes, tmp_path):
+    code, out, err = call("train", small, "--out", tmp_path / "run", *settings(train__init=other_classes))
+    assert code == 0, err
+    assert "all weights taken but classifier.weight, classifier.bias" in out
+
+
 def test_other_weights_make_another_run(call, small, finished, tmp_path):
     start = tmp_path / "start.safetensors"
     start.write_bytes((finished.folder / WEIGHTS).read_bytes())

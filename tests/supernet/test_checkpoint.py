@@ -60,6 +60,24 @@ def test_bytes_are_the_files(tmp_path):
         from_bytes(content[:-1])
 
 
+def test_no_flipped_bit_goes_unnoticed():
+    """Whatever still loads says the same: a space of the header that became another one, say."""
+    content = to_bytes(
+        checkpoint(space={"a": 1}, tensors={"net.weight": torch.arange(3.0), "net.count": torch.tensor(7)})
+    )
+    noticed = 0
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            same = to_bytes(from_bytes(bytes(damaged))) == content
+        except ValueError:
+            noticed += 1
+        else:
+            assert same, bit
+    assert noticed > 0.95 * 8 * len(content)
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

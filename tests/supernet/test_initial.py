@@ -10,6 +10,7 @@ from ofa.supernet.presets import PRESETS
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.checkpoint import Checkpoint, to_bytes
 from ofa.supernet.training.initial import load_initial
 
 SMALL = {
@@ -249,3 +250,21 @@ def test_file_that_cannot_be_read(damage, words, scrambled, tmp_path):
 def test_folder_is_no_file(tmp_path):
     with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} cannot be read: Is a directory"):
         load_initial(Supernet(TINY, num_classes=2), tmp_path)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_checkpoint_of_a_training_run(tmp_path, average):
+    """The moving average when it has one, which training would have ended with."""
+    net, other, target = (Supernet(TINY, num_classes=4, in_chans=3) for _ in range(3))
+    tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    tensors["optimizer.0.momentum_buffer"] = torch.ones(3)
+    if average:
+        tensors |= {f"ema.{name}": tensor for name, tensor in other.state_dict().items()}
+    path = tmp_path / "checkpoint-000000008.safetensors"
+    content = to_bytes(Checkpoint(0, 8, 8, 1, TINY.to_dict(), tensors, {}))
+    path.write_bytes(content)
+    assert load_initial(target, path) == []
+    assert_untouched(target, (other if average else net).state_dict())
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match="is damaged: it is not what was written; give another checkpoint"):
+        load_initial(target, path)

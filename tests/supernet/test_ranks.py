@@ -50,7 +50,7 @@ SHRINKING = (
 )
 SANDWICH = tuple(Phase(name, 1, 0.05, 3, **OPEN, sampling="sandwich", teacher="in_place") for name in "ab")
 BEST_UP = tuple(Phase(name, 1, 0.05, 3, **OPEN, sampling="best_up", teacher="in_place") for name in "ab")
-EVEN, UNEVEN, SHORT = (16,), (15, 7, 16, 9, 3), (16, 1, 8, 0, 3)  # a batch of 1 leaves the second process none
+EVEN, UNEVEN, SHORT = (16,), (15, 7, 16, 9, 3), (16, 1, 8, 0, 3)  # a batch of 3 leaves the second process none
 # Name: phases, batch sizes (in turn), settings.
 CASES = {
     "even": (SHRINKING, EVEN, {}),
@@ -103,7 +103,8 @@ def batches(epoch, start=0, *, sizes, steps=STEPS, rank=0, count=1):
         for image, label in zip(images, labels, strict=True):
             image[:, 6 * (label // 2) :, :][:, :6, 6 * (label % 2) :][:, :, :6] += 100
         if step >= start:
-            yield torch.from_numpy(images[rank::count]), torch.from_numpy(labels[rank::count])
+            own = ranks.own_share(np.arange(n), rank=rank, ranks=count)
+            yield torch.from_numpy(images[own]), torch.from_numpy(labels[own])
 
 
 def prepare(images):
@@ -227,6 +228,12 @@ def results(pair):
     return read
 
 
+def worked_on(case):
+    """In how many steps of a phase each process had images: two at least, or none."""
+    sizes = [CASES[case][1][step % len(CASES[case][1])] for step in range(STEPS)]
+    return [sum(size >= least for size in sizes) for least in (2, 4)]
+
+
 def farthest(one, other):
     assert set(one) == set(other)
     return max(float((one[name] - other[name]).abs().max()) for name in one if one[name].is_floating_point())
@@ -262,16 +269,15 @@ def test_the_same_subnets_on_every_rank(results, case):
         shares = [part[where] for part in parts if where in part]
         assert [share[1:] for share in shares] == [subnets] * len(shares), where
         assert sum(share[0] for share in shares) == images, where
-    worked = [sum(CASES[case][1][step % len(CASES[case][1])] > number for step in range(STEPS)) for number in (0, 1)]
-    assert [len(part) for part in parts] == [2 * steps for steps in worked]
+    assert [len(part) for part in parts] == [2 * steps for steps in worked_on(case)]
 
 
 def test_different_subnets_and_the_same_weights(results):
     (first, events), (second, others) = results("different")
     assert farthest(first, second) == 0
-    pairs = [(events["steps"][where], others["steps"][where]) for where in events["steps"] if "phase all" in where]
-    assert len(pairs) == STEPS
-    assert sum(one[1:] != other[1:] for one, other in pairs) > STEPS / 2
+    pairs = [(events["steps"][where], others["steps"][where]) for where in others["steps"] if "phase all" in where]
+    assert len(pairs) == worked_on("different")[1]
+    assert sum(one[1:] != other[1:] for one, other in pairs) > len(pairs) / 2
     for one, other in pairs:  # a batch has one resolution
         assert len({json.loads(subnet)["resolution"] for subnet in one[1:] + other[1:]}) == 1
     assert events["losses"] == others["losses"]
@@ -294,6 +300,15 @@ def test_gradients_count_by_their_images(pair):
         assert nothing == [0, [1.5, 2.0], None, None, None]
         assert (units["mean"], units["mean of nothing"]) == ([1.0, 0.25], [0.0])
         assert units["place"] == [number, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shares_make_up_the_batch_and_none_has_a_single_image(count):
+    for size in range(40):
+        shares = [ranks.own_share(np.arange(size), rank=number, ranks=count) for number in range(count)]
+        assert sorted(np.concatenate(shares)) == list(range(size))
+        assert size == 1 or all(len(share) != 1 for share in shares)
+        assert max(map(len, shares)) - min(len(share) for share in shares if len(share) or not size) <= 1
 
 
 def test_alone_nothing_happens():
