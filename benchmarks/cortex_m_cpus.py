@@ -51,7 +51,10 @@ def measured(folder: Path, cpu: str) -> list[str]:
         program = tools.build(folder, cpu=cpu, options=STRICT)
     except ValueError as error:
         fits = "does not fit" not in str(error)
-        return [f"no: {str(error).splitlines()[-1]}" if fits else f"does not fit {tools.CPUS[cpu].machine}", *["-"] * 6]
+        return [
+            f"no: {str(error).splitlines()[-1]}" if fits else f"does not fit {tools.PROCESSORS[cpu].machine}",
+            *["-"] * 6,
+        ]
     output, size = tools.run(folder, cpu=cpu), tools.sizes(program)
     ram = size.data + output.one("stack")
     numbers = [output.one(name) for name in ("images", "different_bytes", "instructions")]
@@ -72,7 +75,7 @@ def main() -> None:
                 shape = (IMAGES, 1, subnet.resolution, subnet.resolution)
                 images = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
                 microcontroller.write_sources(model, folder, images=images, name=f"{preset}-{name}")
-                for cpu, details in tqdm(tools.CPUS.items(), desc=folder.name, disable=None):
+                for cpu, details in tqdm(tools.PROCESSORS.items(), desc=folder.name, disable=None):
                     emulated = details.machine + ("" if details.emulated == details.name else f" ({details.emulated})")
                     rows.append([f"{preset}, {name}", details.name, emulated, *measured(folder, cpu)])
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]

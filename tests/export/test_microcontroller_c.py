@@ -161,7 +161,7 @@ def test_two_models_in_one_firmware(firmware):
 
 
 @emulator
-@pytest.mark.parametrize("cpu", [cpu for cpu in microcontroller_build.CPUS if cpu not in cortex_m.NAMES])
+@pytest.mark.parametrize("cpu", [cpu for cpu in microcontroller_build.PROCESSORS if cpu not in cortex_m.NAMES])
 def test_other_processors_give_the_same_bytes(cpu, tmp_path):
     microcontroller.write_sources(small(0), tmp_path / "c", images=images_of(0))
     microcontroller_build.build(tmp_path / "c", cpu=cpu, options=["CFLAGS=-O1"])
