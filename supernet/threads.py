@@ -23,8 +23,8 @@ _ROUNDS = 5
 _HOPELESS = 1.5  # candidates so many times slower than the best are left out after two rounds
 _FIRST_HOPELESS, _FIRST_SECONDS = 4.0, 1.0  # and after a first run so many times slower, and longer than this
 # Between measurements, in times of what the last one took: where work became slower, and where fewer threads than
-# there are were chosen, since other processes end. The second wait doubles while nothing changes.
-_WAIT_SLOWER, _WAIT_FEWER, _MOST_WAIT_FEWER = 30, 100, 800
+# there are were chosen, since other processes end.
+_WAIT_SLOWER, _WAIT_FEWER = 30, 100
 _LEAST_WAIT_FEWER = 60.0  # seconds
 
 
@@ -57,7 +57,7 @@ class Threads:
         self.count: int = state["threads"] if known else self.candidates[0]
         self._pace: float | None = state.get("pace") if known else None
         self._chosen = known or len(self.candidates) == 1
-        self._slow, self._cost, self._factor, self._since = False, 0.0, _WAIT_FEWER, clock()
+        self._slow, self._cost, self._since = False, 0.0, clock()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Threads:
         if self._slow:
             return waited >= _WAIT_SLOWER * self._cost
         few = self.count < self.candidates[0]
-        return few and waited >= max(self._factor * self._cost, _LEAST_WAIT_FEWER)
+        return few and waited >= max(_WAIT_FEWER * self._cost, _LEAST_WAIT_FEWER)
 
     def measure(self, trial: Callable[[], object]) -> None:
         """Chooses by running ``trial``, a typical piece of work, with each number of threads in turn."""
@@ -103,7 +103,6 @@ class Threads:
         self._recent.clear()
         self._since = self._clock()
         self._cost = self._since - started
-        self._factor = min(2 * self._factor, _MOST_WAIT_FEWER) if self.count == before else _WAIT_FEWER
         if self.count != before:
             self.told(f"{_threads(self.count)} from here on{'' if first else f', not {before}'}: {self.comparison}")
 
