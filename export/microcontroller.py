@@ -87,9 +87,9 @@ def write_sources(
     *,
     images: np.ndarray,
     name: str = "model",
-    variants: Sequence[str] = VARIANTS,
+    names: Sequence[str] = VARIANTS,
 ) -> dict[str, Variant]:
-    """The C of ``export_c`` without figures, in a new or empty folder. Raises as it does."""
+    """The C of ``export_c`` without figures, in a new or empty folder; ``names`` of its variants. Raises as it does."""
     file = "the TFLite model" if isinstance(model, bytes) else str(model)
     if len(images) == 0:
         raise ValueError("there are no images to store; give at least one")
@@ -98,12 +98,12 @@ def write_sources(
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     graph = import_graph(content, name=file)
-    examples, names = expected(content, images[:MOST_EXAMPLES]), names_of(name)
+    examples, own = expected(content, images[:MOST_EXAMPLES]), names_of(name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        found = write(graph, folder, Path(scratch), names, variants)
+        found = write(graph, folder, Path(scratch), own, names)
     for template in _TEMPLATES:
-        (folder / template).write_text(names.apply(read_template(template)).replace("bknn_model", names.prefix))
+        (folder / template).write_text(own.apply(read_template(template)).replace("bknn_model", own.prefix))
     write_examples(folder, examples)
     return found
 
@@ -157,7 +157,7 @@ def _figures(variants: Mapping[str, Variant]) -> dict[str, Any]:
         "weights_bytes": variants["portable"].weights,
         "cpus": {
             cpu: {"arena_bytes": variants[details.variant].arena, "machine": details.machine}
-            for cpu, details in ((cpu, tools.CPUS[cpu]) for cpu in tools.MEASURED)
+            for cpu, details in tools.CPUS.items()
         },
     }
 

@@ -30,18 +30,20 @@ class Cpu(NamedTuple):
     variant: str
 
 
-# A machine may have a larger processor, which runs the smaller one's code as it is.
+# Those that every export measures, and that a recipe's target may be.
 CPUS = {
+    "cortex_m4": Cpu("cortex-m4", "mps2-an386", "cortex-m4", "cortex-m4"),
+    "cortex_m55": Cpu("cortex-m55", "mps3-an547", "cortex-m55", "cortex-m55"),
+}
+# All that the Makefile knows. A machine may have a larger processor, which runs the smaller one's code as it is.
+PROCESSORS = CPUS | {
     "cortex_m0plus": Cpu("cortex-m0plus", "mps2-an385", "cortex-m3", "cortex-m4"),
     "cortex_m3": Cpu("cortex-m3", "mps2-an385", "cortex-m3", "cortex-m4"),
-    "cortex_m4": Cpu("cortex-m4", "mps2-an386", "cortex-m4", "cortex-m4"),
     "cortex_m7": Cpu("cortex-m7", "mps2-an500", "cortex-m7", "cortex-m4"),
     "cortex_m23": Cpu("cortex-m23", "mps2-an505", "cortex-m33", "cortex-m4"),
     "cortex_m33": Cpu("cortex-m33", "mps2-an505", "cortex-m33", "cortex-m4"),
-    "cortex_m55": Cpu("cortex-m55", "mps3-an547", "cortex-m55", "cortex-m55"),
     "cortex_m85": Cpu("cortex-m85", "mps3-an547", "cortex-m55", "cortex-m55"),
 }
-MEASURED = ("cortex_m4", "cortex_m55")  # by every export, and what a recipe's target may be
 
 # Variables that the Makefile reads: those of the shell (conda sets CFLAGS for this computer) are not meant for it.
 _NOT_FOR_MAKE = {
@@ -75,7 +77,7 @@ def missing_tools() -> str | None:
 
 
 def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[str] = (), timeout: float = 600) -> Path:
-    """The program of an ``export_c`` folder for ``cpu`` (a key of ``CPUS``); ``options`` go to make.
+    """The program of an ``export_c`` folder for ``cpu`` (a key of ``PROCESSORS``); ``options`` go to make.
 
     Raises ``ValueError`` with the apt line when a tool is not there, and with the compiler's words when it fails.
     """
@@ -84,14 +86,14 @@ def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[s
         raise ValueError(absent)
     place = _place(cpu, out)
     _share_library(Path(folder), cpu)
-    command = ["make", "-C", str(folder), f"CPU={CPUS[cpu].name}", f"OUT={place}", *options]
+    command = ["make", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={place}", *options]
     result = _run(command, timeout=timeout, what=f"building {folder} for {cpu}", remedy="")
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         overflow = [line for line in lines if "overflowed by" in line]
         if overflow:
             raise ValueError(
-                f"the program for {cpu} does not fit the memory of {CPUS[cpu].machine}: "
+                f"the program for {cpu} does not fit the memory of {PROCESSORS[cpu].machine}: "
                 f"{overflow[0].rpartition(': ')[2]}; take a smaller subnet or resolution, or fewer images at once"
             )
         said = [line for line in lines if "error" in line.lower()] or lines
@@ -101,12 +103,12 @@ def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[s
 
 def _place(cpu: str, out: str | None) -> str:
     """Where in its folder a program is built: a relative name, for make takes none with a space."""
-    return out or f"build-{CPUS[cpu].name}"
+    return out or f"build-{PROCESSORS[cpu].name}"
 
 
 def _share_library(folder: Path, cpu: str) -> None:
     """Lets the folder's own place for the objects of CMSIS-NN be that of all models: a link, whatever its path has."""
-    place = folder / f"build-{CPUS[cpu].name}" / "library"
+    place = folder / f"build-{PROCESSORS[cpu].name}" / "library"
     place.parent.mkdir(exist_ok=True)
     with suppress(FileExistsError):
         place.symlink_to(_library(cpu), target_is_directory=True)
@@ -125,8 +127,8 @@ def run(folder: Path, *, cpu: str, out: str | None = None, timeout: float = 600)
 
     Raises ``ValueError`` when it faults or does not end in ``timeout`` seconds.
     """
-    command = ["make", "-s", "-C", str(folder), f"CPU={CPUS[cpu].name}", f"OUT={_place(cpu, out)}", "check"]
-    what = f"running {folder} on {CPUS[cpu].machine} under qemu-system-arm"
+    command = ["make", "-s", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={_place(cpu, out)}", "check"]
+    what = f"running {folder} on {PROCESSORS[cpu].machine} under qemu-system-arm"
     result = _run(command, timeout=timeout, what=what, remedy="; give it more time, or fewer images at once")
     numbers: dict[str, list[int]] = {}
     for line in (result.stdout + result.stderr).splitlines():  # QEMU's semihosting writes to either

@@ -16,9 +16,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from ofa.export.formats import INT8_OPSET
 from ofa.export.onnx_opset import raise_opset
+from ofa.export.onnx_session import session_options
 from ofa.export.quantize_check import refuse_collapse
 from ofa.export.quantize_ranges import Run, calibration_images, ranges
-from ofa.export.runtimes.onnxruntime import session_options
 from ofa.supernet.files import write_atomic
 from ofa.supernet.image_batches import Normalisation
 

@@ -133,7 +133,7 @@ def _cost(values: dict[str, Any], target: str) -> str:
         if any(value is not None for value in known):
             absent = ("-", "-", missing_measurement(cost, found))
             pairs = zip(known, absent, strict=True)
-            cells = " | ".join(none if value is None else with_unit(cost, value) for value, none in pairs)
+            cells = " | ".join(markdown(none) if value is None else with_unit(cost, value) for value, none in pairs)
             rows.append(f"| {cost} | {cells} |")
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"

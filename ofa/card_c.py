@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _C = """/* Compile this file, every .c file in c/src and every one in c/src/cmsis_nn, as C11 or C++17, with -I c/src;
-   link with -lm. On a Cortex-M that is CMSIS-NN, elsewhere portable C. c/Makefile builds a program that checks itself. */
+   link with -lm. On a Cortex-M that is CMSIS-NN, elsewhere portable C. c/Makefile builds a program that checks it. */
 #include <math.h>
 #include "{prefix}_infer.h"
 

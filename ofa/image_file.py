@@ -18,12 +18,11 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from ofa.preprocess import as_seen
+from ofa.readers.formats import NOT_PICTURES, register_plugins
 
 # Beyond it Pillow, too, speaks of decompression bombs: a quarter of a GB as 8-bit RGB.
 MAX_PIXELS = 89_478_485
 MAX_BYTES = 2**30
-# Formats without pixels of their own, or (EPS) drawn by another program that the file's author would command.
-REFUSED_FORMATS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -110,10 +109,14 @@ def _accept(found: os.stat_result) -> None:
 
 
 def _opened(file: BinaryIO) -> Image.Image:
-    """With its header read, not its pixels. Formats are those that Pillow reads here, the user's plugins included."""
+    """With its header read, not its pixels. Formats are those that Pillow reads here, plugins included.
+
+    What holds no pixels is left out, and EPS: another program would draw it, at the command of the file's author.
+    """
     Image.preinit()
     Image.init()
-    formats = [name for name in Image.ID if name not in REFUSED_FORMATS]
+    register_plugins()
+    formats = [name for name in Image.ID if name not in NOT_PICTURES]
     try:
         return Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:

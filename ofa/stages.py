@@ -30,6 +30,7 @@ from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.report_classes import class_figures
 from ofa.search_stage import measure, search_targets
+from ofa.stage_checks import check_stages
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.images import tell_images
@@ -51,6 +52,7 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
+        self.evaluation = Evaluation()
         self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
 
     @cached_property
@@ -63,6 +65,10 @@ class Job:
     def data_lines(self) -> list[str]:
         """What the data was understood to be, for the screen."""
         return data_lines(self.data)
+
+    def check(self) -> None:
+        """Raises ``UserError`` for what a stage would refuse, maybe hours later."""
+        check_stages(self.recipe, self.data)
 
     def do(self, stage: str) -> Outcome:
         if stage in distributed.SHARED_STAGES:

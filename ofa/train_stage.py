@@ -61,9 +61,6 @@ def settings(recipe: Recipe) -> Settings:
 def train(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
-    from ofa.stage_checks import check_stages  # which asks this stage, too
-
-    check_stages(job.recipe, data)
     resume = checkpoints.newest(folder) if first_rank else None
     if distributed.processes() > 1:
         content = distributed.share(to_bytes(resume) if resume else None)

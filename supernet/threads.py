@@ -21,9 +21,10 @@ MARGIN = 1.15  # another number must be so many times as fast: chance does not c
 SLOWER = 1.5  # so many times slower than after the last choice: measured again
 _ROUNDS = 5
 _HOPELESS = 1.5  # candidates so many times slower than the best are left out after two rounds
+_FIRST_HOPELESS, _FIRST_SECONDS = 4.0, 1.0  # and after a first run so many times slower, and longer than this
 # Between measurements, in times of what the last one took: where work became slower, and where fewer threads than
-# there are were chosen, since other processes end. The second wait doubles while nothing changes.
-_WAIT_SLOWER, _WAIT_FEWER, _MOST_WAIT_FEWER = 30, 100, 800
+# there are were chosen, since other processes end.
+_WAIT_SLOWER, _WAIT_FEWER = 30, 100
 _LEAST_WAIT_FEWER = 60.0  # seconds
 
 
@@ -51,11 +52,12 @@ class Threads:
     ) -> None:
         self.candidates, self.told, self.measured = tuple(candidates), told, {}
         self._clock, self._recent = clock, deque(maxlen=window)
-        known = bool(state) and state["threads"] in self.candidates
+        state = state or {}
+        known = state.get("threads") in self.candidates
         self.count: int = state["threads"] if known else self.candidates[0]
-        self._pace: float | None = state["pace"] if known else None
+        self._pace: float | None = state.get("pace") if known else None
         self._chosen = known or len(self.candidates) == 1
-        self._slow, self._cost, self._factor, self._since = False, 0.0, _WAIT_FEWER, clock()
+        self._slow, self._cost, self._since = False, 0.0, clock()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class Threads:
         if self._slow:
             return waited >= _WAIT_SLOWER * self._cost
         few = self.count < self.candidates[0]
-        return few and waited >= max(self._factor * self._cost, _LEAST_WAIT_FEWER)
+        return few and waited >= max(_WAIT_FEWER * self._cost, _LEAST_WAIT_FEWER)
 
     def measure(self, trial: Callable[[], object]) -> None:
         """Chooses by running ``trial``, a typical piece of work, with each number of threads in turn."""
@@ -101,7 +103,6 @@ class Threads:
         self._recent.clear()
         self._since = self._clock()
         self._cost = self._since - started
-        self._factor = min(2 * self._factor, _MOST_WAIT_FEWER) if self.count == before else _WAIT_FEWER
         if self.count != before:
             self.told(f"{_threads(self.count)} from here on{'' if first else f', not {before}'}: {self.comparison}")
 
@@ -133,26 +134,32 @@ class Threads:
         self._pace = pace if self._pace is None else min(pace, self._pace)
 
     def _times(self, trial: Callable[[], object]) -> dict[int, float]:
-        """Seconds of each candidate: medians over rounds in which each runs once, fewer of those that are hopeless.
+        """Seconds of each candidate: medians over rounds in which each runs once.
 
-        A first round, which is not counted, ends below a number that is far too small.
+        Few threads come first: beside other processes many can take a hundred times as long. What takes seconds in a
+        round before those that count, and is far slower than another, has lost, and no more threads are tried.
         """
-        times: dict[int, list[float]] = {}
-        hopeless: dict[int, float] = {}
-        fastest = float("inf")
-        for count in self.candidates:
-            took = self._timed(trial, count)
-            if took > 3 * _HOPELESS * fastest:
+        first: dict[int, float] = {}
+        for count in reversed(self.candidates):
+            first[count] = self._timed(trial, count)
+            if self._lost(first[count], first):
                 break
-            times[count], fastest = [], min(fastest, took)
+        found: dict[int, list[float]] = {count: [] for count in first if not self._lost(first[count], first)}
+        lost = {count: seconds for count, seconds in first.items() if count not in found}
         for number in range(_ROUNDS):
-            if number == 2:
-                limit = _HOPELESS * min(map(statistics.median, times.values()))
-                hopeless = {count: statistics.median(found) for count, found in times.items()}
-                times = {count: found for count, found in times.items() if hopeless[count] <= limit}
-            for count, found in times.items():
-                found.append(self._timed(trial, count))
-        return hopeless | {count: statistics.median(found) for count, found in times.items()}
+            for count, times in found.items():
+                if count not in lost:
+                    times.append(self._timed(trial, count))
+            if number == 1:
+                medians = {count: statistics.median(times) for count, times in found.items()}
+                limit = _HOPELESS * min(medians.values())
+                lost |= {count: seconds for count, seconds in medians.items() if seconds > limit}
+        return lost | {count: statistics.median(times) for count, times in found.items() if count not in lost}
+
+    @staticmethod
+    def _lost(seconds: float, others: Mapping[int, float]) -> bool:
+        """By a first run, which has to prepare much; what is quick to do is not judged by it."""
+        return seconds > _FIRST_SECONDS and seconds > _FIRST_HOPELESS * min(others.values())
 
     def _timed(self, trial: Callable[[], object], count: int) -> float:
         self._set(count)

@@ -1,6 +1,6 @@
 /* Cortex-M under qemu-system-arm: start-up code, text through semihosting, instructions counted by a timer.
-   QEMU runs with -icount shift=6: each instruction takes exactly 64 ns of the board's time, so a timer of the board,
-   faster than one instruction, counts them. These are instructions, not cycles. */
+   QEMU runs with -icount shift=7: each instruction takes exactly 128 ns of the board's time, so a timer of the board,
+   more than twice as fast, counts them exactly. These are instructions, not cycles. */
 #include "board.h"
 
 #if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
@@ -14,7 +14,7 @@
 #endif
 #define COUNTER (*(volatile uint32_t *)(FPGAIO + 0x18u))
 #define PRESCALE (*(volatile uint32_t *)(FPGAIO + 0x1cu))
-#define NS_PER_INSTRUCTION 64u
+#define NS_PER_INSTRUCTION 128u
 #define CALIBRATION 100000u
 #define CPACR (*(volatile uint32_t *)0xE000ED88u)
 #define SYS_WRITE0 0x04
@@ -49,7 +49,7 @@ static void calibrate(void) {
     counter_mhz = ((board_counter() - before) * 1000u + nanoseconds / 2u) / nanoseconds;
 }
 
-/* In 32 bits, so that no division of 64 bits adds to the program: 1000 / 64 is 125 / 8. */
+/* In 32 bits, so that no division of 64 bits adds to the program: 1000 / 128 is 125 / 16. */
 uint32_t board_between(uint32_t before, uint32_t after) {
     uint32_t ticks = after - before, scale = counter_mhz * (NS_PER_INSTRUCTION / 8u);
     return scale ? ticks / scale * 125u + (ticks % scale * 125u + scale / 2u) / scale : 0u;

@@ -12,28 +12,11 @@ import onnxruntime
 from torch import nn
 
 from ofa.export.graph import onnx_graph
+from ofa.export.onnx_session import session_options
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.resident import resident
 
 NAME = "onnxruntime"
-
-
-def session_options(*, threads: int | None = None, optimise: bool = True) -> onnxruntime.SessionOptions:
-    """Options of every session that we make: ``threads`` as many as onnxruntime likes, or so many; with all graph
-    optimisations, or with none.
-
-    Its threads do not spin while they wait: on a machine with other work they would take the time that those need that
-    they wait for.
-    """
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    for pool in ("intra_op", "inter_op"):
-        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
 
 
 def load(model: Path | bytes, *, threads: int = 1, optimise: bool = True) -> onnxruntime.InferenceSession:

@@ -93,6 +93,36 @@ def test_the_host_program_gives_tflms_bytes_and_notices_a_wrong_one(folder):
     assert "different_bytes 1\n" in bad.stdout
 
 
+def test_an_export_leaves_the_files_of_others(folder, model, images):
+    (folder / "board_stm32.c").write_text("mine")
+    (folder.parent / "notes.md").write_text("mine")
+    source = (folder / "main.c").read_text()
+    (folder / "main.c").write_text(source + "/* mine */\n")
+    (folder / "src" / "model_add.c").unlink()
+    said = []
+    paths = microcontroller.export_c(model, folder, images=images[:1], measure=False, notice=said.append)
+    assert (folder / "board_stm32.c").read_text() == (folder.parent / "notes.md").read_text() == "mine"
+    assert (folder / "main.c").read_text() == source
+    assert (folder / "main.c.yours").read_text() == source + "/* mine */\n"
+    assert len(said) == 1 and "main.c was edited: kept as main.c.yours" in said[0]
+    assert all(path.is_file() for path in paths)
+    assert folder / "src" / "model_add.c" in paths and folder / "board_stm32.c" not in paths
+
+
+def test_a_file_in_the_way_is_refused(model, images, tmp_path):
+    (tmp_path / "c").write_text("mine")
+    with pytest.raises(ValueError, match=r"c is a file, and a folder is written there"):
+        microcontroller.export_c(model, tmp_path / "c", images=images, measure=False)
+    assert (tmp_path / "c").read_text() == "mine"
+
+
+def test_the_same_model_gives_the_same_files(folder, model, images):
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    metadata = {"classes": ["a", "b"]}
+    microcontroller.export_c(model, folder, images=images, measure=False, metadata=metadata)
+    assert before == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_examples_are_the_interpreters_bytes(model, images):
     examples = microcontroller.expected(model, images)
     session = tflm.load(model)

@@ -63,6 +63,17 @@ def test_update_lets_it_now_and_when_the_same_goes_on(call, ran, copied, data):
     assert f"give `ofa run {copied} --update`" in err
 
 
+def test_update_of_one_stage_allows_nothing_before_it(call, ran, copied, data):
+    """Such as `ofa measure --ssh HOST`, which changes the recipe by itself."""
+    data(MORE)
+    code, out, _ = call("measure", copied, "--update")
+    assert (code, ran(out)) == (0, ["measure"])
+    assert f"{TOLD}: measure, search, export and report run again" in out
+    code, _, err = call("run", copied)
+    assert (code, "nothing is thrown away unasked" in err) == (2, True)
+    assert [Journal(copied).allowed(name) for name in STAGES] == [False] * len(STAGES)
+
+
 def test_a_changed_validation_image_leaves_training_alone(call, copied, data):
     data([["val/cat/1.png", 5]], [])
     code, _, err = call("run", copied)

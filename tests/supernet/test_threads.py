@@ -173,3 +173,26 @@ def test_a_single_number_is_never_measured():
 @pytest.mark.parametrize(("most", "counts"), [(1, (1,)), (2, (2, 1)), (6, (6, 3, 1)), (64, (64, 32, 16, 8, 4, 2, 1))])
 def test_halves(most, counts):
     assert halves(most) == counts
+
+
+def test_what_is_hopeless_runs_once():
+    """Beside many processes a step with all threads can take half a minute."""
+    machine = Machine({8: 120.0, 4: 60.0, 2: 30.0, 1: 0.5})
+    threads = made(machine, candidates=(8, 4, 2, 1))
+    with threads.used():
+        machine.steps(threads, 10)
+    assert threads.count == 1
+    assert [machine.ran.count(count) for count in (8, 4, 2)] == [0, 0, 1]
+
+
+def test_a_first_run_that_must_prepare_much_decides_nothing():
+    machine = Machine(QUIET)
+    threads, pieces = made(machine), iter([0.9, 0.9, 0.9])
+
+    def work():
+        machine.now += next(pieces, 0.0)
+        machine.work()
+
+    with threads.used():
+        threads.measure(work)
+    assert threads.count == 4
