@@ -65,9 +65,9 @@ class Model:
 
 
 @torch.no_grad()
-def models(job: Job, run: Path, count: int) -> Iterator[Model]:
+def models(job: Job, run: Path, count: int, targets: list[str]) -> Iterator[Model]:
     mean, std = (np.array(part).reshape(-1, 1, 1) for part in (job.data.mean, job.data.std))
-    for name in job.recipe.targets:
+    for name in targets:
         folder = run / "models" / name
         file = folder / json.loads((folder / "verify.json").read_text())["file"]
         resolution = json.loads((folder / "subnet.json").read_text())["subnet"]["resolution"]
@@ -159,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--with", dest="runtimes", action="append", default=[], metavar="RUNTIME=WHERE")
+    parser.add_argument("--target", dest="targets", action="append", metavar="TARGET", help="default: all")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "other_runtimes.md")
     given = parser.parse_args()
@@ -167,7 +168,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(READS)}")
     rows, folder = [], tempfile.TemporaryDirectory()
     job = Job(load_recipe(given.run / "recipe.yaml"), given.run)
-    found = list(models(job, given.run, given.images))
+    found = list(models(job, given.run, given.images, given.targets or list(job.recipe.targets)))
     whole = [
         model
         for model in found
@@ -183,9 +184,13 @@ def main() -> None:
             if model.path.suffix in READS[runtime.partition(":")[0]]:
                 rows.append(row(runtime, where, model))
                 print(*rows[-1], sep="  ", flush=True)
+        write(given.out, rows, given.images)  # after each file: some runtimes take minutes
+
+
+def write(path: Path, rows: list[list[object]], images: int) -> None:
     head = ["target", "numbers", "file", "runtime", "version", "largest difference", "same class, %", "top-1, %"]
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *rows]]
-    given.out.write_text("\n".join([_INTRODUCTION.format(images=given.images), *lines]) + "\n")
+    path.write_text("\n".join([_INTRODUCTION.format(images=images), *lines]) + "\n")
 
 
 _INTRODUCTION = """# Files of a finished run, read by other runtimes
