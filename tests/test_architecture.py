@@ -1,6 +1,6 @@
 """The shape of the code, read by ``ast``: floors, circles, family names, sizes of files and functions.
 
-Each rule has a list of today's exceptions, which only shrinks: an exception that is no longer needed fails the test, too.
+Each rule has a list of today's exceptions, which only shrinks: one that is no longer needed fails the test, too.
 """
 
 from __future__ import annotations
