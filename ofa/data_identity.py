@@ -113,11 +113,14 @@ def _digests(listing: Listing) -> dict[int, str]:
     if listing.sizes.sum() > MAX_COMPARED_BYTES:
         names = [blake2b(name, digest_size=8).digest() for name in listing.names.tolist()]
         rows = sorted(rows, key=names.__getitem__)[:SAMPLED_IMAGES]
-    return {row: _digest(listing.root / os.fsdecode(listing.paths[row])) for row in rows}
+    root = os.fsencode(listing.root) + os.fsencode(os.sep)
+    return {row: _digest(root + bytes(listing.paths[row])) for row in rows}
 
 
-def _digest(path: Path) -> str:
+def _digest(path: bytes) -> str:
+    from ofa.readers.image_folder import content_digest
+
     try:
-        return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        return content_digest(path)
     except OSError as error:  # it is named when the images are read
         return error.strerror or type(error).__name__
