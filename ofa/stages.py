@@ -21,9 +21,9 @@ from ofa.devices import device_of, time_there
 from ofa.export.runtimes.timing import interleaved, typical
 from ofa.export.verify import confusion
 from ofa.export_stage import export
+from ofa.image_findings import unreadable_images
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
-from ofa.read_images import unreadable_images
 from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.report_classes import class_figures
@@ -47,7 +47,7 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
-        self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
+        self._left_out = frozenset(unreadable_images(folder)) if distributed.rank() == 0 else None
 
     @cached_property
     def data(self) -> Data:

@@ -19,7 +19,7 @@ def data(monkeypatch):
     """``data(rows)``: what the images are now; ``train_rows``: those that training reads."""
 
     def now(rows, train_rows=None):
-        def identity(_, *, splits):
+        def identity(_, *, splits, **_others):
             return rows if train_rows is None or splits != ("train",) else train_rows
 
         monkeypatch.setattr(stage_inputs, "data_identity", identity)
