@@ -42,6 +42,7 @@ setup(
         "numpy>=1.26,<3",
         "scikit-learn>=1.5,<2",
         "scipy>=1.11,<2",
+        "threadpoolctl>=3.1,<4",
         "onnx>=1.19,<2",
         "onnxruntime>=1.20,<2",
         "onnxscript>=0.5,<1",

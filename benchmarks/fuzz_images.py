@@ -29,8 +29,9 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from ofa.image_file import REFUSED_FORMATS, UnreadableImage, problem_of, read_image
+from ofa.image_file import UnreadableImage, problem_of, read_image
 from ofa.preprocess import middle
+from ofa.readers.formats import NOT_PICTURES
 
 MODES = ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 OPTIONS = {
@@ -242,7 +243,7 @@ def table(found: list[dict], options: argparse.Namespace, minutes: float) -> str
         f"{minutes:.1f} minutes; Pillow {PIL.__version__} (libjpeg-turbo {features.version('jpg')}, libtiff "
         f"{features.version('libtiff')}, libwebp {features.version('webp')}, libavif {features.version('avif')}), "
         f"{platform.system()}. Made by `python benchmarks/fuzz_images.py`. A process may take {SECONDS} s of CPU and "
-        f"{MEGABYTES} MB of addresses; {', '.join(REFUSED_FORMATS)} are refused whatever they hold.",
+        f"{MEGABYTES} MB of addresses; {', '.join(sorted(NOT_PICTURES))} are refused whatever they hold.",
         "",
         "| format | images | read | refused, with reason | tracebacks | crashes, hangs | most CPU s | most MB |",
         "|---|---|---|---|---|---|---|---|",

@@ -4,14 +4,17 @@
         --with onnxruntime_web=FOLDER_OF_NODE_MODULES
 
 ``--with RUNTIME=WHERE`` names a runtime of ``other_runtimes/read_model.py`` and a Python that has it; a runtime may be
-given several times, in several versions. ONNX files go to ONNX Runtime and OpenVINO, TFLite files to the others and
-OpenVINO too. Real images are those of the run's validation split. Writes ``results/other_runtimes.md``.
+given several times, in several versions, each perhaps with a note: ``RUNTIME:NOTE=WHERE``. ``WHERE`` may be a command,
+such as an emulator of a processor without VNNI and the Python that it runs. ONNX files go to ONNX Runtime and OpenVINO,
+TFLite files to the others and OpenVINO too. Real images are those of the run's validation split. Writes
+``results/other_runtimes.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -115,7 +118,7 @@ def read(runtime: str, where: str, model: Model) -> tuple[np.ndarray, str]:
             command = ["node", f"{READER}.mjs", where, model.path, shape, inputs, outputs]
         else:
             np.savez(inputs, images=model.images, pixels=model.pixels, **steps(model.path))
-            command = [where, f"{READER}.py", runtime, model.path, inputs, outputs]
+            command = [*shlex.split(where), f"{READER}.py", runtime, model.path, inputs, outputs]
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, errors="replace", timeout=900, check=False
         )
@@ -129,7 +132,9 @@ def read(runtime: str, where: str, model: Model) -> tuple[np.ndarray, str]:
 
 
 def row(runtime: str, where: str, model: Model) -> list[Any]:
-    named = [model.target + model.note, model.kind, model.path.name, runtime.replace("_", " ")]
+    runtime, _, note = runtime.partition(":")
+    shown = runtime.replace("_", " ") + (f", {note}" if note else "")
+    named = [model.target + model.note, model.kind, model.path.name, shown]
     try:
         got, version = read(runtime, where, model)
     except RuntimeError as error:
@@ -158,7 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "other_runtimes.md")
     given = parser.parse_args()
     runtimes = [item.split("=", 1) for item in given.runtimes]
-    if unknown := {name for name, _ in runtimes} - READS.keys():
+    if unknown := {name.partition(":")[0] for name, _ in runtimes} - READS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(READS)}")
     rows, folder = [], tempfile.TemporaryDirectory()
     job = Job(load_recipe(given.run / "recipe.yaml"), given.run)
@@ -175,7 +180,7 @@ def main() -> None:
             [model.target, "float32", "weights.safetensors", "torch", torch.__version__, "0", "100.0", f"{right:.1f}"]
         )
         for runtime, where in runtimes:
-            if model.path.suffix in READS[runtime]:
+            if model.path.suffix in READS[runtime.partition(":")[0]]:
                 rows.append(row(runtime, where, model))
                 print(*rows[-1], sep="  ", flush=True)
     head = ["target", "numbers", "file", "runtime", "version", "largest difference", "same class, %", "top-1, %"]

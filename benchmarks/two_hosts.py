@@ -79,7 +79,8 @@ def experiment() -> str:
         recipe, folder = Path(place) / "two.yaml", Path(place) / "run"
         recipe.write_text(RECIPE.replace("EPOCHS", "300"))
         processes = [start(host, recipe, folder) for host in range(2)]
-        wait(lambda: list(folder.glob("train/checkpoint-*")), processes, place)
+        rows_there = folder / "train" / "metrics.jsonl"
+        wait(rows_there.exists, processes, place)
         ip("-n", HOSTS[1], "link", "set", CABLES[1], "down")
         cut, ended = time.monotonic(), [None, None]
         while None in ended and time.monotonic() - cut < PATIENCE:
@@ -96,9 +97,9 @@ def experiment() -> str:
             rows.append(f"| {host} | {after} | {process.returncode} | {found[-1] if found else 'NOTHING'} |")
         kept = len(list(folder.glob("train/checkpoint-*")))
         ip("-n", HOSTS[1], "link", "set", CABLES[1], "up")
-        epochs = len((folder / "train" / "metrics.jsonl").read_text().splitlines())
+        epochs = len(rows_there.read_text().splitlines())
         processes = [start(host, recipe, folder) for host in range(2)]
-        wait(lambda: len((folder / "train" / "metrics.jsonl").read_text().splitlines()) > epochs, processes, place)
+        wait(lambda: len(rows_there.read_text().splitlines()) > epochs, processes, place)
         for process in processes:
             process.terminate()
         for process in processes:

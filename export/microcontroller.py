@@ -5,30 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ofa.export import microcontroller_build as tools
+from ofa.export.microcontroller_folder import replacement, written
 from ofa.export.microcontroller_graph import import_graph
-from ofa.export.microcontroller_sources import VARIANTS, Variant, write
+from ofa.export.microcontroller_names import names_of
+from ofa.export.microcontroller_sources import VARIANTS, Variant, read_template, write
 
 MOST_EXAMPLES = 20
 _TEMPLATES = (
-    "Makefile",
-    "main.c",
-    "board.h",
-    "board_host.c",
-    "board_qemu.c",
-    "profile.c",
-    "profile.h",
-    "model_add.h",
-    "model_add.c",
+    *("Makefile", "main.c", "profile.c", "profile.h"),
+    *("board.h", "board_host.c", "board_qemu.c", "mps2.ld", "mps2-an505.ld", "mps3-an547.ld"),
 )
-_LINKER_SCRIPTS = ("mps2-an386.ld", "mps3-an547.ld")
 
 _STORED = """#include "examples.h"
 #if defined(__ELF__)
@@ -51,59 +45,67 @@ def export_c(
     folder: Path,
     *,
     images: np.ndarray,
+    name: str = "model",
     metadata: Mapping[str, Any] | None = None,
     measure: bool = True,
+    notice: Callable[[str], object] = warnings.warn,
 ) -> list[Path]:
     """Writes an int8 TFLite model as C11 with CMSIS-NN; returns the files.
 
-    The folder builds for this computer (``make``), Cortex-M4 and Cortex-M55 (``make CPU=cortex-m4``), and checks its
-    outputs against those that TensorFlow Lite Micro gives on ``images`` (``make check CPU=cortex-m4``). ``images`` are
-    normalised float32 ``(n, channels, height, width)``; the first 20 are stored. A folder that is there is replaced.
+    The folder builds for this computer (``make``) and any Cortex-M (``make CPU=cortex-m4``), and checks its outputs
+    against those that TensorFlow Lite Micro gives on ``images`` (``make check CPU=cortex-m4``). ``images`` are
+    normalised float32 ``(n, channels, height, width)``; the first 20 are stored. ``folder/src`` is what a firmware
+    takes: every source in it may be compiled, as C11 or as C++11. All names in it begin with ``name``, made an
+    identifier, so that models of several names link into one firmware: ``NAME_infer`` in ``NAME_infer.h``.
+
+    Of a folder that is there only files that an earlier export wrote are replaced. Others stay; edited ones are kept as
+    ``FILE.yours``, and ``notice`` gets a sentence about each. The folder is the old one or the new one at any moment.
 
     ``figures.json`` has ``metadata``, the bytes of weights and activations, and by CPU what was measured under QEMU:
     flash and RAM of the program, instructions for one inference, and ``verified``. Where the compiler or QEMU is not
-    installed, or with ``measure=False``, ``verified`` is false and ``reason`` says why.
+    installed, or with ``measure=False``, ``verified`` is false and ``reason`` says why. ``files.json`` has the SHA-256
+    of each file.
 
-    Raises ``ValueError`` naming the layer whose operator has no C, or the packages that are not installed.
+    Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or ``folder``
+    when that is a file or a link.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        made = Path(scratch) / "made"
-        variants = write_sources(model, made, images=images)
+    with replacement(folder, notice=notice) as made:
+        variants = write_sources(model, made, images=images, name=name)
         figures = {"metadata": dict(metadata or {}), **_figures(variants)}
         for cpu, entry in figures["cpus"].items():
             entry.update(_measured(made, cpu) if measure else {"verified": False, "reason": "not asked for"})
         (made / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
         for built in made.glob("build-*"):
             shutil.rmtree(built)
-        if folder.exists():
-            folder.rename(Path(scratch) / "before")
-        made.rename(folder)
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return written(folder)
 
 
 def write_sources(
-    model: Path | bytes, folder: Path, *, images: np.ndarray, names: Sequence[str] = VARIANTS
+    model: Path | bytes,
+    folder: Path,
+    *,
+    images: np.ndarray,
+    name: str = "model",
+    names: Sequence[str] = VARIANTS,
 ) -> dict[str, Variant]:
-    """The C of ``export_c`` without figures, in a new folder; ``names`` of its variants. Raises as it does."""
-    name = "the TFLite model" if isinstance(model, bytes) else str(model)
+    """The C of ``export_c`` without figures, in a new or empty folder; ``names`` of its variants. Raises as it does."""
+    file = "the TFLite model" if isinstance(model, bytes) else str(model)
     if len(images) == 0:
         raise ValueError("there are no images to store; give at least one")
     try:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
     except OSError as error:
-        raise ValueError(f"{name} cannot be read: {error.strerror}") from error
-    graph = import_graph(content, name=name)
-    examples = expected(content, images[:MOST_EXAMPLES])
-    folder.mkdir(parents=True)
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    graph = import_graph(content, name=file)
+    examples, own = expected(content, images[:MOST_EXAMPLES]), names_of(name)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        variants = write(graph, folder, Path(scratch), names)
-    source = files("ofa.export") / "cortex_m"
-    for file in (*_TEMPLATES, *_LINKER_SCRIPTS):
-        (folder / file).write_text((source / file).read_text())
+        found = write(graph, folder, Path(scratch), own, names)
+    for template in _TEMPLATES:
+        (folder / template).write_text(own.apply(read_template(template)).replace("bknn_model", own.prefix))
     write_examples(folder, examples)
-    return variants
+    return found
 
 
 def expected(model: bytes, images: np.ndarray) -> Examples:
@@ -132,9 +134,11 @@ def write_examples(folder: Path, examples: Examples) -> None:
         "#ifndef EXAMPLES_H",
         "#define EXAMPLES_H\n",
         "#include <stdint.h>\n",
+        '#ifdef __cplusplus\nextern "C" {\n#endif',
         f"#define EXAMPLES {count}u",
         f"extern const int8_t example_inputs[{count}][{values}];",
-        f"extern const int8_t example_outputs[{count}][{classes}];\n",
+        f"extern const int8_t example_outputs[{count}][{classes}];",
+        "#ifdef __cplusplus\n}\n#endif\n",
         "#endif\n",
     ]
     (folder / "examples.h").write_text(guard + "\n".join(header))

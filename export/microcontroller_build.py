@@ -21,13 +21,35 @@ _MOST_LINES = 6  # of what a failed compiler said
 
 
 class Cpu(NamedTuple):
-    """``variant`` is the folder and the Makefile's CPU; ``machine`` what QEMU emulates."""
+    """``name`` is the Makefile's CPU, ``machine`` what QEMU emulates, with the processor ``emulated``; ``variant`` the
+    one of ``microcontroller_sources`` that the program has."""
 
-    variant: str
+    name: str
     machine: str
+    emulated: str
+    variant: str
 
 
-CPUS = {"cortex_m4": Cpu("cortex-m4", "mps2-an386"), "cortex_m55": Cpu("cortex-m55", "mps3-an547")}
+# Those that every export measures, and that a recipe's target may be.
+CPUS = {
+    "cortex_m4": Cpu("cortex-m4", "mps2-an386", "cortex-m4", "cortex-m4"),
+    "cortex_m55": Cpu("cortex-m55", "mps3-an547", "cortex-m55", "cortex-m55"),
+}
+# All that the Makefile knows. A machine may have a larger processor, which runs the smaller one's code as it is.
+PROCESSORS = CPUS | {
+    "cortex_m0plus": Cpu("cortex-m0plus", "mps2-an385", "cortex-m3", "cortex-m4"),
+    "cortex_m3": Cpu("cortex-m3", "mps2-an385", "cortex-m3", "cortex-m4"),
+    "cortex_m7": Cpu("cortex-m7", "mps2-an500", "cortex-m7", "cortex-m4"),
+    "cortex_m23": Cpu("cortex-m23", "mps2-an505", "cortex-m33", "cortex-m4"),
+    "cortex_m33": Cpu("cortex-m33", "mps2-an505", "cortex-m33", "cortex-m4"),
+    "cortex_m85": Cpu("cortex-m85", "mps3-an547", "cortex-m55", "cortex-m55"),
+}
+
+# Variables that the Makefile reads: those of the shell (conda sets CFLAGS for this computer) are not meant for it.
+_NOT_FOR_MAKE = {
+    *("MAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "GNUMAKEFLAGS", "CFLAGS", "LDFLAGS", "LDLIBS", "DEFINES"),
+    *("PROFILE", "CPU", "OUT", "LIBRARY", "BOARD", "BOARD_LD", "COMPILER_PATH", "C_INCLUDE_PATH", "CPATH"),
+}
 
 
 class Sizes(NamedTuple):
@@ -54,32 +76,42 @@ def missing_tools() -> str | None:
     return f"{', '.join(absent)} not found: {APT}" if absent else None
 
 
-def build(
-    folder: Path, *, cpu: str, out: str | Path | None = None, options: Sequence[str] = (), timeout: float = 600
-) -> Path:
-    """The program of an ``export_c`` folder for ``cpu`` (a key of ``CPUS``); ``options`` go to make.
+def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[str] = (), timeout: float = 600) -> Path:
+    """The program of an ``export_c`` folder for ``cpu`` (a key of ``PROCESSORS``); ``options`` go to make.
 
     Raises ``ValueError`` with the apt line when a tool is not there, and with the compiler's words when it fails.
     """
     absent = missing_tools()
     if absent:
         raise ValueError(absent)
-    variant = CPUS[cpu].variant
-    place = Path(out) if out else Path(f"build-{variant}")
-    library = _library(cpu)
-    command = ["make", "-C", str(folder), f"CPU={variant}", f"OUT={place}", f"LIBRARY={library}", *options]
+    place = _place(cpu, out)
+    _share_library(Path(folder), cpu)
+    command = ["make", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={place}", *options]
     result = _run(command, timeout=timeout, what=f"building {folder} for {cpu}", remedy="")
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         overflow = [line for line in lines if "overflowed by" in line]
         if overflow:
             raise ValueError(
-                f"the program for {cpu} does not fit the memory of {CPUS[cpu].machine}: "
+                f"the program for {cpu} does not fit the memory of {PROCESSORS[cpu].machine}: "
                 f"{overflow[0].rpartition(': ')[2]}; take a smaller subnet or resolution, or fewer images at once"
             )
         said = [line for line in lines if "error" in line.lower()] or lines
         raise ValueError(f"building {folder} for {cpu} failed; the compiler says:\n" + "\n".join(said[:_MOST_LINES]))
     return Path(folder) / place / "model"
+
+
+def _place(cpu: str, out: str | None) -> str:
+    """Where in its folder a program is built: a relative name, for make takes none with a space."""
+    return out or f"build-{PROCESSORS[cpu].name}"
+
+
+def _share_library(folder: Path, cpu: str) -> None:
+    """Lets the folder's own place for the objects of CMSIS-NN be that of all models: a link, whatever its path has."""
+    place = folder / f"build-{PROCESSORS[cpu].name}" / "library"
+    place.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        place.symlink_to(_library(cpu), target_is_directory=True)
 
 
 @cache
@@ -90,15 +122,13 @@ def _library(cpu: str) -> str:
     return path
 
 
-def run(folder: Path, *, cpu: str, out: str | Path | None = None, timeout: float = 600) -> Output:
+def run(folder: Path, *, cpu: str, out: str | None = None, timeout: float = 600) -> Output:
     """Runs a program that ``build`` made, under QEMU.
 
     Raises ``ValueError`` when it faults or does not end in ``timeout`` seconds.
     """
-    variant = CPUS[cpu].variant
-    place = Path(out) if out else Path(f"build-{variant}")
-    command = ["make", "-s", "-C", str(folder), f"CPU={variant}", f"OUT={place}", f"LIBRARY={_library(cpu)}", "check"]
-    what = f"running {folder} on {CPUS[cpu].machine} under qemu-system-arm"
+    command = ["make", "-s", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={_place(cpu, out)}", "check"]
+    what = f"running {folder} on {PROCESSORS[cpu].machine} under qemu-system-arm"
     result = _run(command, timeout=timeout, what=what, remedy="; give it more time, or fewer images at once")
     numbers: dict[str, list[int]] = {}
     for line in (result.stdout + result.stderr).splitlines():  # QEMU's semihosting writes to either
@@ -129,6 +159,7 @@ def _run(command: list[str], *, timeout: float, what: str, remedy: str) -> subpr
     # In a process group of its own, so that a QEMU that hangs ends with make.
     process = subprocess.Popen(
         command,
+        env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_MAKE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """The C of one model in its variants, written by bakenn; the layout of its arena is ours (``microcontroller_memory``).
 
-Variants share the weights. ``portable`` is plain C11 for any processor; ``cortex-m4`` and ``cortex-m55`` call CMSIS-NN
-with the scratch memory that its kernels need on that processor.
+Variants share the weights. ``portable`` is plain C11 for any processor; ``cortex-m4`` (any Cortex-M) and ``cortex-m55``
+(those with vector instructions) call CMSIS-NN with the scratch memory that its kernels need there.
 """
 
 from __future__ import annotations
@@ -10,16 +10,47 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ofa.export.microcontroller_memory import Buffer, live_bytes, place, scratch_bytes
+from ofa.export.microcontroller_names import (
+    Names,
+    cmsis_names,
+    cmsis_source,
+    for_both_languages,
+    only_if,
+    with_facts,
+)
 
 VARIANTS = ("portable", "cortex-m4", "cortex-m55")
 _LONG_AGO = 1_000_000_000
 _SCRATCH = re.compile(r"^( +)\(void \*\)\(arena \+ \d+u\), (\d+),$", re.MULTILINE)
-_INCLUDE = '#include "model_add.h"\n'
-_ARENA_SIZE = re.compile(r"^(#define BKNN_MODEL_ARENA_SIZE )\d+u$", re.MULTILINE)
+_ARENA_SIZE = re.compile(r"^#define BKNN_MODEL_ARENA_SIZE \d+u$", re.MULTILINE)
+# bakenn names each field; C++ before C++20 has no such initialisers. The fields are all there, in order.
+_DESIGNATED = re.compile(r"(?<=[ {])\.\w+ = ")
+_CMSIS_HEADER = re.compile(r'^#include "arm_nnfunctions.h"$', re.MULTILINE)
+_CMSIS_HEADERS = '#include "cmsis_nn/names.h"\n#include "cmsis_nn/arm_nnfunctions.h"'
+_INCLUDE = '#include "src/{names}"'
+FAST_ADD = "bknn_model_fast_add_s8"
+_VECTORS = "defined(__ARM_FEATURE_MVE)"
+
+
+class _Kind(NamedTuple):
+    """The ``file`` of a variant, the ``kernels`` it calls, and the preprocessor's condition for it."""
+
+    file: str
+    kernels: str
+    condition: str
+
+
+_KINDS = {
+    "portable": _Kind("portable", "portable", "!OFA_CMSIS_NN"),
+    "cortex-m4": _Kind("cmsis_nn", "cmsis_nn", f"OFA_CMSIS_NN && !{_VECTORS}"),
+    "cortex-m55": _Kind("cmsis_nn_vectors", "cmsis_nn", f"OFA_CMSIS_NN && {_VECTORS}"),
+}
 
 
 class Variant(NamedTuple):
@@ -32,27 +63,85 @@ class Variant(NamedTuple):
     weights: int
 
 
-def write(graph: Any, folder: Path, scratch: Path, names: Sequence[str] = VARIANTS) -> dict[str, Variant]:
-    """Writes the sources of variants under ``folder``; ``scratch`` is a folder for what bakenn writes first."""
-    variants = {}
-    for name in names:
-        made, kernels = scratch / name, folder / ("portable" if name == "portable" else "cmsis_nn")
-        variants[name] = _generate(graph, made, name)
-        (folder / name).mkdir(exist_ok=True)
-        kernels.mkdir(exist_ok=True)
-        for suffix in "ch":
-            (made / f"bknn_model.{suffix}").replace(folder / name / f"bknn_model.{suffix}")
-            (made / f"bknn_model_kernels.{suffix}").replace(kernels / f"bknn_model_kernels.{suffix}")
-            (made / f"bknn_model_weights.{suffix}").replace(folder / f"bknn_model_weights.{suffix}")
-        _write_profile(kernels)
-        if (made / "third_party").exists() and not (folder / "third_party").exists():
-            (made / "third_party").replace(folder / "third_party")
-    for source in (folder / "third_party").rglob("*.[ch]"):
-        os.utime(source, (_LONG_AGO, _LONG_AGO))  # so that make sees that objects made for another model are up to date
-    return variants
+class _Generated(NamedTuple):
+    """What bakenn wrote for one variant, as text: ``source`` runs the model."""
+
+    variant: Variant
+    source: str
+    header: str
+    kernels: tuple[str, str]
+    weights: tuple[str, str]
 
 
-def _generate(graph: Any, folder: Path, name: str) -> Variant:
+def write(
+    graph: Any, folder: Path, scratch: Path, names: Names, variants: Sequence[str] = VARIANTS
+) -> dict[str, Variant]:
+    """Writes ``folder/src``, all that a firmware needs, and ``profile_calls.h``; ``scratch`` is for bakenn's files.
+
+    Which variant a program has is the preprocessor's choice, so that all sources of the folder may be compiled.
+    """
+    made = {name: _generate(graph, scratch / name, name) for name in variants}
+    model, prefix = folder / "src", names.prefix
+    (model / "cmsis_nn").mkdir(parents=True)
+    texts: dict[str, str] = {}
+    calls: set[str] = set()
+    for name, generated in made.items():
+        kind = _KINDS[name]
+        apply = partial(names.apply, kernels=kind.kernels)
+        texts[f"{prefix}_infer_{kind.file}.c"] = apply(only_if(kind.condition, generated.source))
+        header, source = generated.kernels
+        calls.update(re.findall(r"^void (bknn_model_\w+)\(", header, re.MULTILINE))
+        condition = "OFA_CMSIS_NN" if kind.kernels == "cmsis_nn" else "!OFA_CMSIS_NN"
+        texts[f"{prefix}_{kind.kernels}_kernels.h"] = apply(for_both_languages(header))
+        texts[f"{prefix}_{kind.kernels}_kernels.c"] = apply(only_if(condition, source))
+        header, source = generated.weights
+        texts[f"{prefix}_weights.h"] = apply(for_both_languages(header))
+        texts[f"{prefix}_weights.c"] = apply(source.replace("_Alignas(", "OFA_ALIGNED("))
+        if FAST_ADD in generated.source:
+            calls.add(FAST_ADD)
+            for suffix in "ch":
+                texts[f"{prefix}_add.{suffix}"] = apply(read_template(f"model_add.{suffix}"))
+    header = next(iter(made.values())).header
+    sizes = {name: generated.variant.arena for name, generated in made.items()}
+    texts[f"{prefix}_infer.h"] = names.apply(_ARENA_SIZE.sub(_arena_sizes(sizes), with_facts(header)))
+    for name, text in texts.items():
+        (model / name).write_text(text)
+    _write_cmsis_nn(model / "cmsis_nn", [scratch / name / "third_party" for name in variants])
+    (folder / "profile_calls.h").write_text(names.apply(_profile_calls(sorted(calls))))
+    return {name: generated.variant for name, generated in made.items()}
+
+
+def read_template(name: str) -> str:
+    """A file of ``cortex_m/``."""
+    return (files("ofa.export") / "cortex_m" / name).read_text()
+
+
+def _arena_sizes(sizes: Mapping[str, int]) -> str:
+    """A branch of the preprocessor for each variant that was made."""
+    lines = []
+    for name, size in sizes.items():
+        lines += [f"#{'elif' if lines else 'if'} {_KINDS[name].condition}", f"#define BKNN_MODEL_ARENA_SIZE {size}u"]
+    return "\n".join([*lines, "#else", '#error "this model was not written for this processor"', "#endif"])
+
+
+def _write_cmsis_nn(folder: Path, bundles: Sequence[Path]) -> None:
+    """The sources and headers of CMSIS-NN in one folder, where each finds the others without an include path."""
+    from bakenn.backend.cmsis_nn.bundle import CMSIS_NN_VERSION
+
+    found = {path.name: path for bundle in bundles for path in sorted(bundle.rglob("*.[ch]"))}
+    sources = {name: path.read_text() for name, path in found.items() if path.suffix == ".c"}
+    texts = {name: cmsis_source(source) for name, source in sources.items()}
+    texts |= {name: path.read_text() for name, path in found.items() if path.suffix == ".h"}
+    texts["names.h"] = cmsis_names(sources.values(), version=CMSIS_NN_VERSION)
+    licences = (path for bundle in bundles for path in bundle.rglob("LICENSE.txt"))
+    texts |= {f"LICENSE_{path.parent.name}.txt": path.read_text() for path in licences}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        # So that make sees that objects made for another model are up to date.
+        os.utime(folder / name, (_LONG_AGO, _LONG_AGO))
+
+
+def _generate(graph: Any, folder: Path, name: str) -> _Generated:
     from bakenn import CORTEX_M4, CBackendOptions, KernelPolicy
     from bakenn.backend.portable_c import generate_portable_c
     from bakenn.backend.portable_c.selection import select_backend_plan
@@ -72,15 +161,19 @@ def _generate(graph: Any, folder: Path, name: str) -> Variant:
     numbers = iter(asked)
     text = made.model_source.read_text()
     text, count = _SCRATCH.subn(lambda found: _pointer(found[1], places, needs, next(numbers)), text)
-    header, sizes = _ARENA_SIZE.subn(rf"\g<1>{plan.arena_size}u", made.header.read_text())
-    if count != len(asked) or sizes != 1:
+    header = made.header.read_text()
+    if count != len(asked) or len(_ARENA_SIZE.findall(header)) != 1:
         raise RuntimeError("bakenn writes C in another form than version 1.0 did: install bakenn 1.0")
+    kernels = (made.kernels_header.read_text(), made.kernels_source.read_text())
     if name != "portable":
-        text = _INCLUDE + text.replace("    bknn_model_add_s8(", "    model_add_s8(")
-    made.model_source.write_text(text)
-    made.header.write_text(header)
+        if "    bknn_model_add_s8(" in text:
+            text = '#include "bknn_model_add.h"\n' + text.replace("    bknn_model_add_s8(", f"    {FAST_ADD}(")
+        kernels = (_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernels[0]), _DESIGNATED.sub("", kernels[1]))
     weights = sum(value.nbytes for value in plan.constants.values())
-    return Variant(plan, [step.name for step in plan.steps], plan.arena_size, live, weights)
+    variant = Variant(plan, [step.name for step in plan.steps], plan.arena_size, live, weights)
+    return _Generated(
+        variant, text, header, kernels, (made.weights_header.read_text(), made.weights_source.read_text())
+    )
 
 
 def _scratch(plan: Any, step: Any, kernel: Any, variant: str) -> int:
@@ -126,11 +219,11 @@ def _pointer(indent: str, places: Mapping[int, int], needs: Mapping[int, int], n
     return f"{indent}(void *)(arena + {places[number]}u), {needs[number]},"
 
 
-def _write_profile(kernels: Path) -> None:
+def _profile_calls(calls: Sequence[str]) -> str:
     """A header that makes each call of an operator leave a mark, without a second copy of the model."""
-    declared = (kernels / "bknn_model_kernels.h").read_text()
-    names = re.findall(r"^void (bknn_model_\w+)\(", declared, re.MULTILINE)
-    names.append("model_add_s8")
-    lines = ['#include "bknn_model_kernels.h"', '#include "model_add.h"', '#include "profile.h"']
-    lines += [f"#define {name}(...) ({name}(__VA_ARGS__), profile_mark())" for name in names]
-    (kernels / "profile_calls.h").write_text("\n".join(lines) + "\n")
+    lines = ['#include "profile.h"', '#include "src/bknn_model.h"', "#if OFA_CMSIS_NN"]
+    lines += [_INCLUDE.format(names="bknn_model_cmsis_nn_kernels.h")]
+    lines += [_INCLUDE.format(names="bknn_model_add.h")] if FAST_ADD in calls else []
+    lines += ["#else", _INCLUDE.format(names="bknn_model_portable_kernels.h"), "#endif"]
+    lines += [f"#define {name}(...) ({name}(__VA_ARGS__), profile_mark())" for name in calls]
+    return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from ofa.export.formats import INT8_OPSET
 from ofa.export.onnx_opset import raise_opset
+from ofa.export.onnx_session import session_options
 from ofa.export.quantize_check import refuse_collapse
 from ofa.export.quantize_ranges import Run, calibration_images, ranges
 from ofa.supernet.files import write_atomic
@@ -131,9 +132,7 @@ def _logits(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Without optimisations: the same values on every processor."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(optimise=False)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

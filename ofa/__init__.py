@@ -9,6 +9,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
+
 if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite import export_tflite

@@ -11,6 +11,7 @@ from ofa.int8_note import cpu_note
 from ofa.intervals import wide, wilson
 from ofa.report_classes import class_tables
 from ofa.report_costs import measured_costs, missing_measurement, with_unit
+from ofa.report_pace import pace_note
 from ofa.report_text import markdown_table
 from ofa.supernet.files import write_atomic
 
@@ -48,7 +49,8 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     given = {"resolution": subnet["resolution"], **{key: data[key] for key in ("channels", "crop_pct")}}
     given["input_type"] = verified.get("input_type")
     given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
-    runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes))
+    prefix = verified.get("program", {}).get("name", "model")
+    runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes), prefix=prefix)
     for heading, (language, code) in runs.items():
         parts += [f"{heading}:", fenced(language, code)]
     write_atomic(path, "\n\n".join(parts) + "\n")
@@ -131,11 +133,13 @@ def _cost(values: dict[str, Any], target: str) -> str:
         if any(value is not None for value in known):
             absent = ("-", "-", missing_measurement(cost, found))
             pairs = zip(known, absent, strict=True)
-            cells = " | ".join(none if value is None else with_unit(cost, value) for value, none in pairs)
+            cells = " | ".join(markdown(none) if value is None else with_unit(cost, value) for value, none in pairs)
             rows.append(f"| {cost} | {cells} |")
     text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
     where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"
     text += f"\n\nOne image; {markdown(where)}; {markdown(machine['system'])}, {values['date']}."
+    if note := pace_note(found["measured"]):
+        text += f" When it was timed, {note}."
     if "resident_bytes" in verified:
         text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
     if verified["runtime"].startswith("cortex_m"):

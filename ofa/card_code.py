@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from ofa.card_c import c_code
 from ofa.card_kotlin import kotlin
 from ofa.preprocess import IMPORTS, as_seen, middle
 
@@ -48,25 +49,15 @@ with torch.inference_mode():
 print(labels[int(logits.argmax())])
 """
 
-_C = """/* Sources: c/{variant}/*.c, c/bknn_model_weights.c and c/cmsis_nn; see c/Makefile. */
-#include "bknn_model.h"
-static _Alignas(BKNN_MODEL_ARENA_ALIGNMENT) uint8_t arena[BKNN_MODEL_ARENA_SIZE];
-static int8_t input[BKNN_MODEL_INPUT_SIZE], output[BKNN_MODEL_OUTPUT_SIZE];
 
-int classify(void) {{ /* input: rounded ((value / 255 - mean) / std) / scale + zero point, row by row */
-    int best = 0;
-    bknn_model_infer(arena, input, output);
-    for (int label = 1; label < {classes}; ++label) best = output[label] > output[best] ? label : best;
-    return best;
-}}
-"""
-
-
-def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) -> dict[str, tuple[str, str]]:
+def snippets(
+    file: str, given: dict[str, Any], *, runtime: str, classes: int, prefix: str = "model"
+) -> dict[str, tuple[str, str]]:
     """For each heading the language and the lines that run ``models/TARGET/FILE``.
 
     ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``, and perhaps
-    ``input_type``, of a TFLite file whose recipe says it.
+    ``input_type``, of a TFLite file whose recipe says it. ``prefix`` is that of the names in the C of a
+    microcontroller's model.
     """
     values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
     prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
@@ -87,7 +78,7 @@ def snippets(file: str, given: dict[str, Any], *, runtime: str, classes: int) ->
         "Android": ("kotlin", kotlin(file, given)),
     }
     if runtime.startswith("cortex_m"):
-        found["C"] = ("c", _C.format(**values, variant=runtime.replace("_", "-")))
+        found["C"] = ("c", c_code(prefix, given))
     return found
 
 

@@ -104,7 +104,8 @@ def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
     own, accuracy = distributed.rank(), float("nan")
     if own < len(subnets):
         images = job.images("validation", subnets[own].resolution, limit=job.recipe.collect.images)
-        accuracy = top1(job.specialised(subnets[own]), images)
+        with job.evaluating(subnets[own]):
+            accuracy = top1(job.specialised(subnets[own]), images)
     accuracies = distributed.gather(accuracy)
     if own == 0:
         for subnet, measured in zip(subnets, accuracies, strict=False):

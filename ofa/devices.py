@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,7 +130,7 @@ def measured(device: Device, job: Job) -> dict[str, CostTable]:
             **job.head,
             **settings,
             runtime=device.module,
-            part=_part(device),
+            part=part_of(device),
             timer=_timer(device, job, store=_rounds_folder(job) / _rounds_file(device)),
             seed=job.recipe.seed,
             info={"bits": device.bits, **there},
@@ -158,7 +158,7 @@ def costs_of(
             subnets,
             **job.head,
             runtime=device.module,
-            part=_part(device),
+            part=part_of(device),
             timer=_timer(device, job),
             threads=job.recipe.measure.threads,
             reference=tables["latency"].info.get("reference"),
@@ -166,13 +166,16 @@ def costs_of(
     return [{"latency": float(time)} for time in times]
 
 
-def time_there(device: Device, job: Job, model: Path, shape: tuple[int, int, int], *, rounds: int) -> float:
-    """Milliseconds of a model file on another device; ``shape`` is (channels, height, width)."""
+def time_there(
+    device: Device, job: Job, models: Sequence[tuple[Path | bytes, tuple[int, int, int]]], *, rounds: int
+) -> list[float]:
+    """Milliseconds of each model on another device: files or bytes, with their shapes (channels, height, width)."""
     with _said_plainly(device):
-        return float(typical(_timer(device, job)([(model, shape)], rounds=rounds))[0])
+        return typical(_timer(device, job)(models, rounds=rounds)).tolist()
 
 
-def _part(device: Device) -> latency.MakePart:
+def part_of(device: Device) -> latency.MakePart:
+    """How its runtime's model of a module is made."""
     return device.module.part_int8 if device.bits == 8 else device.module.part
 
 

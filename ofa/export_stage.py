@@ -20,6 +20,7 @@ from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.step import Diverged
+from ofa.threads import training_threads
 from ofa.train_stage import phases, settings
 
 if TYPE_CHECKING:
@@ -73,19 +74,22 @@ def _finetuned(
     """The target's own network, trained further beside the full network, and calibrated again."""
     train_config, data, space = job.recipe.train, job.data, job.recipe.space
     before = sum(phase.epochs for phase in phases(job.recipe))
+    teacher, threads = job.specialised(space.largest), training_threads()
     try:
-        finetune(
-            model,
-            job.specialised(space.largest),
-            lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
-            epochs=config.epochs,
-            steps=data.steps(train_config.batch_size),
-            lr=config.lr,
-            resolution=subnet.resolution,
-            teacher_resolution=space.largest.resolution,
-            prepare=data.normalize,
-            settings=settings(job.recipe),
-        )
+        with threads.used():
+            finetune(
+                model,
+                teacher,
+                lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
+                epochs=config.epochs,
+                steps=data.steps(train_config.batch_size),
+                lr=config.lr,
+                resolution=subnet.resolution,
+                teacher_resolution=space.largest.resolution,
+                prepare=data.normalize,
+                settings=settings(job.recipe),
+                threads=threads,
+            )
     except Diverged as error:
         raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
     return job.calibrated(model, subnet.resolution)

@@ -11,6 +11,7 @@ import os
 import secrets
 import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from ofa.run_lock import process_start
+
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
+AGENT_SECONDS = 15.0  # for torchrun's own process to end, then to heed that it should
 # As sysexits.h has it for an input or output error. Not 2: nothing that the user gave is wrong.
 EXIT_CODE = 74
 
@@ -118,4 +122,40 @@ def _end(rank: int) -> None:
         file=sys.stderr,
         flush=True,
     )
+    with suppress(OSError):
+        _end_agent_later()
     os._exit(EXIT_CODE)
+
+
+# Ends a process that is still there after so many seconds: first its number, then when it started.
+_END_LATER = """
+import os, signal, sys, time
+from ofa.run_lock import process_start
+agent, started, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+for number in (signal.SIGTERM, signal.SIGKILL):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process_start(agent) != started:
+            sys.exit()
+        time.sleep(0.2)
+    os.kill(agent, number)
+"""
+
+
+def _end_agent_later() -> None:
+    """torchrun's own process waits for the other machine's too, until the system gives the connection up: a quarter of
+    an hour. Where it has no restart left, it is ended after a while."""
+    variables = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
+    if not all(name in os.environ for name in variables):
+        return
+    if int(os.environ[variables[1]]) < int(os.environ[variables[2]]):
+        return
+    agent = os.getppid()
+    if started := process_start(agent):
+        subprocess.Popen(
+            [sys.executable, "-c", _END_LATER, str(agent), started, str(AGENT_SECONDS)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )

@@ -18,12 +18,11 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from ofa.preprocess import as_seen
+from ofa.readers.formats import NOT_PICTURES, register_plugins
 
 # Beyond it Pillow, too, speaks of decompression bombs: a quarter of a GB as 8-bit RGB.
 MAX_PIXELS = 89_478_485
 MAX_BYTES = 2**30
-# Formats without pixels of their own, or (EPS) drawn by another program that the file's author would command.
-REFUSED_FORMATS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -53,8 +52,10 @@ def read_image(path: Path, mode: str) -> Image.Image:
     Raises ``UnreadableImage`` and nothing else.
     """
     try:
-        with _strict_and_quiet(), _regular_file(path) as file, Image.open(file, formats=_formats()) as image:
-            return _decoded(image).convert(mode)  # a copy: the file's own pixels go with it
+        with _strict_and_quiet(), _regular_file(path) as file, _opened(file) as image:
+            seen = _decoded(image)
+            # A copy where need be: the file's own pixels go with it.
+            return seen.convert(mode) if seen is image or seen.mode != mode else seen
     except UnreadableImage:
         raise
     except Exception as error:  # a damaged file makes PIL raise nearly anything
@@ -107,11 +108,24 @@ def _accept(found: os.stat_result) -> None:
         raise UnreadableImage(f"{found.st_size / 2**30:.1f} GiB are too many; at most {MAX_BYTES // 2**30} GiB is read")
 
 
-def _formats() -> list[str]:
-    """Formats that Pillow reads here, plugins that the user has registered included, common ones first."""
+def _opened(file: BinaryIO) -> Image.Image:
+    """With its header read, not its pixels. Formats are those that Pillow reads here, plugins included.
+
+    What holds no pixels is left out, and EPS: another program would draw it, at the command of the file's author.
+    """
     Image.preinit()
     Image.init()
-    return [name for name in Image.ID if name not in REFUSED_FORMATS]
+    register_plugins()
+    formats = [name for name in Image.ID if name not in NOT_PICTURES]
+    try:
+        return Image.open(file, formats=formats)
+    except Image.UnidentifiedImageError as error:
+        file.seek(0)
+        start = file.read(16).ljust(16, b"\0")
+        known = [name for name in formats if Image.OPEN[name][1] and Image.OPEN[name][1](start) is True]
+        if known:
+            raise UnreadableImage(f"a damaged {known[0]} image, or one of a kind that Pillow does not read") from error
+        raise UnreadableImage("not an image") from error
 
 
 @contextmanager
@@ -127,8 +141,6 @@ def _strict_and_quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than Pillow decodes; make it smaller than {MAX_PIXELS / 1e6:.0f} million"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

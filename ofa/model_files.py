@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
+from tqdm import tqdm
 
 from ofa.devices import Device
 from ofa.export.onnx import export_onnx
@@ -110,12 +111,14 @@ def write_models(job: Job, device: Device, wanted: Wanted) -> tuple[list[Path], 
 def _c(job: Job, device: Device, wanted: Wanted, path: Path) -> tuple[list[Path], dict[str, Any]]:
     """Writes the folder ``c``, and what its program for the device takes."""
     from ofa.export.microcontroller import MOST_EXAMPLES, export_c
+    from ofa.export.microcontroller_names import distinct
 
     batches = job.images("validation", wanted.resolution, limit=MOST_EXAMPLES)
     images = np.concatenate([images.cpu().numpy() for images, _ in batches])
     folder = wanted.folder / "c"
-    files = export_c(path, folder, images=images, metadata=wanted.metadata)
-    figures = read_json(folder / "figures.json")["cpus"][device.runtime]
+    name = distinct(wanted.folder.name, list(job.recipe.targets))
+    files = export_c(path, folder, images=images, name=name, metadata=wanted.metadata, notice=tqdm.write)
+    figures = {"name": name, **read_json(folder / "figures.json")["cpus"][device.runtime]}
     if figures.get("different_bytes"):
         raise Disagreement(
             f"{folder}: the program gives {figures['different_bytes']} bytes of {figures['images']} outputs that "

@@ -152,12 +152,6 @@ class OpenRun:
     def _check(self, stage: str) -> None:
         """Raises ``UserError`` unless the stage is finished and its files are what it wrote."""
         remedy = f"`ofa {stage} {self.folder}` makes it"
-        try:
-            read_json(self.folder / "run.json")
-        except FileNotFoundError as error:
-            raise UserError(f"{self.folder}: the stage {stage} is not finished; {remedy}") from error
-        except ValueError as error:  # a journal would move it aside
-            raise UserError(f"{error}; `ofa run {self.folder}` mends it") from error
         journal = Journal(self.folder)
         if not journal.finished(stage):
             raise UserError(f"{self.folder}: the stage {stage} is not finished; {remedy}")

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ofa.errors import UserError
 from ofa.journal import digest, file_digest
-from ofa.predictors.cost import CostTable
-from ofa.predictors.imports import published_table, table_from_csv
 from ofa.supernet.space import SearchSpace
+
+if TYPE_CHECKING:
+    from ofa.predictors.cost import CostTable
 
 _YAML = (".yaml", ".yml")
 
@@ -27,6 +28,8 @@ def own_table(space: SearchSpace, path: Path, *, num_classes: int, in_chans: int
 
     Raises ``UserError`` naming the file, and the line or entry that is wrong.
     """
+    from ofa.predictors.imports import published_table, table_from_csv  # which takes a while, and a digest needs not
+
     files = _files(path)
     try:
         if path.suffix.lower() == ".csv":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -25,9 +24,11 @@ from ofa.stage_checks import check_stages
 from ofa.step_memory import image_bytes
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
 from ofa.supernet.training.step import resize
+from ofa.threads import explained, training_threads
 from ofa.train_stage import phases
 
 # Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
@@ -69,7 +70,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     lines += check_stages(recipe, data)
     lines += measure_smallest(recipe, head)
     macs = CostTable.macs(space, **head)
-    seconds_per_mac = _seconds_per_mac(recipe, macs, head)
+    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, head)
     steps = data.steps(recipe.train.batch_size)
     train = [
         seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
@@ -83,7 +84,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
     total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
     lines += _schedule(phases(recipe), steps)
-    lines += _rest(recipe)
+    lines += [*_rest(recipe), f"threads   {explained(threads)}"]
     lines.append(
         f"time      about {_duration(total)} on this machine: training {_duration(sum(train))}, measuring accuracy "
         f"{_duration(measure_accuracy)}, the rest {_duration(total - sum(train) - measure_accuracy)}"
@@ -145,8 +146,8 @@ def _limit(limit: Limit) -> str:
     return f"{limit.cost} at most {limit.value:g}{unit}"
 
 
-def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> float:
-    """Of a training step, from a few steps of the largest network at a middle resolution."""
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:
+    """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
     code[0] = len(space.resolutions) // 2
@@ -155,25 +156,20 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> f
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
     images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
     labels = torch.zeros(batch, dtype=torch.long)
+
+    def step() -> None:
+        torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
+
     times = []
-    # On a busy machine threads wait for each other, at first for seconds a step; one thread then tells more.
-    for threads in {torch.get_num_threads(), 1}:
-        with _threads(threads):
-            for _ in range(4):
-                started = time.perf_counter()
-                torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
-                times.append(time.perf_counter() - started)
-    return min(times) / (batch * float(macs.predict(code[None])[0]))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    threads = training_threads(told=lambda sentence: None, compiled=recipe.train.compile)
+    with threads.used():
+        if threads.due():
+            threads.measure(step)
+        for _ in range(4):
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+    return min(times) / (batch * float(macs.predict(code[None])[0])), threads
 
 
 def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: int = _TRIAL_STEPS) -> float:

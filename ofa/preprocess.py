@@ -20,9 +20,12 @@ from PIL import Image, ImageOps
 
 # What the metadata of a model file says beside mean, std, interpolation and crop_pct, for those who read no card.
 METADATA = {
-    "pixels": "RGB or grey of 8 bits / 255; 16-bit levels by their upper byte; transparency on white; EXIF upright",
+    "pixels": "0..1, RGB or grey of 8 bits / 255, then minus mean, over std",
+    "depth": "of 12 or 16 bits the upper 8; floats of 0..1 times 255, rounded",
+    "background": [255, 255, 255],
+    "orientation": "upright, as EXIF says",
     "resize": "shorter side to floor(resolution / crop_pct), longer side in proportion, truncated; antialiased",
-    "crop": "centre",
+    "crop_mode": "center",
 }
 
 

@@ -43,6 +43,8 @@ def is_file(path: Path) -> bool:
 def _answer(question: Callable[[], bool]) -> bool:
     try:
         return question()
+    except PermissionError:
+        raise  # it may be there: that is told elsewhere
     except (OSError, ValueError):
         return False
 

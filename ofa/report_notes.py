@@ -7,6 +7,7 @@ from typing import Any
 from ofa.intervals import LEVEL, MIN_HALF_WIDTH, wide
 from ofa.report_classes import class_notes
 from ofa.report_costs import measured_costs, origin
+from ofa.report_pace import drift_words, pace_note
 from ofa.report_shared import shared_notes
 from ofa.report_tables import as_predicted, cost_tables, mean_and_largest
 
@@ -40,6 +41,8 @@ def notes(values: dict[str, Any]) -> list[str]:
                 found.append(
                     f"! {name}: {measured / limit - 1:.1%} above its {cost} limit in this last measurement{error}."
                 )
+        if note := pace_note(target["measured"]):
+            found.append(f"! {name}: {note}.")
         found += _int8(name, target["verified"])
     return found
 
@@ -58,7 +61,7 @@ def error_notes(values: dict[str, Any]) -> list[str]:
             found.append(
                 f"{info.get('cost', 'latency').capitalize()} table{which} on {table['test_subnets']} unseen subnets: "
                 f"error {_share(table['mape'])}, Kendall tau {_two(table['kendall_tau'])} "
-                f"(a repeated measurement: {_share(table.get('repeat_mape'))})."
+                f"(a repeated measurement: {_share(table.get('repeat_mape'))}){drift_words(info.get('pace_drift'))}."
             )
     targets, costs = values["targets"].values(), measured_costs(values)
     candidates = [one for target in targets for one in target.get("candidates") or ()]

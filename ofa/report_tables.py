@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ofa.intervals import in_brackets
 from ofa.report_costs import bare, heading, measured_costs, missing_measurement, percent, short, with_unit
+from ofa.report_pace import changed
 
 
 class Cell(NamedTuple):
@@ -203,7 +204,9 @@ def _both(cost: str, target: dict[str, Any]) -> Cell:
     predicted, measured, limit = (target[key].get(cost) for key in ("predicted", "measured", "limits"))
     over = "!" if None not in (measured, limit) and measured > limit else ""
     shown = missing_measurement(cost, target) if measured is None else bare(cost, measured)
-    return Cell(f"{bare(cost, predicted)} / {shown}{over}", predicted if measured is None else measured)
+    paced = cost == "latency" and changed(target["measured"])
+    clock = f" (clock {bare(cost, target['measured']['latency_clock'])})" if paced else ""
+    return Cell(f"{bare(cost, predicted)} / {shown}{over}{clock}", predicted if measured is None else measured)
 
 
 def _signed(value: float | None) -> Cell:

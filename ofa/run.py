@@ -111,6 +111,8 @@ def _run(
             _read_images(recipe, folder)
             job = Job(recipe, folder, check_interrupt=check_interrupt)
             print("\n".join(f"  {line}" for line in job.data_lines()), flush=True)
+        if name == "train":
+            job.check()  # before anything is written or put away
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             _put_away(half_done, "old", "is of another recipe, other data or other weights")

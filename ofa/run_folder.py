@@ -19,6 +19,7 @@ FILES = (
     "lock",
     "accuracy.csv",
     "accuracy.digests",
+    "threads.json",
     "report.json",
     "report.md",
     "report.html",

@@ -200,7 +200,7 @@ def _unknown(path: Path) -> Owner:
 
 def _is_stale(path: Path, found: Owner | None, mark: tuple[int, int]) -> bool:
     if found and found.machine and found.machine == _machine():
-        alive = _started(found.pid)
+        alive = process_start(found.pid)
         return alive is None or bool(found.started and alive and alive != found.started)
     return _stands_still(path, found, mark)
 
@@ -227,7 +227,7 @@ def _this_process() -> Owner:
         host=socket.gethostname(),
         machine=_machine(),
         pid=os.getpid(),
-        started=_started(os.getpid()) or "",
+        started=process_start(os.getpid()) or "",
         since=datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
     )
 
@@ -242,7 +242,7 @@ def _machine() -> str:
     return socket.gethostname() if sys.platform == "darwin" else ""
 
 
-def _started(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """When a process of this machine started, as a text to compare; None when there is none."""
     if sys.platform == "linux":
         try:

@@ -29,11 +29,13 @@ def check_update(journal: Journal, recipe: Recipe, folder: Path, stages: Sequenc
     _check_older(journal, recipe, folder, stages, update=update)
     other = _other_recipe(journal, recipe, folder)
     changed = {name: changes(journal, name, recipe, with_needs=False) for name in STAGES if journal.inputs(name)}
-    direct = [name for name, found in changed.items() if found]
+    # `ofa measure --update` says nothing about training: what else changed is asked for when it would run.
+    direct = [name for name, found in changed.items() if found and (name in stages or not update)]
     again = [name for name in changed if name in direct or all_needs(name) & {*direct}]
     if update:
         if direct:
-            print(f"{folder}: {told(_all(changed))}: {_runs_again(journal, folder, again)}", flush=True)
+            found = _all({name: changed[name] for name in direct})
+            print(f"{folder}: {told(found)}: {_runs_again(journal, folder, again)}", flush=True)
             journal.allow([name for name in again if is_costly(name, recipe)])
         return
     discards = [name for name in direct if name in stages and _would_discard(journal, name, recipe, folder)]

@@ -20,6 +20,7 @@ from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe_target import Limit, Target
+from ofa.report_pace import drift_words
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
@@ -115,7 +116,8 @@ def _search_and_measure(
     accuracies = {}
     for subnet in judged:
         job.check_interrupt()
-        accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
+        with job.evaluating(subnet):
+            accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
     chosen = max(judged, key=accuracies.__getitem__)
     return found, [
         {
@@ -186,4 +188,5 @@ def _line(device: Device, table: CostTable) -> str:
     if found.get("repeat_mape") is not None:
         rank = "" if found["repeat_kendall_tau"] is None else f", {found['repeat_kendall_tau']:.2f}"
         repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}{rank})"
-    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}"
+    drift = drift_words(table.info.get("pace_drift"))
+    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}{drift}"

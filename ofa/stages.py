@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,28 @@ from ofa.card import write_card
 from ofa.collect_stage import collect
 from ofa.data import Data, open_data
 from ofa.data_summary import data_lines
-from ofa.devices import device_of, time_there
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.devices import device_of
 from ofa.export.verify import confusion
 from ofa.export_stage import export
+from ofa.final_times import Ready, final_times
 from ofa.image_findings import unreadable_images
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
+from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.report_classes import class_figures
 from ofa.search_stage import measure, search_targets
+from ofa.stage_checks import check_stages
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.images import tell_images
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
+from ofa.threads import Evaluation
 from ofa.train_stage import train
 
+_TRIAL_BATCH = 64  # images that tell how many threads are best
 _PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
 
 Outcome = tuple[list[Path], str]
@@ -47,6 +52,7 @@ class Job:
         self.recipe, self.folder = recipe, folder
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
+        self.evaluation = Evaluation()
         self._left_out = frozenset(unreadable_images(folder)) if distributed.rank() == 0 else None
 
     @cached_property
@@ -60,12 +66,21 @@ class Job:
         """What the data was understood to be, for the screen."""
         return data_lines(self.data)
 
+    def check(self) -> None:
+        """Raises ``UserError`` for what a stage would refuse, maybe hours later."""
+        check_stages(self.recipe, self.data)
+
     def do(self, stage: str) -> Outcome:
         if stage in distributed.SHARED_STAGES:
             # Rank 0 has read all images; the others leave out the same ones.
             content = json.dumps(sorted(self._left_out)).encode() if self._left_out is not None else None
             self._left_out = frozenset(json.loads(distributed.share(content)))
-        return _DO[stage](self)
+        if stage == "train":  # it chooses threads for its own steps
+            return _DO[stage](self)
+        kept = self.folder / "threads.json" if stage == "collect" else None
+        self.evaluation = Evaluation(kept, resume=(self.folder / "accuracy.csv").exists())
+        with self.evaluation.threads.used():
+            return _DO[stage](self)
 
     @property
     def head(self) -> dict[str, int]:
@@ -106,6 +121,23 @@ class Job:
         """The subnet, extracted (from the trained supernet) and calibrated on training images."""
         return self.calibrated((net or self.supernet).extract(subnet), subnet.resolution, images=images)
 
+    @contextmanager
+    def evaluating(self, subnet: Subnet) -> Iterator[None]:
+        """Around the measurement of its accuracy: with as many threads as are fastest, which is measured when due."""
+        self.evaluation.ready(lambda: self._forward(subnet))
+        with self.evaluation.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
+            yield
+
+    @cached_property
+    def macs(self) -> CostTable:
+        return CostTable.macs(self.recipe.space, **self.head)
+
+    @torch.no_grad()
+    def _forward(self, subnet: Subnet) -> None:
+        """One batch through a network, to be timed."""
+        side = subnet.resolution
+        self.supernet.activate(subnet)(torch.zeros(_TRIAL_BATCH, self.data.channels, side, side, device=self.device))
+
     def calibrated(self, model: torch.nn.Module, resolution: int, *, images: int | None = None) -> torch.nn.Module:
         limit = images or self.recipe.collect.calibration_images
         return calibrate(model, (batch for batch, _ in self.images("train", resolution, limit=limit)))
@@ -132,7 +164,7 @@ def report(job: Job) -> Outcome:
     """The only place that reads the test split."""
     threads = job.recipe.measure.threads
     measured: dict[str, dict[str, Any]] = {}
-    calls: dict[str, Callable[[], object]] = {}
+    timed: dict[str, Ready] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
         device, folder = device_of(target), job.folder / "models" / name
@@ -142,14 +174,11 @@ def report(job: Job) -> Outcome:
         counts = confusion(partial(device.scorer.run, session), images)
         program = read_json(folder / "verify.json").get("program", {})
         measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.remote:
+        if device.timed:
             shape = (job.data.channels, resolution, resolution)
-            measured[name]["latency"] = time_there(device, job, model_path(device, folder), shape, rounds=100)
-        elif device.timed:
-            calls[name] = device.module.prepared(session, (1, job.data.channels, resolution, resolution))
-    times = typical(1e3 * interleaved(list(calls.values()), rounds=100, description="time the models"))
-    for name, time in zip(calls, times, strict=True):
-        measured[name]["latency"] = float(time)
+            timed[name] = Ready(device, model_path(device, folder), session, shape)
+    for name, times in final_times(job, timed).items():
+        measured[name] |= times
     files = write_report(job.recipe, job.folder, measured, counts=job.data.counts, classes=job.data.classes)
     data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
     values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}

@@ -30,6 +30,7 @@ from ofa.supernet.training.loop import train as train_supernet
 from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
+from ofa.threads import training_threads
 
 if TYPE_CHECKING:
     from ofa.stages import Job, Outcome
@@ -60,9 +61,6 @@ def settings(recipe: Recipe) -> Settings:
 def train(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
-    from ofa.stage_checks import check_stages  # which asks this stage, too
-
-    check_stages(job.recipe, data)
     resume = checkpoints.newest(folder) if first_rank else None
     if distributed.processes() > 1:
         content = distributed.share(to_bytes(resume) if resume else None)
@@ -80,7 +78,16 @@ def train(job: Job) -> Outcome:
         checkpoints.write(folder, checkpoint)
         timer.written()
 
+    log: _Log | None = None
+
+    def told(sentence: str) -> None:
+        if log:
+            log.threads(sentence)
+
+    state = resume.values.get("threads") if resume else None
+    threads = training_threads(state, told=told, compiled=config.compile)
     with ExitStack() as stack:
+        stack.enter_context(threads.used())
         came = stack.enter_context(stop_requests())
         log = stack.enter_context(_Log(job, schedule, done=resume.epochs if resume else 0)) if first_rank else None
         try:
@@ -99,6 +106,7 @@ def train(job: Job) -> Outcome:
                 keep_due=timer.due,
                 on_epoch=log,
                 stop=lambda: bool(came()),
+                threads=threads,
             )
         except Stopped:
             raise_for(came())
@@ -143,10 +151,16 @@ class _Log:
         self.job, self.schedule = job, schedule
         self.path: Path = job.folder / "train" / "metrics.jsonl"
         self.rows = _rows(self.path)[:done]
+        self.changes: list[str] = []  # of the number of threads, in this epoch
         self.board = _tensorboard(self.path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
 
     def __enter__(self) -> _Log:
         return self
+
+    def threads(self, sentence: str) -> None:
+        """The number of threads was changed: said at once, and in the epoch's row."""
+        self.changes.append(sentence)
+        tqdm.write(f"  {sentence}")
 
     def __exit__(self, *_: object) -> None:
         if self.board:
@@ -163,6 +177,8 @@ class _Log:
                 for name, subnet in watched(self.job, phase).items()
             }
         row = figures | {f"accuracy_{name}": value for name, value in accuracies.items()}
+        if self.changes:
+            row["threads_changed"], self.changes = self.changes, []
         self.rows.append(json.dumps(row))
         write_atomic(self.path, "\n".join(self.rows) + "\n")
         if self.board:

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.export.runtimes.timing import drift, interleaved, typical
 from ofa.predictors.collect import spread_sample
 from ofa.predictors.cost import CostTable, along_area, fill_blocks
 from ofa.predictors.latency_fit import cold_share, correction, errors
@@ -39,7 +39,8 @@ class Timer(Protocol):
     """Times models: milliseconds ``(rounds, len(models))``, as ``timing.interleaved`` measures them.
 
     ``models`` are what the runtime's ``part`` made, with the shape (channels, height, width) of what each reads. One
-    may stand there twice, once ``cold``; ``cold`` and ``reference`` are numbers of ``models``.
+    may stand there twice, once ``cold``; ``cold`` and ``reference`` are numbers of ``models``. ``on_pace`` is given the
+    reference's time in each round, in any unit.
     """
 
     def __call__(
@@ -51,6 +52,7 @@ class Timer(Protocol):
         reference: int | None = None,
         seed: int = 0,
         progress: bool = True,
+        on_pace: Callable[[np.ndarray], None] | None = None,
     ) -> np.ndarray: ...
 
 
@@ -65,6 +67,7 @@ def in_this_process(runtime: Runtime, *, threads: int) -> Timer:
         reference: int | None = None,
         seed: int = 0,
         progress: bool = True,
+        on_pace: Callable[[np.ndarray], None] | None = None,
     ) -> np.ndarray:
         calls: dict[tuple[int, Shape], Callable[[], object]] = {}  # a torch module may be there in several shapes
         for model, shape in tqdm(models, desc="load", disable=None if progress else True):
@@ -78,6 +81,7 @@ def in_this_process(runtime: Runtime, *, threads: int) -> Timer:
             seed=seed,
             description="time blocks",
             progress=progress,
+            on_pace=on_pace,
         )
 
     return timer
@@ -112,7 +116,8 @@ def measure(
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,
     ``kendall_tau``, the ``pairs`` of predicted and measured ms, and as ``repeat_mape`` how well half of the rounds
-    predicts the other half.
+    predicts the other half. ``info["pace_drift"]`` tells how many times slower the machine was for a third of the
+    rounds than for another: the reference divides that out, as far as all networks became slower alike.
     """
     sides = measured_resolutions(space)
     small = SearchSpace.from_dict({**space.to_dict(), "resolutions": sides})  # the same layout
@@ -133,6 +138,7 @@ def measure(
         for code in tqdm(codes, desc="write whole subnets", disable=None if progress else True)
     ]
     timer = timer or in_this_process(runtime, threads=threads)
+    paces: list[np.ndarray] = []
     times = timer(
         [*parts.models, *parts.models[:apart]],  # the parts warm, behind all others
         rounds=rounds,
@@ -140,6 +146,7 @@ def measure(
         reference=wholes[0],
         seed=seed,
         progress=progress,
+        on_pace=paces.append,
     )
     usual = typical(times)
     tables = []
@@ -161,6 +168,7 @@ def measure(
         **table.info,
         **(info or {}),
         "reference": {"subnet": space.decode(codes[0]).to_dict(), "ms": float(usual[wholes[0]])},
+        **({"pace_drift": drift(paces[0])} if paces else {}),
         "quality": {
             "test_subnets": len(tested),
             "fit_subnets": fit_subnets,
@@ -198,6 +206,14 @@ def time_subnets(
     timer = timer or in_this_process(runtime, threads=threads)
     times = typical(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
     return times[:-1] * reference["ms"] / times[-1] if reference else times
+
+
+def reference_model(
+    space: SearchSpace, reference: Mapping[str, Any], *, num_classes: int, in_chans: int = 3, part: MakePart
+) -> tuple[Any, Shape]:
+    """The runtime's model of a table's ``info["reference"]``, and the shape of its input: to be timed beside others."""
+    parts, subnet = Parts(part), Subnet.from_dict(reference["subnet"])
+    return parts.models[_add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans)]
 
 
 def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> int:

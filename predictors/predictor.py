@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors import stored
+from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.features import Space, features
 from ofa.predictors.kinds import KINDS, compare
@@ -45,6 +46,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.model = model
         self.seed = seed
 
+    @one_blas_thread
     def fit(self, codes: np.ndarray, accuracy: np.ndarray) -> AccuracyPredictor:
         """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
 
@@ -91,6 +93,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.model_ = KINDS[self.kind_].learn(self.space, codes, targets, networks, self.seed)
         return self
 
+    @one_blas_thread
     def predict(self, codes: np.ndarray, *, return_std: bool = False) -> Any:
         """Accuracy ``(n,)`` float64 of canonical codes ``(n, genes)``; with ``return_std`` also its std ``(n,)``.
 
@@ -133,6 +136,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         stored.write(Path(folder), values, self.space, self.model_.arrays())
 
     @classmethod
+    @one_blas_thread
     def load(cls, folder: Path) -> AccuracyPredictor:
         """The predictor that ``save`` wrote: it predicts bit for bit what the saved one did on the same machine.
 

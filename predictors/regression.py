@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.cost import CostTable, table_shape
 from ofa.predictors.validation import folds_of, kendall_tau, networks_of
 from ofa.supernet.space import SearchSpace
@@ -29,6 +30,7 @@ _SHAPES = {
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
+@one_blas_thread
 def fit_costs(
     space: SearchSpace,
     codes: np.ndarray,

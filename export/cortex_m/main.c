@@ -1,10 +1,10 @@
 /* Runs the stored images through the model and compares every output byte with the stored one. */
-#include "bknn_model.h"
 #include "board.h"
 #include "examples.h"
+#include "src/bknn_model.h"
 #include "profile.h"
 
-static _Alignas(BKNN_MODEL_ARENA_ALIGNMENT) uint8_t arena[BKNN_MODEL_ARENA_SIZE];
+OFA_ALIGNED(BKNN_MODEL_ARENA_ALIGNMENT) static uint8_t arena[BKNN_MODEL_ARENA_SIZE];
 static int8_t input[BKNN_MODEL_INPUT_SIZE];
 static int8_t output[BKNN_MODEL_OUTPUT_SIZE];
 

@@ -1,11 +1,13 @@
 /* Uses CMSIS-NN's requantisation, which rounds as TensorFlow Lite Micro does. */
-#include "model_add.h"
-#include "arm_nnsupportfunctions.h"
+#include "bknn_model.h"
+#if OFA_CMSIS_NN
+#include "bknn_model_add.h"
 #include "bknn_model_kernels.h"
+#include "cmsis_nn/arm_nnsupportfunctions.h"
 
 #define ADD_SHIFT 20 /* TensorFlow Lite's, for int8 additions */
 
-void model_add_s8(
+void bknn_model_fast_add_s8(
     const int8_t *input_a, const int8_t *input_b, int8_t *output,
     size_t dim0, size_t dim1, size_t dim2, size_t dim3,
     size_t a_stride0, size_t a_stride1, size_t a_stride2, size_t a_stride3,
@@ -49,3 +51,4 @@ void model_add_s8(
     }
 #endif
 }
+#endif

@@ -1,11 +1,14 @@
 /* The addition of two maps of one shape: what bakenn's portable kernel computes, in a fraction of its instructions. */
-#ifndef MODEL_ADD_H
-#define MODEL_ADD_H
+#ifndef BKNN_MODEL_ADD_H
+#define BKNN_MODEL_ADD_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-void model_add_s8(
+#ifdef __cplusplus
+extern "C" {
+#endif
+void bknn_model_fast_add_s8(
     const int8_t *input_a, const int8_t *input_b, int8_t *output,
     size_t dim0, size_t dim1, size_t dim2, size_t dim3,
     size_t a_stride0, size_t a_stride1, size_t a_stride2, size_t a_stride3,
@@ -15,5 +18,8 @@ void model_add_s8(
     int32_t input_b_multiplier, int32_t input_b_shift,
     int32_t output_multiplier, int32_t output_shift,
     int32_t activation_min, int32_t activation_max);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

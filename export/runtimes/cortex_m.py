@@ -1,4 +1,4 @@
-"""Cortex-M4 and Cortex-M55 under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
+"""Cortex-M processors under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
 
 What it counts are instructions, not cycles and not time: how many cycles an instruction takes depends on the chip and
 its memory. The count of one program on one image is the same on every machine. So there is no ``prepared``.
@@ -18,7 +18,7 @@ from torch import nn
 from ofa.export import microcontroller_build as tools
 from ofa.export.microcontroller import Examples, quantized, write_examples, write_sources
 
-NAMES = tuple(tools.CPUS)
+NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
 _MOST_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
 
 
@@ -59,7 +59,7 @@ class Session:
 
 
 def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeout: float = 600) -> Session:
-    """A program for ``cpu`` (one of ``NAMES``) of an int8 TFLite file or its bytes.
+    """A program for ``cpu`` (a key of ``microcontroller_build.PROCESSORS``) of an int8 TFLite file or its bytes.
 
     ``timeout`` in seconds holds for each build and each run. Raises ``ValueError`` naming the file when it is no model
     that C can be written for, what to install when a tool is missing, and for more than one thread.
@@ -78,7 +78,7 @@ def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeo
     folder = Path(owner.name) / "model"
     _, height, width, channels = micro.given["shape"]
     black = np.zeros((1, channels, height, width), np.float32)
-    variant = tools.CPUS[cpu].variant
+    variant = tools.PROCESSORS[cpu].variant
     plan = write_sources(model, folder, images=black, names=[variant])[variant].plan
     session = Session(cpu, folder, micro.given, micro.wanted, plan, timeout, owner)
     tools.build(folder, cpu=cpu, timeout=timeout)
@@ -110,7 +110,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 def figures(session: Session, image: np.ndarray | None = None) -> Figures:
     """Of one inference of ``image`` ``(channels, height, width)``, default noise: it hardly matters which."""
     output = _execute(session, _one(session, image))
-    size = tools.sizes(session.folder / f"build-{tools.CPUS[session.cpu].variant}" / "model")
+    size = tools.sizes(session.folder / f"build-{tools.PROCESSORS[session.cpu].name}" / "model")
     stack = output.one("stack")
     return Figures(output.one("instructions"), size.flash, size.data + stack, stack)
 
@@ -146,12 +146,12 @@ def environment(*, threads: int, cpu: str = "cortex_m4") -> dict[str, Any]:
         found = subprocess.run(["arm-none-eabi-gcc", "-dumpfullversion"], capture_output=True, text=True, check=True)
         compiler = f"gcc {found.stdout.strip()}"
     made = f"{compiler}, bakenn {version('bakenn')}"
-    return {"runtime": cpu, "version": made, "threads": threads, "cpu": tools.CPUS[cpu].machine}
+    return {"runtime": cpu, "version": made, "threads": threads, "cpu": tools.PROCESSORS[cpu].machine}
 
 
 def _check(threads: int, cpu: str) -> None:
-    if cpu not in NAMES:
-        raise ValueError(f"cpu is {cpu!r}; it must be one of {', '.join(NAMES)}")
+    if cpu not in tools.PROCESSORS:
+        raise ValueError(f"cpu is {cpu!r}; it must be one of {', '.join(tools.PROCESSORS)}")
     if threads != 1:
         raise ValueError(f"threads is {threads}; a microcontroller has one: set threads to 1")
 

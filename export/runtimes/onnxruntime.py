@@ -12,6 +12,7 @@ import onnxruntime
 from torch import nn
 
 from ofa.export.graph import onnx_graph
+from ofa.export.onnx_session import session_options
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.resident import resident
 
@@ -25,11 +26,7 @@ def load(model: Path | bytes, *, threads: int = 1, optimise: bool = True) -> onn
 
     Raises ``ValueError`` naming the file when it is no ONNX model.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = session_options(threads=threads, optimise=optimise)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

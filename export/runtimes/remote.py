@@ -6,7 +6,7 @@ An address is ``ssh:HOST`` (a name, ``user@name`` or an entry of ``~/.ssh/config
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,6 +69,7 @@ def timed(
     seed: int = 0,
     store: Path | None = None,
     progress: bool = True,
+    on_pace: Callable[[np.ndarray], None] | None = None,
 ) -> np.ndarray:
     """Milliseconds ``(rounds, len(models))`` of TFLite models on the device, as ``timing.interleaved`` measures them.
 
@@ -93,4 +94,6 @@ def timed(
             done = rounds - len(kept.missing(rounds))
             also = "which are kept: connect it again, and the same command goes on" if store else "connect it again"
             raise DeviceLost(f"the device went away after {done} of {rounds} rounds, {also} ({error})") from error
+    if on_pace and reference is not None:
+        on_pace(kept.pace(rounds))
     return kept.milliseconds(rounds)

@@ -97,10 +97,15 @@ class Rounds:
     def missing(self, rounds: int) -> list[int]:
         return [number for number in range(rounds) if number not in self.found]
 
+    def pace(self, rounds: int) -> np.ndarray:
+        """How slow the reference call was in each round ``(rounds,)``; 1 where there is none."""
+        paces = (self.found[number].pace for number in range(rounds))
+        return np.array([1.0 if pace is None else pace for pace in paces])
+
     def milliseconds(self, rounds: int) -> np.ndarray:
         """``(rounds, calls)``, each round divided by how much slower than usual its reference was."""
         kept = [self.found[number] for number in range(rounds)]
-        pace = np.array([1.0 if one.pace is None else one.pace for one in kept])
+        pace = self.pace(rounds)
         return 1e-6 * np.array([one.ns for one in kept]) * (np.median(pace) / pace)[:, None]
 
 

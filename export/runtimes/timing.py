@@ -24,14 +24,15 @@ def interleaved(
     seed: int = 0,
     description: str = "measure",
     progress: bool = True,
+    on_pace: Callable[[np.ndarray], None] | None = None,
 ) -> np.ndarray:
     """Seconds per call, ``(rounds, len(calls))``: every round times every call, in an order of its own.
 
     Within a round a call is repeated for about ``seconds`` (three to ``most`` times) and its fastest kept: how long it
     takes when it runs again and again. The calls numbered in ``cold`` run once instead, after others: what they read is
     not in the processor's caches, as that of a block inside a network is not. With ``reference``, that call is timed
-    between the others and each round's times are divided by how much slower than usual it was. A warm-up round comes
-    first. ``typical`` of the result tells one time a call.
+    between the others and each round's times are divided by how much slower than usual it was; ``on_pace`` is given its
+    seconds in each round, for ``drift``. A warm-up round comes first. ``typical`` of the result tells one time a call.
     """
     repeats = []
     for number, call in enumerate(calls):
@@ -47,7 +48,15 @@ def interleaved(
                 references.append(_warm(calls[reference], 1))
         if references:
             pace[number] = np.median(references)
+    if on_pace and reference is not None:
+        on_pace(pace)
     return times * (np.median(pace) / pace)[:, None]
+
+
+def drift(pace: np.ndarray) -> float:
+    """How many times slower the slowest third of a measurement was than its fastest, by medians of ``on_pace``'s."""
+    thirds = [np.median(third) for third in np.array_split(pace, min(3, len(pace)))]
+    return float(max(thirds) / min(thirds))
 
 
 def typical(times: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ def image_endings() -> frozenset[str]:
     )
 
 
+@cache
 def register_plugins() -> None:
     """Lets Pillow use pillow-heif where that is installed. To be called in every process that decodes."""
     try:

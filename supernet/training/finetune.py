@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ofa.supernet.threads import Threads, fixed
 from ofa.supernet.training.losses import SOFT_LOSSES, distillation_loss
 from ofa.supernet.training.settings import Settings, make_optimizer
 from ofa.supernet.training.step import REMEDY, Diverged, resize, step_seed
@@ -29,6 +31,7 @@ def finetune(
     prepare: Callable[[Tensor], Tensor],
     settings: Settings,
     teacher_resolution: int | None = None,
+    threads: Threads | None = None,
     progress: bool = True,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
@@ -45,14 +48,16 @@ def finetune(
         prepare: uint8 images to normalised floats at the same size.
         settings: optimizer, momentum, weight_decay, label_smoothing, distill, soft_loss, clip_grad and seed count.
         teacher_resolution: in pixels, that the teacher sees the same images at; None: ``resolution``.
+        threads: asked and told in every step; the caller enters its ``used()``. By default torch's number stays.
         on_epoch: called after every epoch with its figures (phase, epoch, loss, lr, images_per_second, seconds); loss
             is None when there were no images.
 
     Raises:
         Diverged: naming the step and the learning rate; the model is of no use then.
     """
+    threads = threads or fixed()
     optimizer = make_optimizer(model, settings, lr=lr)
-    scheduler = CosineLRScheduler(optimizer, t_initial=epochs * steps, t_in_epochs=False)
+    scheduler = CosineLRScheduler(optimizer, t_initial=max(2, epochs * steps), t_in_epochs=False)  # timm warns of 1
     device = next(model.parameters()).device
     forked = [device] if device.type == "cuda" else []
     sizes = resolution, teacher_resolution or resolution
@@ -71,7 +76,8 @@ def finetune(
                 where = f"phase finetune, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
                 with torch.random.fork_rng(devices=forked):
                     torch.manual_seed(step_seed(settings.seed, step))
-                    loss = _step(model, teacher, optimizer, prepare(images.to(device)), labels, sizes, settings, where)
+                    given = prepare(images.to(device)), labels, sizes, settings, where
+                    loss = _step(model, teacher, optimizer, *given, threads)
                 losses.append(loss)
                 seen += len(images)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -100,13 +106,36 @@ def _step(
     sizes: tuple[int, int],
     settings: Settings,
     where: str,
+    threads: Threads,
 ) -> float:
     """One optimizer step at the first of ``sizes``, with the teacher at the second; returns the loss."""
+    optimizer.zero_grad()
+    learn = partial(_backward, model, teacher, images, labels, sizes, settings, where)
+    if threads.due():
+        threads.measure_training(model, learn)
+    started = time.perf_counter()
+    loss = learn()
+    if settings.clip_grad is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
+    optimizer.step()
+    threads.took(time.perf_counter() - started, len(images))
+    return loss
+
+
+def _backward(
+    model: nn.Module,
+    teacher: nn.Module | None,
+    images: Tensor,
+    labels: Tensor,
+    sizes: tuple[int, int],
+    settings: Settings,
+    where: str,
+) -> float:
+    """Adds one batch's gradient; returns the loss."""
     soft = None
     if teacher is not None and settings.distill > 0:
         with torch.no_grad():
             soft = teacher(resize(images, sizes[1]))
-    optimizer.zero_grad()
     loss = distillation_loss(
         model(resize(images, sizes[0])),
         labels.to(images.device),
@@ -119,7 +148,4 @@ def _step(
     if not math.isfinite(value):
         raise Diverged(f"the loss is {value} in {where}; {REMEDY}")
     loss.backward()
-    if settings.clip_grad is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
-    optimizer.step()
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
 
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads, fixed
 from ofa.supernet.training import ranks
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
@@ -61,6 +64,7 @@ def train(
     keep_due: Callable[[int], bool] = lambda step: False,
     on_epoch: Callable[[Supernet, Phase, dict[str, Any]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    threads: Threads | None = None,
     progress: bool = True,
 ) -> None:
     """Trains ``net`` in place, phase after phase (https://arxiv.org/abs/1908.09791 and others; see ``phases``).
@@ -79,7 +83,9 @@ def train(
         keep: given the state to store, after every epoch, whenever ``keep_due`` (of the steps done in all) says so, and
             before ``Stopped``.
         on_epoch: given the network (its moving average, if there is one), the phase and the epoch's figures: phase,
-            epoch, loss, lr, images_per_second, seconds, seconds_left.
+            epoch, loss, lr, images_per_second, seconds, seconds_left, and the number of torch's threads.
+        threads: asked and told in every step; the caller enters its ``used()``. Results depend on the number chosen,
+            which checkpoints hold as ``values["threads"]``. By default torch's number stays.
 
     Raises:
         ValueError: ``resume`` is of another space; names the genes that differ.
@@ -88,6 +94,7 @@ def train(
         TooFewImages: a whole epoch had no batch of two images.
         Stopped: ``stop`` returned true, here or on another rank.
     """
+    threads = threads or fixed()
     device = next(net.parameters()).device
     forked = [device] if device.type == "cuda" else []
     teacher = None
@@ -170,7 +177,8 @@ def train(
                         where=where,
                     )
                     if len(labels):
-                        loss = backward(
+                        learn = partial(
+                            backward,
                             net,
                             lesson,
                             soft_loss=settings.soft_loss,
@@ -180,6 +188,10 @@ def train(
                             autocast=precision,
                             scale=scaler.scale,
                         )
+                        if threads.due():
+                            threads.measure_training(net, learn)
+                            started = time.perf_counter()
+                        loss = learn()
                 count, (loss_sum, stops) = ranks.average_gradients(
                     parameters, images=len(labels), sums=(loss * len(labels), float(stop()))
                 )
@@ -200,7 +212,10 @@ def train(
                         net.load_state_dict(ema.module.state_dict())
                 if step == total:
                     ranks.share_buffers(net)
-                sums["seconds"] += time.perf_counter() - started
+                seconds = time.perf_counter() - started
+                if threads.chooses:
+                    threads.took(seconds, _work(net.space, lesson, macs))
+                sums["seconds"] += seconds
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
@@ -217,7 +232,8 @@ def train(
                     sums = {"loss": 0.0, "steps": 0, "images": 0, "seconds": 0.0}
                     net.train()
                 if due:
-                    keep(_checkpoint(net, teacher, ema, optimizer, scaler, number, step, epochs_before, steps, sums))
+                    state = {"scaler": scaler.state_dict(), "sums": sums, "threads": threads.state}
+                    keep(_checkpoint(net, teacher, ema, optimizer, state, number, step, epochs_before, steps))
                 if stops:
                     raise Stopped(f"in phase {phase.name} after step {step} of {total}")
             if step == before:
@@ -269,6 +285,13 @@ def _lesson(
     )
 
 
+def _work(space: SearchSpace, lesson: Lesson, macs: Callable[[np.ndarray], np.ndarray] | None) -> float:
+    """How much a step had to do: MACs of its subnets where they can be told, else pixels."""
+    if macs is None:
+        return float(len(lesson.subnets) * lesson.images.numel())
+    return float(len(lesson.images) * macs(np.stack([space.encode(one) for one in lesson.subnets])).sum())
+
+
 def _check_finite(net: Supernet, where: str) -> None:
     if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
         raise Diverged(f"the weights are no longer finite {where}; {REMEDY}")
@@ -292,6 +315,7 @@ def _figures(
         "images_per_second": sums["images"] / seconds,
         "seconds": seconds,
         "seconds_left": seconds * left / costs[number],
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -300,12 +324,11 @@ def _checkpoint(
     teacher: torch.nn.Module | None,
     ema: ModelEmaV3 | None,
     optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    state: dict[str, Any],
     phase: int,
     step: int,
     epochs_before: int,
     steps: int,
-    sums: dict[str, Any],
 ) -> Checkpoint:
     optimizer_tensors, optimizer_values = pack_optimizer(optimizer)
     parts = {
@@ -315,7 +338,6 @@ def _checkpoint(
         "optimizer": optimizer_tensors,
     }
     tensors = {f"{prefix}.{name}": tensor for prefix, part in parts.items() for name, tensor in part.items()}
-    values = {"optimizer": optimizer_values, "scaler": scaler.state_dict(), "sums": sums}
     return Checkpoint(
         phase=phase,
         step=step,
@@ -323,5 +345,5 @@ def _checkpoint(
         epochs=epochs_before + step // steps,
         space=net.space.to_dict(),
         tensors=tensors,
-        values=values,
+        values={"optimizer": optimizer_values, **state},
     )

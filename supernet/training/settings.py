@@ -79,8 +79,11 @@ def scheduler_of(
 ) -> Scheduler:
     """Of one phase of ``total`` optimizer steps; ``steps`` an epoch, ``warm``: whether it warms up."""
     warmup = min(round(settings.warmup_epochs * steps), total - 1) if warm else 0
-    return SCHEDULERS[settings.lr_schedule](  # with a prefix, its length is what follows the warm-up
-        optimizer, t_initial=total - warmup, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
+    # With a prefix, its length is what follows the warm-up. Of a single step only the first rate is used, and timm
+    # warns of a schedule so short.
+    length = max(2, total - warmup)
+    return SCHEDULERS[settings.lr_schedule](
+        optimizer, t_initial=length, warmup_t=warmup, warmup_prefix=warmup > 0, t_in_epochs=False
     )
 
 

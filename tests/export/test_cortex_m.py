@@ -77,11 +77,11 @@ def test_the_largest_scratch_memory_is_enough(cpu):
     main = session.folder / "main.c"
     source = main.read_text()
     for old, new in {
-        "arena[BKNN_MODEL_ARENA_SIZE]": "arena[BKNN_MODEL_ARENA_SIZE + 32768]",
+        "arena[MODEL_ARENA_SIZE]": "arena[MODEL_ARENA_SIZE + 32768]",
         "board_paint_stack();": "for (int i = 0; i < 32768; ++i) beyond[i] = 90; board_paint_stack();",
         'print_number("images"': "for (int i = 0; i < 32768; ++i) overrun += beyond[i] != 90;\n"
         '    print_number("overrun", overrun); print_number("images"',
-        "int main(void) {": "int main(void) { int32_t overrun = 0; uint8_t *beyond = arena + BKNN_MODEL_ARENA_SIZE;",
+        "int main(void) {": "int main(void) { int32_t overrun = 0; uint8_t *beyond = arena + MODEL_ARENA_SIZE;",
     }.items():
         assert old in source
         source = source.replace(old, new)
@@ -130,13 +130,13 @@ def test_a_loop_of_known_length_is_counted_exactly(sessions, cpu, tmp_path):
 def test_memory_is_what_the_program_has(sessions, cpu):
     session = sessions[cpu]
     found = cortex_m.figures(session)
-    header = (session.folder / microcontroller_build.CPUS[cpu].variant / "bknn_model.h").read_text()
+    header = (session.folder / "src" / "model_infer.h").read_text()
     (arena,) = (
-        int(line.split()[-1][:-1]) for line in header.splitlines() if line.startswith("#define BKNN_MODEL_ARENA_SIZE")
+        int(line.split()[-1][:-1]) for line in header.splitlines() if line.startswith("#define MODEL_ARENA_SIZE")
     )
     assert 0 <= found.ram - (arena + 28 * 28 + 7 + found.stack) < 64
     assert 300 < found.stack < 2000
-    weights = (session.folder / "bknn_model_weights.c").read_text().count(",")
+    weights = (session.folder / "src" / "model_weights.c").read_text().count(",")
     assert weights < found.flash < weights * 4
 
 
@@ -162,7 +162,7 @@ def test_more_images_than_one_program_holds(sessions, model, images, monkeypatch
 def test_bad_input(sessions, model, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"threads is 2"):
         cortex_m.load(model, threads=2)
-    with pytest.raises(ValueError, match=r"cpu is 'z80'; it must be one of cortex_m4"):
+    with pytest.raises(ValueError, match=r"cpu is 'z80'; it must be one of cortex_m4, cortex_m55, cortex_m0plus"):
         cortex_m.load(model, cpu="z80")
     (tmp_path / "m.tflite").write_bytes(b"nothing" * 9)
     for file in ("m.tflite", "none.tflite"):

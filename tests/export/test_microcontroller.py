@@ -66,7 +66,7 @@ def make(folder, *arguments):
 
 def test_the_folder_and_its_figures(folder, model, images):
     names = {path.name for path in folder.iterdir()}
-    assert {"Makefile", "main.c", "portable", "cortex-m4", "cortex-m55", "third_party", "examples.c"} <= names
+    assert {"Makefile", "main.c", "src", "examples.c", "files.json", "figures.json"} <= names
     assert not [path for path in folder.parent.iterdir() if path != folder]
     figures = json.loads((folder / "figures.json").read_text())
     assert figures["metadata"] == {"classes": ["a", "b"]}
@@ -93,11 +93,34 @@ def test_the_host_program_gives_tflms_bytes_and_notices_a_wrong_one(folder):
     assert "different_bytes 1\n" in bad.stdout
 
 
-def test_a_folder_that_is_there_is_replaced(folder, model, images):
-    (folder / "old").write_text("old")
-    paths = microcontroller.export_c(model, folder, images=images[:1], measure=False)
-    assert not (folder / "old").exists()
+def test_an_export_leaves_the_files_of_others(folder, model, images):
+    (folder / "board_stm32.c").write_text("mine")
+    (folder.parent / "notes.md").write_text("mine")
+    source = (folder / "main.c").read_text()
+    (folder / "main.c").write_text(source + "/* mine */\n")
+    (folder / "src" / "model_add.c").unlink()
+    said = []
+    paths = microcontroller.export_c(model, folder, images=images[:1], measure=False, notice=said.append)
+    assert (folder / "board_stm32.c").read_text() == (folder.parent / "notes.md").read_text() == "mine"
+    assert (folder / "main.c").read_text() == source
+    assert (folder / "main.c.yours").read_text() == source + "/* mine */\n"
+    assert len(said) == 1 and "main.c was edited: kept as main.c.yours" in said[0]
     assert all(path.is_file() for path in paths)
+    assert folder / "src" / "model_add.c" in paths and folder / "board_stm32.c" not in paths
+
+
+def test_a_file_in_the_way_is_refused(model, images, tmp_path):
+    (tmp_path / "c").write_text("mine")
+    with pytest.raises(ValueError, match=r"c is a file, and a folder is written there"):
+        microcontroller.export_c(model, tmp_path / "c", images=images, measure=False)
+    assert (tmp_path / "c").read_text() == "mine"
+
+
+def test_the_same_model_gives_the_same_files(folder, model, images):
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    metadata = {"classes": ["a", "b"]}
+    microcontroller.export_c(model, folder, images=images, measure=False, metadata=metadata)
+    assert before == {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_examples_are_the_interpreters_bytes(model, images):
@@ -149,7 +172,7 @@ def test_without_a_compiler_the_c_is_written_unverified(model, images, tmp_path,
     assert entry["verified"] is False
     assert "arm-none-eabi-gcc" in entry["reason"]
     assert "apt-get install" in entry["reason"]
-    assert (tmp_path / "c" / "cortex-m4" / "bknn_model.c").exists()
+    assert (tmp_path / "c" / "src" / "model_infer_cmsis_nn.c").exists()
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from torch import nn
 
 from ofa.export.graph import onnx_graph
@@ -77,3 +78,25 @@ def test_real_graphs_rank_by_their_work():
     ]
     fast, slow = typical(interleaved(calls, rounds=5, progress=False))
     assert 5 * fast < slow
+
+
+POOLS = ("intra", "inter")
+
+
+def test_no_session_of_ours_has_threads_that_spin(monkeypatch):
+    """Neither those that run models nor the one that finds ranges for int8."""
+    seen = []
+
+    def session(source, sess_options, **others):
+        try:
+            seen.append([sess_options.get_session_config_entry(f"session.{pool}_op.allow_spinning") for pool in POOLS])
+        except RuntimeError:  # not set
+            seen.append(None)
+        return InferenceSession(source, sess_options, **others)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
+    onnxruntime.load(onnxruntime.part(module, (3, 8, 8)), threads=2)
+    assert onnxruntime.part_int8(module, (3, 8, 8))
+    # onnxruntime's quantizer makes one more, of its own options.
+    assert seen[0] == ["0", "0"] and seen.count(["0", "0"]) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ofa.export.runtimes import timing
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.export.runtimes.timing import drift, interleaved, typical
 
 
 class Calls:
@@ -88,3 +88,20 @@ def test_typical_is_not_moved_by_disturbed_rounds():
     times = np.full((10, 2), [1.0, 2.0])
     times[::2] *= 50
     assert typical(times) == pytest.approx([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("pace", "wanted"),
+    [([1.0], 1.0), ([1.0, 2.0], 2.0), ([1.0] * 20, 1.0), ([1.0] * 10 + [1.6] * 10, 1.6), ([1.0, 9.0, 1.0] * 6, 1.0)],
+)
+def test_drift_is_between_thirds_of_the_rounds(pace, wanted):
+    assert drift(np.array(pace)) == pytest.approx(wanted)
+    assert drift(np.array(pace[::-1])) == pytest.approx(wanted)
+
+
+def test_the_references_time_in_each_round_is_told():
+    calls, told = Calls(), []
+    made = [calls.make("one", 0.002), calls.make("two")]
+    interleaved(made, rounds=5, reference=0, seconds=1e-4, most=1, progress=False, on_pace=told.append)
+    (pace,) = told
+    assert pace.shape == (5,) and (pace >= 0.002).all()

@@ -10,6 +10,8 @@ from PIL import Image
 
 from ofa import card
 from ofa.card_code import snippets
+from ofa.export.onnx import read_metadata
+from ofa.preprocess import METADATA
 from ofa.recipe_file import load_recipe
 from ofa.supernet.files import read_json
 
@@ -41,6 +43,13 @@ def test_a_card_has_the_report_s_numbers(finished):
         assert f"| {100 * number:.2f} |" in text
     assert found["id"] in text and f"{found['subnet']['resolution']} pixels" in text
     assert "Licence: not stated in the recipe (`data.licence`)" in text
+
+
+def test_model_files_say_what_the_card_s_code_does(finished):
+    found = read_metadata(finished.folder / "models" / "phone" / "model.onnx")
+    said = {key: found[key] for key in METADATA}
+    assert said == METADATA and found["background"] == [255, 255, 255] and found["interpolation"] == "bilinear"
+    assert {"resolution", "crop_pct", "mean", "std", "classes"} <= set(found)
 
 
 def test_a_licence_makes_the_report_anew_and_nothing_else(call, copied, ran):

@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
+from timm.data import resolve_model_data_config
 
 from ofa.export import microcontroller_build
-from ofa.export.runtimes import tflm
+from ofa.export.onnx import read_metadata
+from ofa.export.onnx_opset import opset_of
+from ofa.export.runtimes import litert, tflm
 from ofa.recipe_file import load_recipe
+from ofa.supernet.saving import load_subnet
 
 pytest.importorskip("ai_edge_litert", reason="needs pip install 'once-for-all[tflite]'")
 pytest.importorskip("bakenn", reason="needs pip install 'once-for-all[mcu]'")
@@ -36,8 +41,8 @@ collect: {subnets: 10, calibration_images: 128, images: 200}
 measure: {rounds: 2, fit_subnets: 5, test_subnets: 2}
 search: {population: 20, generations: 3, candidates: 2}
 targets:
-  phone: {runtime: litert, precision: int8, limits: {macs: 0.9x}}
-  server: {precision: int8, limits: {macs: 0.9x}}
+  phone: {runtime: litert, precision: int8, limits: {macs: 0.9x}, tflite: {input: uint8}}
+  server: {precision: int8, limits: {macs: 0.9x}, onnx: {batch: 1, opset: 15}}
   micro: {runtime: tflm, limits: {sram_kb: 0.7x}}
   m4: {runtime: cortex_m4, limits: {sram_kb: 0.8x, flash_kb: 0.99x, instructions: 0.7x}}
 """
@@ -78,6 +83,28 @@ def test_int8_is_scored_where_it_runs_beside_float32(run, target, file, runtime)
     assert kept or len(tried) > 1
     measured = read(run / "report.json")["targets"][target]["measured"]
     assert 0 <= measured["test_accuracy"] <= 1 and ("latency" in measured) == (runtime in ("litert", "onnxruntime"))
+
+
+def test_files_are_what_the_recipe_asks_for(run):
+    session = litert.load(run / "models" / "phone" / "model.int8.tflite")
+    assert (session.given.dtype, session.wanted.dtype) == (np.uint8, np.float32)
+    for file in ("model.onnx", "model.int8.onnx"):
+        model = onnx.load(run / "models" / "server" / file)
+        assert opset_of(model) == 15 and model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    facts = read(run / "models" / "server" / "verify.json")["int8"]
+    assert facts["tried"].keys() == facts["unoptimised"].keys() and facts["cpu_has_vnni"] in (True, False, None)
+    card = (run / "models" / "server" / "card.md").read_text()
+    assert ("depends on the processor" in card) == facts["depends_on_cpu"]
+
+
+def test_loaded_networks_tell_timm_how_their_images_are_made(run):
+    for target in ("phone", "server", "micro", "m4"):
+        folder = run / "models" / target
+        metadata, config = read_metadata(folder / "model.onnx"), resolve_model_data_config(load_subnet(folder))
+        assert config["input_size"] == (1, metadata["resolution"], metadata["resolution"])
+        for key in ("mean", "std"):
+            assert list(config[key]) == metadata[key]
+        assert all(config[key] == metadata[key] for key in ("interpolation", "crop_pct"))
 
 
 @pytest.mark.parametrize("target", ["micro", "m4"])

@@ -1,5 +1,7 @@
 """A process of a torchrun run that falls silent is noticed, whatever the others wait for."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -119,3 +121,17 @@ def test_another_program_that_knocks_is_sent_away(waiting):
         own.sendall(secret + (3).to_bytes(4, "big"))
         assert [peer.rank for peer in accepted.result(timeout=20)] == [3]
     own.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(("restarts", "ends"), [("0", True), ("3", False)])
+def test_torchruns_process_is_ended_when_it_has_no_restart_left(restarts, ends):
+    """It would wait for the other machine's too."""
+    code = (
+        "import subprocess, sys, time\n"
+        "subprocess.run([sys.executable, '-c', 'from ofa import heartbeat as h; h.AGENT_SECONDS = 0.5; h._end(1)'])\n"
+        "time.sleep(4)\n"
+    )
+    variables = {"TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": restarts}
+    agent = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, timeout=60)
+    assert agent.returncode == (-signal.SIGTERM if ends else 0)

@@ -29,13 +29,13 @@ def test_what_is_read_is_what_was_written(tmp_path):
     ("claimed", "message"),
     [
         (header(5), r"holds more than 5 bytes but its header says 5; fetch it again"),
-        (header(2**32 - 1), r"holds 314572800 bytes but its header says 4294967295; fetch it again"),
+        (header(2**32 - 1), r"holds 41943040 bytes but its header says 4294967295; fetch it again"),
         (header(2**31, 2**31, 2**31), r"says that it holds 2147483648 x .* bytes; at most 4 GiB are read"),
     ],
 )
 def test_a_bomb_takes_no_more_memory_than_its_header_says_or_it_holds(tmp_path, claimed, message):
     path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(claimed) + gzip.compress(bytes(2**20)) * 300)
+    path.write_bytes(gzip.compress(claimed) + gzip.compress(bytes(2**20)) * 40)
     dimensions = (len(claimed) - 4) // 4
     with pytest.raises(UserError, match=message):
         read_idx(path, dimensions)

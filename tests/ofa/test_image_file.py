@@ -52,12 +52,13 @@ REFUSED = {
     "circle of links": (lambda path: path.symlink_to(path), "symbolic links"),
     "empty": (lambda path: path.touch(), "an empty file"),
     "text": (lambda path: path.write_text("<html>not found</html>"), "not an image"),
+    "unknown kind": (lambda path: path.write_bytes(b"II*\0" + bytes(40)), "a damaged TIFF image, or one of a kind"),
     "huge file": (sparse, r"8\.0 GiB are too many"),
     "half a file": (jpeg_half, "truncated"),
     "large": (lambda path: path.write_bytes(bomb(9460, 9460)), "9460 x 9460 pixels are too many; .*89 million"),
     "bomb": (lambda path: path.write_bytes(bomb(50_000, 50_000)), "more pixels than Pillow decodes; .*89 million"),
     "program": (lambda path: Image.fromarray(RGB).save(path, "EPS"), "not an image"),
-    "no pixels": (lambda path: path.write_bytes(b"P5 0 4 255\n"), "not an image|0 x 4 pixels"),
+    "no pixels": (lambda path: path.write_bytes(b"P5 0 4 255\n"), "a damaged PPM image, or|0 x 4 pixels"),
 }
 
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from ofa import journal
 from ofa.errors import UserError
 from ofa.intervals import wilson
 from ofa.recipe_file import load_recipe
@@ -52,9 +53,16 @@ def cells(folder) -> list[list[str]]:
     return parsed(folder).tables[0]
 
 
-def with_interval(measured, split) -> str:
+def rewritten(folder) -> str:
+    """What ``ofa show`` prints of a report that a test has written itself, which the run's journal does not know."""
+    for name in (journal.NAME, journal.COPY):
+        (folder / name).unlink(missing_ok=True)
+    return show(folder)
+
+
+def with_interval(measured, split, images) -> str:
     """Of few images every accuracy has its interval."""
-    low, high = wilson(measured[f"{split}_accuracy"], 359)
+    low, high = wilson(measured[f"{split}_accuracy"], images)
     return f"{100 * measured[f'{split}_accuracy']:.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 
@@ -64,7 +72,7 @@ def values(finished) -> dict:
 
 
 def test_the_three_files_and_the_screen_say_the_same(finished, values):
-    target = values["targets"]["phone"]
+    target, images = values["targets"]["phone"], values["data"]["images"]
     predicted, measured, subnet = target["predicted"], target["measured"], target["subnet"]
     head, row = cells(finished.folder)
     assert len(head) == len(row) == 9
@@ -73,8 +81,8 @@ def test_the_three_files_and_the_screen_say_the_same(finished, values):
     assert by_name["latency ms, predicted / measured"] == f"{predicted['latency']:.3f} / {measured['latency']:.3f}"
     accuracy = by_name["validation accuracy %, predicted / measured"]
     assert accuracy.startswith(f"{100 * predicted['accuracy']:.1f} +-{100 * predicted['accuracy_std']:.1f} / ")
-    assert accuracy.endswith(f" / {with_interval(measured, 'validation')}")
-    assert by_name["test, %"] == with_interval(measured, "test")
+    assert accuracy.endswith(f" / {with_interval(measured, 'validation', images['validation'])}")
+    assert by_name["test, %"] == with_interval(measured, "test", images["test"])
     depths = "-".join(map(str, subnet["depths"]))
     assert by_name["subnet, id, pixels, depths"] == f"{target['id']} {subnet['resolution']} {depths}"
     assert by_name["limit"].startswith("<= ")
@@ -91,7 +99,7 @@ def test_the_three_files_and_the_screen_say_the_same(finished, values):
 
 def test_the_report_says_on_what_it_was_measured(finished, values):
     images, table, predictor = values["data"]["images"], values["latency_table"], values["predictor"]
-    assert images == COUNTS
+    assert sum(images.values()) == 1797
     for name in ("report.md", "report.html"):
         text = (finished.folder / name).read_text()
         for part in (
@@ -110,7 +118,7 @@ def test_a_latency_over_its_limit_is_marked_and_explained(copied, limit, over):
     found = json.loads(path.read_text())
     path.write_text(json.dumps(found | {"limits": {"latency": limit}}))
     write_report(load_recipe(copied / "recipe.yaml"), copied, MEASURED, counts=COUNTS)
-    text = show(copied)
+    text = rewritten(copied)
     assert f"<= {limit:.3f} ms" in text
     assert ("/ 0.500!" in text) is over
     assert ("! phone: 25.0% above its latency limit in this last measurement" in text) is over
@@ -156,12 +164,12 @@ def test_runs_of_older_versions_are_still_shown(copied, values):
     write_report(recipe, copied, MEASURED, counts=COUNTS)
     captions = re.findall("<figcaption>(.*?)</figcaption>", (copied / "report.html").read_text())
     assert not {"Training loss", "Best found after each generation"} & set(captions)
-    assert "Candidates measured" not in show(copied) and "Training" not in show(copied)
+    assert "Candidates measured" not in rewritten(copied) and "Training" not in rewritten(copied)
 
     older = {key: value for key, value in values.items() if key not in ("space", "training")}
     target = {key: value for key, value in older["targets"]["phone"].items() if key != "latency_table"}
     (copied / "report.json").write_text(json.dumps(older | {"targets": {"phone": target}}))
-    assert show(copied).splitlines()[3].startswith("phone ") and "Subnets" not in show(copied)
+    assert rewritten(copied).splitlines()[3].startswith("phone ") and "Subnets" not in rewritten(copied)
 
 
 def test_a_run_without_a_report(copied):

@@ -6,6 +6,7 @@ import pytest
 
 from ofa import stage_inputs
 from ofa.journal import Journal, digest
+from ofa.readers.splits import SPLIT_RULE
 from ofa.recipe_file import load_recipe
 from ofa.stage_inputs import STAGES, changes, told
 
@@ -20,7 +21,8 @@ def data(monkeypatch):
 
     def now(rows, train_rows=None):
         def identity(_, *, splits, **_others):
-            return rows if train_rows is None or splits != ("train",) else train_rows
+            chosen = rows if train_rows is None or splits != ("train",) else train_rows
+            return [["split rule", SPLIT_RULE], *chosen]
 
         monkeypatch.setattr(stage_inputs, "data_identity", identity)
 
@@ -61,6 +63,17 @@ def test_update_lets_it_now_and_when_the_same_goes_on(call, ran, copied, data):
     code, _, err = call("collect", copied)
     assert (code, "data: train/dog has 1 files less" in err) == (2, True), err
     assert f"give `ofa run {copied} --update`" in err
+
+
+def test_update_of_one_stage_allows_nothing_before_it(call, ran, copied, data):
+    """Such as `ofa measure --ssh HOST`, which changes the recipe by itself."""
+    data(MORE)
+    code, out, _ = call("measure", copied, "--update")
+    assert (code, ran(out)) == (0, ["measure"])
+    assert f"{TOLD}: measure, search, export and report run again" in out
+    code, _, err = call("run", copied)
+    assert (code, "nothing is thrown away unasked" in err) == (2, True)
+    assert [Journal(copied).allowed(name) for name in STAGES] == [False] * len(STAGES)
 
 
 def test_a_changed_validation_image_leaves_training_alone(call, copied, data):

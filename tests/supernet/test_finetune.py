@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
 from ofa.supernet.training import finetune as module
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.loop import Diverged, Settings, resize
@@ -202,13 +203,13 @@ def test_learning_rate_is_a_cosine_over_steps_without_warm_up(monkeypatch):
 
 
 def test_weight_decay_is_for_matrices_alone(monkeypatch):
-    optimizers, original = [], module.create_optimizer_v2
+    optimizers, original = [], module.make_optimizer
 
     def spy(*args, **options):
         optimizers.append(original(*args, **options))
         return optimizers[-1]
 
-    monkeypatch.setattr(module, "create_optimizer_v2", spy)
+    monkeypatch.setattr(module, "make_optimizer", spy)
     model, _ = models()
     run(model, settings=replace(LABELS_ONLY, weight_decay=0.01))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -260,3 +261,16 @@ def test_weights_that_are_not_finite_after_the_last_step():
     words = "the weights are no longer finite after epoch 1 of phase finetune"
     with pytest.raises(Diverged, match=words):
         run(models()[0], lr=float("inf"), epochs=1, steps=1, batches=lambda epoch: batches(epoch, steps=1))
+
+
+def test_measuring_threads_leaves_no_trace(monkeypatch):
+    trials = []
+    monkeypatch.setattr(Threads, "due", lambda self: True)
+    monkeypatch.setattr(Threads, "measure", lambda self, trial: trials.append(trial()))
+    model, teacher = models()
+    run(model, teacher, settings=Settings(clip_grad=1.0))
+    monkeypatch.undo()
+    assert len(trials) > STEPS - 1
+    plain, teacher = models()
+    run(plain, teacher, settings=Settings(clip_grad=1.0))
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in model.state_dict().items())

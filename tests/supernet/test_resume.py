@@ -9,6 +9,7 @@ import torch
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
 from ofa.supernet.training.checkpoint import from_bytes, to_bytes
 from ofa.supernet.training.loop import Settings, Stopped, train
 from ofa.supernet.training.phases import Phase, attentive, progressive_shrinking, sandwich
@@ -172,3 +173,36 @@ def test_a_checkpoint_of_another_space_is_refused_before_anything_changes():
     with pytest.raises(ValueError, match=r"another space \(space\.resolutions: \[8, 12\] there, \[12\] here\)"):
         run(net, CASES["sgd"], resume=from_bytes(kept[5]))
     assert_same(net.state_dict(), before)
+
+
+class Measured(Threads):
+    """Measures in every step."""
+
+    def __init__(self):
+        super().__init__((1,))
+        self.trials, self.told_of = 0, []
+
+    @property
+    def chooses(self):
+        return True
+
+    def due(self):
+        return True
+
+    def measure(self, trial):
+        trial()
+        self.trials += 1
+
+    def took(self, seconds, work):
+        self.told_of.append(work)
+
+
+@pytest.mark.parametrize("name", ["sgd, all", "attentive, all"])
+def test_measuring_threads_leaves_no_trace(name):
+    kept, _, state = uninterrupted(name)
+    net, threads = new_net(), Measured()
+    mine, figures = run(net, CASES[name], threads=threads)
+    assert threads.trials == len(threads.told_of) == len(kept) and min(threads.told_of) > 0
+    assert_same(net.state_dict(), state)
+    assert {one["threads"] for one in figures} == {1}
+    assert all(from_bytes(content).values["threads"] == threads.state for content in mine.values())

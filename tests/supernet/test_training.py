@@ -243,8 +243,8 @@ def test_weight_decay_is_for_matrices_that_are_not_kernel_transforms(monkeypatch
         optimizers.append(loop_create(*args, **options))
         return optimizers[-1]
 
-    loop_create = loop.create_optimizer_v2
-    monkeypatch.setattr(loop, "create_optimizer_v2", spy)
+    loop_create = loop.make_optimizer
+    monkeypatch.setattr(loop, "make_optimizer", spy)
     net = new_net()
     run(net, PHASES, settings=Settings(weight_decay=0.01), batches=one_step, steps=1)
     assert len(optimizers) == len(PHASES)
@@ -275,8 +275,8 @@ def test_learning_rate_warms_up_and_ends_at_zero(monkeypatch, schedule):
         optimizer.register_step_pre_hook(lambda one, *_: seen.append(one.param_groups[0]["lr"]))
         return optimizer
 
-    loop_create = loop.create_optimizer_v2
-    monkeypatch.setattr(loop, "create_optimizer_v2", spy)
+    loop_create = loop.make_optimizer
+    monkeypatch.setattr(loop, "make_optimizer", spy)
     phases = [Phase("full", epochs=4, lr=0.4), Phase("next", epochs=2, lr=0.1)]
     _, figures = run(new_net(ONE), phases, settings=Settings(warmup_epochs=1.0, lr_schedule=schedule))
 

@@ -1,0 +1,84 @@
+"""Fits and predictions run with one BLAS thread, whatever the caller has, and give it back."""
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from ofa.predictors import predictor as module
+from ofa.predictors.blas import one_blas_thread
+from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.regression import fit_costs
+from ofa.supernet.space import SearchSpace
+
+SPACE = SearchSpace.preset("tiny_mbv3")
+
+
+def blas_threads():
+    return {one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_threads():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("the BLAS here has one thread")
+        yield
+
+
+class Spy:
+    """A regressor that notes the BLAS threads that it is given."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def fit(self, inputs, targets):
+        self.seen |= blas_threads()
+        return self
+
+    def predict(self, inputs):
+        self.seen |= blas_threads()
+        return np.zeros(len(inputs))
+
+
+def test_a_predictor_has_one_thread(two_threads, tmp_path, monkeypatch):
+    codes, spy = SPACE.sample(30, np.random.default_rng(0)), Spy()
+    accuracy = codes.mean(axis=1)
+    AccuracyPredictor(SPACE, model=spy).fit(codes, accuracy).predict(codes)
+    assert spy.seen == {1}
+    seen = set()
+
+    class Loaded(module.KINDS["gp"]):
+        def __init__(self, *args):
+            seen.update(blas_threads())
+            super().__init__(*args)
+
+    AccuracyPredictor(SPACE).fit(codes, accuracy).save(tmp_path)
+    monkeypatch.setitem(module.KINDS, "gp", Loaded)
+    AccuracyPredictor.load(tmp_path)
+    assert seen == {1}
+    assert blas_threads() == {2}
+
+
+def test_so_has_a_fitted_cost_table(two_threads, monkeypatch):
+    seen, codes, original = set(), SPACE.sample(30, np.random.default_rng(0)), np.mean
+
+    def mean(*args, **options):
+        seen.update(blas_threads())
+        return original(*args, **options)
+
+    monkeypatch.setattr(np, "mean", mean)
+    fit_costs(SPACE, codes, 1.0 + codes.sum(axis=1))
+    assert seen == {1}
+
+
+def test_the_callers_threads_come_back_after_an_error(two_threads):
+    @one_blas_thread
+    def fails():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails()
+    assert blas_threads() == {2}
