@@ -6,8 +6,9 @@ image (hidden files, texts) plays no part, nor does where the folder lies.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import blake2b
@@ -24,29 +25,40 @@ if TYPE_CHECKING:
     from ofa.readers.listing import Listing
     from ofa.recipe import DataConfig
 
-# Up to so many bytes of images, all content is compared; beyond it that of so many images, always the same ones.
+# Up to so many bytes of a split, all content is compared; beyond it that of at most about so many images.
 MAX_COMPARED_BYTES = 256 * 2**20
 SAMPLED_IMAGES = 1000
-Rows = list[list[str | int]]
+Row = list[str | int]
+Rows = list[Row]
+_Known = dict[str, list[tuple[str, Row]]]  # of each split, or under the empty name of all: the image, and its row
 
-_kept: ContextVar[dict[str, dict[str, Rows]] | None] = ContextVar("identities of this run", default=None)
+_kept: ContextVar[dict[str, _Known] | None] = ContextVar("identities of this run", default=None)
 
 
-def data_identity(config: DataConfig, *, splits: tuple[str, ...] = SPLITS) -> Rows:
+def data_identity(
+    config: DataConfig, *, splits: tuple[str, ...] = SPLITS, left_out: Mapping[str, str] | None = None
+) -> Rows:
     """A row for each image of ``splits``: split, class and name as one path, size in bytes, and a digest of its content
     where that is compared; before them one for the classes. Of idx files a row each; of the embedded digits none.
 
-    A stage that reads the training images alone is made from the same data when a test image comes or goes.
+    A stage that reads the training images alone is made from the same data when a test image comes or goes. Images that
+    a run has ``left_out``, since they cannot be read (path to digest, as ``unreadable_images`` gives them), are no part
+    of it while they are as they were: deleting them, as a run asks for, changes nothing.
 
     Raises ``UserError`` when the data is not there: a disk that is not mounted is no change.
     """
-    kept = _kept.get()
+    kept, key = _kept.get(), config.model_dump_json()
     if kept is None:
-        return _chosen(_identity(config), splits)
-    key = config.model_dump_json()
-    if key not in kept:
-        kept[key] = _identity(config)
-    return _chosen(kept[key], splits)
+        known = _identity(config)
+    else:
+        known = kept[key] = kept[key] if key in kept else _identity(config)
+    rows = [pair for name, pairs in known.items() if name == "" or name in splits for pair in pairs]
+    return [row for image, row in rows if not _is_left_out(config, image, row, left_out or {})]
+
+
+def _is_left_out(config: DataConfig, image: str, row: Row, left_out: Mapping[str, str]) -> bool:
+    content = left_out.get(image)
+    return bool(content) and content == (row[2] or image_digest(os.fsencode(config.folder / image)))
 
 
 @contextmanager
@@ -64,60 +76,69 @@ def data_place(config: DataConfig) -> Path | None:
     return config.folder or config.idx
 
 
-def _chosen(identity: dict[str, Rows], splits: tuple[str, ...]) -> Rows:
-    return [row for name, rows in identity.items() if name == "" or name in splits for row in rows]
-
-
-def _identity(config: DataConfig) -> dict[str, Rows]:
-    """Rows by split; those under the empty name belong to all."""
+def _identity(config: DataConfig) -> _Known:
     if config.folder is not None:
         return _of_folder(config)
     if config.idx is not None:
         return _of_idx(config)
-    return {"": [["split rule", SPLIT_RULE]]}
+    return {"": [("", ["split rule", SPLIT_RULE])]}
 
 
-def _of_idx(config: DataConfig) -> dict[str, Rows]:
+def _of_idx(config: DataConfig) -> _Known:
     from ofa.readers.idx import idx_files
 
     pairs = idx_files(config.idx)
     try:
         rows = {
-            name: [[path.name, path.stat().st_size, file_digest(path)] for path in paths]
+            name: [("", [path.name, path.stat().st_size, file_digest(path)]) for path in paths]
             for name, paths in pairs.items()
         }
     except OSError as error:
         raise UserError(f"data.idx: {error.filename} cannot be read ({error.strerror})") from error
-    first = [["split rule", SPLIT_RULE], *rows["train"]]
+    first = [("", ["split rule", SPLIT_RULE]), *rows["train"]]
     return {"": first} | ({"test": rows["t10k"]} if "t10k" in rows else {})
 
 
-def _of_folder(config: DataConfig) -> dict[str, Rows]:
+def _of_folder(config: DataConfig) -> _Known:
     from ofa.readers.image_folder import split_folder
 
     shares = {"validation": config.validation, "test_share": config.test_share, "test": config.test}
     listing, side = split_folder(config.folder, **shares)
-    digests = _digests(listing)
-    found: dict[str, Rows] = {"": [["split rule", SPLIT_RULE], ["classes", *listing.classes]]}
+    found: _Known = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
     for number, split in enumerate(SPLITS):
+        rows = np.flatnonzero(side == number)
+        names, sizes, paths = listing.names[rows].tolist(), listing.sizes[rows].tolist(), listing.paths[rows].tolist()
+        digests = _digests(listing, rows)
         found[split] = [
-            [f"{split}/{listing.names[row].decode('utf-8', 'replace')}", int(listing.sizes[row]), digests.get(row, "")]
-            for row in np.flatnonzero(side == number).tolist()
+            (os.fsdecode(path), [f"{split}/{name.decode('utf-8', 'replace')}", size, digest])
+            for name, size, path, digest in zip(names, sizes, paths, digests, strict=True)
         ]
     return found
 
 
-def _digests(listing: Listing) -> dict[int, str]:
-    """Digests of the content of all images, or of a sample that depends on their names alone."""
-    rows = range(len(listing))
-    if listing.sizes.sum() > MAX_COMPARED_BYTES:
-        names = [blake2b(name, digest_size=8).digest() for name in listing.names.tolist()]
-        rows = sorted(rows, key=names.__getitem__)[:SAMPLED_IMAGES]
-    return {row: _digest(listing.root / os.fsdecode(listing.paths[row])) for row in rows}
+def _digests(listing: Listing, rows: np.ndarray) -> list[str]:
+    """Of the content of all images of a split, or of a sample that depends on their names alone, and "" of others.
+
+    Other splits play no part in what is compared: a test image that comes must not change what training is made from.
+    """
+    names, compared = listing.names[rows].tolist(), range(len(rows))
+    if listing.sizes[rows].sum() > MAX_COMPARED_BYTES:
+        # An image is in the sample by its own name, whichever others there are; only a doubled split halves the share.
+        halved = max(0, math.ceil(math.log2(len(rows) / SAMPLED_IMAGES)))
+        hashed = [int.from_bytes(blake2b(name, digest_size=8).digest(), "big") for name in names]
+        compared = [number for number in compared if hashed[number] < 2 ** (64 - halved)]
+    digests = [""] * len(rows)
+    root = os.fsencode(listing.root) + os.fsencode(os.sep)
+    for number in compared:
+        digests[number] = image_digest(root + bytes(listing.paths[rows[number]]))
+    return digests
 
 
-def _digest(path: Path) -> str:
+def image_digest(path: bytes) -> str:
+    """A digest of a file's content, or why it has none."""
+    from ofa.readers.image_folder import content_digest
+
     try:
-        return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        return content_digest(path)
     except OSError as error:  # it is named when the images are read
         return error.strerror or type(error).__name__

@@ -13,7 +13,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 
@@ -22,31 +22,21 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ofa.data_identity import image_digest
 from ofa.decode import as_it_is, ignore_interrupt, interrupt_held_back
 from ofa.errors import UserError
 from ofa.image_file import problem_of
+from ofa.image_findings import FINDINGS, Finding, stored_findings
 from ofa.readers.layout import shown
 from ofa.readers.source import Source, Split, without
-from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.files import write_atomic, write_json
 
 MAX_LEFT_OUT = 0.1  # of a split
 MAX_SHOWN = 20
 MAX_CHECKED = 20_000  # images that `ofa check` reads
 _CHUNK = 32
 _SAVE_SECONDS = 20
-_FINDINGS, _READ = Path("data", "images.json"), Path("data", "read.npz")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with an image: it is ``unreadable``, or only worth a look. ``image`` is its path in the data's
-    folder, ``key`` stands for its name, size and time."""
-
-    split: str
-    image: str
-    reason: str
-    unreadable: bool
-    key: int = 0
+_READ = Path("data", "read.npz")
 
 
 def read_images(source: Source, *, workers: int, folder: Path | None = None, limit: int | None = None) -> list[Finding]:
@@ -74,17 +64,6 @@ def read_images(source: Source, *, workers: int, folder: Path | None = None, lim
     return remembered.findings
 
 
-def unreadable_images(folder: Path) -> frozenset[str]:
-    """The images that a run leaves out, as its run folder remembers them; none before they were read.
-
-    Raises ``UserError`` when that is damaged.
-    """
-    try:
-        return frozenset(finding.image for finding in _stored(folder / _FINDINGS) if finding.unreadable)
-    except ValueError as error:
-        raise UserError(f"{error}; delete {folder / _FINDINGS.parent}, and all images are read again") from error
-
-
 def finding_lines(findings: list[Finding], folder: Path | None = None) -> list[str]:
     """The images and what is wrong with each, the unreadable ones first; not more than a screen of them."""
     ordered = sorted(findings, key=lambda finding: (not finding.unreadable, finding.split, finding.image))
@@ -93,7 +72,7 @@ def finding_lines(findings: list[Finding], folder: Path | None = None) -> list[s
         for one in ordered[:MAX_SHOWN]
     ]
     if len(ordered) > MAX_SHOWN:
-        where = f"; {folder / _FINDINGS} lists all" if folder else ""
+        where = f"; {folder / FINDINGS} lists all" if folder else ""
         lines.append(f"and {len(ordered) - MAX_SHOWN} more{where}")
     return lines
 
@@ -126,7 +105,7 @@ class _Memory:
         if folder is None:
             return
         try:
-            self._old = {finding.key: finding for finding in _stored(folder / _FINDINGS) if not finding.unreadable}
+            self._old = {finding.key: finding for finding in stored_findings(folder) if not finding.unreadable}
             with np.load(folder / _READ, allow_pickle=False) as stored:
                 self._good = set(stored["good"].tolist())
         except (OSError, ValueError, KeyError, EOFError):
@@ -149,9 +128,9 @@ class _Memory:
             self.save()
 
     def save(self) -> None:
-        if self._folder is None or not (self._changed or not (self._folder / _FINDINGS).exists()):
+        if self._folder is None or not (self._changed or not (self._folder / FINDINGS).exists()):
             return
-        write_json(self._folder / _FINDINGS, {"findings": [asdict(finding) for finding in self.findings]})
+        write_json(self._folder / FINDINGS, {"findings": [asdict(finding) for finding in self.findings]})
         good = np.array(sorted(self._good), np.uint64)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, good=good)
@@ -173,7 +152,8 @@ class _Reader(Dataset):
             problem = problem_of(path)
             if problem:
                 image = os.fsdecode(self.split.images[row])
-                findings.append(Finding(self.name, image, problem.reason, problem.unreadable, key))
+                content = image_digest(os.fsencode(path)) if problem.unreadable and path.is_file() else ""
+                findings.append(Finding(self.name, image, problem.reason, problem.unreadable, key, content))
             if not (problem and problem.unreadable):
                 keys.append(key)
         return len(rows), keys, findings
@@ -203,13 +183,3 @@ def _key(path: Path, name: bytes) -> int:
     except OSError:
         known = name
     return int.from_bytes(blake2b(known, digest_size=8).digest(), "big")
-
-
-def _stored(path: Path) -> list[Finding]:
-    """Raises ``ValueError`` when it is not what ``_Memory`` writes."""
-    if not path.exists():
-        return []
-    try:
-        return [Finding(**row) for row in read_json(path)["findings"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: it is not what was written") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from ofa import distributed
 from ofa.data_identity import data_identity, one_look
 from ofa.errors import UserError, denied
+from ofa.image_findings import FINDINGS
 from ofa.installed import check_installed
 from ofa.journal import Journal
 from ofa.recipe import Recipe
@@ -82,6 +83,8 @@ def _run(
 ) -> None:
     sweep(folder)
     journal = Journal(folder)
+    if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
+        _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
     check_update(journal, recipe, folder, stages, update=update)
     _adopt(recipe, folder)
     if mended := journal.mend():

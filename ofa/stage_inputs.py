@@ -13,6 +13,7 @@ from typing import Any
 from ofa import own_costs
 from ofa.data_identity import data_identity
 from ofa.errors import UserError
+from ofa.image_findings import unreadable_images
 from ofa.journal import Inputs, Journal, digest, file_digest
 from ofa.recipe import Recipe
 from ofa.recipe_file import recipe_differences
@@ -87,7 +88,7 @@ def all_needs(name: str) -> set[str]:
 def stage_inputs(journal: Journal, name: str, recipe: Recipe) -> Inputs:
     """What the stage would be made from now. The stages that it needs must be finished."""
     stage = STAGE_TABLE[name]
-    inputs = _own_inputs(name, recipe)
+    inputs = _own_inputs(journal, name, recipe)
     if stage.needs:
         inputs["needs"] = {need: digest(journal.outputs(need)) for need in stage.needs}
     return inputs
@@ -99,7 +100,7 @@ def changes(journal: Journal, name: str, recipe: Recipe, *, with_needs: bool = T
     before = journal.inputs(name)
     if not isinstance(before, dict):
         return []  # an older version kept one digest, which cannot be compared
-    now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(name, recipe)
+    now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(journal, name, recipe)
     try:
         return [
             *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
@@ -117,10 +118,12 @@ def told(found: Sequence[str]) -> str:
     return "; ".join(found[:_MOST_TOLD]) + more
 
 
-def _own_inputs(name: str, recipe: Recipe) -> Inputs:
+def _own_inputs(journal: Journal, name: str, recipe: Recipe) -> Inputs:
     inputs: Inputs = {"recipe": _sections(name, recipe)}
     if "data" in STAGE_TABLE[name].sections:
-        inputs["data"] = _by_folder(data_identity(recipe.data, splits=STAGE_TABLE[name].splits))
+        left_out = unreadable_images(journal.folder)
+        identity = data_identity(recipe.data, splits=STAGE_TABLE[name].splits, left_out=left_out)
+        inputs["data"] = _by_folder(identity)
     if name == "train" and recipe.train.init:
         inputs["initial weights"] = file_digest(recipe.train.init)
     return inputs

@@ -22,10 +22,10 @@ from ofa.devices import device_of
 from ofa.export.verify import confusion
 from ofa.export_stage import export
 from ofa.final_times import Ready, final_times
+from ofa.image_findings import unreadable_images
 from ofa.model_files import model_path, open_session
 from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.cost import CostTable
-from ofa.read_images import unreadable_images
 from ofa.recipe import Recipe
 from ofa.report import write_report
 from ofa.report_classes import class_figures
@@ -53,7 +53,7 @@ class Job:
         self.check_interrupt = check_interrupt
         self.device = distributed.device()
         self.evaluation = Evaluation()
-        self._left_out = unreadable_images(folder) if distributed.rank() == 0 else None
+        self._left_out = frozenset(unreadable_images(folder)) if distributed.rank() == 0 else None
 
     @cached_property
     def data(self) -> Data:

@@ -6,6 +6,7 @@ This module imports no torch: whether the data has changed is asked before anyth
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Hashable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ofa.readers.splits import SPLITS, TEST, TRAIN, VALIDATION, check_shares, ch
 
 # Of an image that has another's size, so much of its beginning and end tells whether it is a copy.
 _COMPARED_BYTES = 4096
+_CHUNK_BYTES = 2**20
 
 
 def folder_source(root: Path, *, validation: float, test_share: float, test: str | None) -> Source:
@@ -56,25 +58,57 @@ def split_folder(root: Path, *, validation: float, test_share: float, test: str 
 
 
 def _copies(listing: Listing, rows: np.ndarray) -> np.ndarray:
-    """Equal numbers ``(n,)`` for files with the same content, as far as their size, beginning and end tell."""
-    sizes = listing.sizes[rows]
+    """Equal numbers ``(n,)`` for files with the same content.
+
+    Only files of one size can be copies. Of those the beginnings and ends are compared, and where these agree, the
+    whole: pictures without compression that share a white ground differ in their middle alone.
+    """
+    root = os.fsencode(listing.root) + os.fsencode(os.sep)
+    paths = [root + path for path in listing.paths[rows].tolist()]
+    sizes = listing.sizes[rows].tolist()
     found = np.arange(len(rows))
-    _, group, count = np.unique(sizes, return_inverse=True, return_counts=True)
-    first: dict[tuple[int, bytes], int] = {}
-    for row in np.flatnonzero(count[group] > 1):
-        path = listing.root / os.fsdecode(listing.paths[rows[row]])
-        try:
-            key = int(sizes[row]), _ends(path, int(sizes[row]))
-        except OSError:  # what cannot be read is found out, and named, when all images are read
-            continue
-        found[row] = first.setdefault(key, row)
+    # Empty files are no images, and would all go to one side.
+    same_size = _groups((row for row in range(len(rows)) if sizes[row]), lambda row: sizes[row])
+    same_ends = [group for rows in same_size for group in _groups(rows, lambda row: _ends(paths[row], sizes[row]))]
+    for rows in same_ends:
+        whole = sizes[rows[0]] <= 2 * _COMPARED_BYTES
+        for group in [rows] if whole else _groups(rows, lambda row: content_digest(paths[row])):
+            found[group] = group[0]
     return found
 
 
-def _ends(path: Path, size: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        content = file.read(_COMPARED_BYTES)
+def _groups(rows: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """Rows of equal keys, where there are several. What cannot be read is no copy; it is named when all are read."""
+    groups: dict[Hashable, list[int]] = {}
+    for row in rows:
+        try:
+            groups.setdefault(key(row), []).append(row)
+        except OSError:
+            continue
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _ends(path: bytes, size: int) -> bytes:
+    """A digest of the beginning and the end of a file."""
+    # Without Python's own layers of files: this is asked of every image.
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        content = os.read(file, _COMPARED_BYTES)
         if size > _COMPARED_BYTES:
-            file.seek(max(_COMPARED_BYTES, size - _COMPARED_BYTES))
-            content += file.read(_COMPARED_BYTES)
+            os.lseek(file, max(_COMPARED_BYTES, size - _COMPARED_BYTES), os.SEEK_SET)
+            content += os.read(file, _COMPARED_BYTES)
+    finally:
+        os.close(file)
     return blake2b(content, digest_size=16).digest()
+
+
+def content_digest(path: bytes) -> str:
+    """A digest of a file's content. Raises ``OSError``."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        found = blake2b(digest_size=16)
+        while content := os.read(file, _CHUNK_BYTES):
+            found.update(content)
+    finally:
+        os.close(file)
+    return found.hexdigest()

@@ -125,8 +125,20 @@ def test_of_much_data_a_sample_of_the_content_is_compared(root, monkeypatch):
     monkeypatch.setattr(module, "MAX_COMPARED_BYTES", 100)
     monkeypatch.setattr(module, "SAMPLED_IMAGES", 5)
     rows = [row for row in data_identity(DataConfig(folder=root)) if "/" in str(row[0])]
-    assert len(rows) == 24 and sum(bool(row[2]) for row in rows) == 5
+    assert len(rows) == 24 and 0 < sum(bool(row[2]) for row in rows) < 24
     assert rows == [row for row in data_identity(DataConfig(folder=copied(root))) if "/" in str(row[0])]
+
+
+def test_of_much_data_a_new_test_image_does_not_change_what_is_trained_on(root, monkeypatch):
+    monkeypatch.setattr(module, "SAMPLED_IMAGES", 5)
+    config = DataConfig(folder=root)
+    whole = sum(path.stat().st_size for path in root.rglob("*.bmp"))
+    for limit in (100, whole):  # much data, and data that becomes much
+        monkeypatch.setattr(module, "MAX_COMPARED_BYTES", limit)
+        before = data_identity(config, splits=("train",))
+        for number in range(20):
+            write(root / "test" / "cat" / f"{limit} {number}.bmp", number)
+        assert data_identity(config, splits=("train",)) == before
 
 
 def test_the_digits_are_always_the_same():

@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ofa import data_identity
 from ofa import read_images as module
 from ofa.data import open_data
 from ofa.errors import UserError
-from ofa.read_images import check_readable, finding_lines, read_images, unreadable_images
+from ofa.image_findings import unreadable_images
+from ofa.journal import Journal
+from ofa.read_images import check_readable, finding_lines, read_images
 from ofa.readers.source import Source
 from ofa.recipe import DataConfig
+from ofa.recipe_file import load_recipe
 from ofa.sources import open_source
+from ofa.stage_inputs import stage_inputs
 
 SPLITS = {"train": 12, "val": 10, "test": 10}
 NAMES = {"train": "train", "val": "validation", "test": "test"}
@@ -63,6 +68,36 @@ def test_an_unreadable_image_is_named_and_left_out_before_anything_else(root, tm
     assert data.broken == {}
 
 
+@pytest.mark.parametrize("compared", [2**30, 0], ids=["all content is compared", "a sample is"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_deleting_what_was_left_out_changes_nothing_that_was_made(root, tmp_path, small, monkeypatch, split, compared):
+    monkeypatch.setattr(data_identity, "MAX_COMPARED_BYTES", compared)
+    monkeypatch.setattr(data_identity, "SAMPLED_IMAGES", 10)
+    recipe, run = load_recipe(small, overrides=[f"data.folder={root}"]), tmp_path / "run"
+    bad = root / split / "cat" / "3.png"
+    good = bad.read_bytes()
+    cut(bad)
+
+    def made_from() -> list:
+        identity = data_identity.data_identity(recipe.data, left_out=unreadable_images(run))
+        return [stage_inputs(Journal(run), "train", recipe), identity]
+
+    read_images(opened(root), workers=0, folder=run)
+    before = made_from()
+    os.utime(bad, ns=(1, 1))
+    assert made_from() == before
+    damaged = bad.read_bytes()
+    bad.unlink()
+    assert made_from() == before
+    bad.write_bytes(damaged)
+    (run / "data" / "images.json").unlink()
+    assert made_from() != before  # run_stages reads the images again then
+    read_images(opened(root), workers=0, folder=run)
+    assert made_from() == before
+    bad.write_bytes(good)
+    assert [now != then for now, then in zip(made_from(), before, strict=True)] == [split == "train", True]
+
+
 def test_only_new_and_changed_images_are_read_again(root, tmp_path, monkeypatch):
     read = []
     problem_of = module.problem_of
@@ -78,10 +113,10 @@ def test_only_new_and_changed_images_are_read_again(root, tmp_path, monkeypatch)
     (root / "train" / "cat" / "3.png").rename(root / "train" / "cat" / "new.png")
     assert count() == 1
     cut(root / "val" / "dog" / "5.png")
-    assert (count(), unreadable_images(tmp_path / "run")) == (1, {"val/dog/5.png"})
+    assert (count(), [*unreadable_images(tmp_path / "run")]) == (1, ["val/dog/5.png"])
     assert count() == 1  # what cannot be read is tried again
     Image.new("RGB", (9, 8), "red").save(root / "val" / "dog" / "5.png")
-    assert (count(), unreadable_images(tmp_path / "run")) == (1, set())
+    assert (count(), [*unreadable_images(tmp_path / "run")]) == (1, [])
     assert count() == 0
     (tmp_path / "run" / "data" / "read.npz").write_bytes(b"damaged")
     assert count() == 64
@@ -92,7 +127,7 @@ def test_an_image_of_one_colour_is_worth_a_look_and_is_used(root, tmp_path):
     for _ in range(2):  # remembered as well
         (finding,) = read_images(opened(root), workers=0, folder=tmp_path / "run")
         assert not finding.unreadable and "one colour" in finding.reason
-    assert unreadable_images(tmp_path / "run") == set()
+    assert not unreadable_images(tmp_path / "run")
 
 
 def test_what_was_read_before_a_kill_is_kept(root, tmp_path, monkeypatch):

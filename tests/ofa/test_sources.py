@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -376,6 +377,22 @@ def test_every_class_keeps_training_images_and_gets_a_share_where_it_can(tmp_pat
             assert held["validation"][label] >= 1 and held["test"][label] >= 1
         else:
             assert held["train"][label] == SMALL[case][name]
+
+
+def test_images_that_begin_and_end_alike_are_no_copies(tmp_path):
+    """Uncompressed pictures of things on a white ground: only a copy of all bytes goes where the other one is."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            pixels = np.full((96, 96), 255, np.uint8)
+            pixels[48, :2] = number, len(name)
+            pixels[48, 2] = name == "cat"
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.bmp")
+            shutil.copy(tmp_path / name / f"{number}.bmp", tmp_path / name / f"copy of {number}.bmp")
+    found = paths(opened(folder=tmp_path))
+    assert all(0 < len(names) < 60 and len(names) % 2 == 0 for names in found.values())
+    for names in found.values():
+        assert {name.replace("copy of ", "") for name in names if "copy" in name} <= set(names)
 
 
 def test_a_validation_folder_may_lack_a_class(tmp_path):
