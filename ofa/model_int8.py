@@ -79,7 +79,7 @@ def quantised(
         used = max(tried, key=lambda name: (min(tried[name], plain.get(name, 1.0)), tried[name]))
     facts = {"tried": tried, "used": used, "allowed_drop": allowed_drop, "within": before - tried[used] <= allowed_drop}
     if plain:
-        depends = ways[used].get("weights", "signed") == "signed"
+        depends = ways[used].get("weights", "signed") == "signed" and not ways[used].get("symmetric", False)
         facts |= {"unoptimised": plain, "depends_on_cpu": depends, "cpu_has_vnni": has_vnni()}
     return contents[used], {"validation_accuracy": tried[used], "int8": facts}
 
