@@ -56,7 +56,7 @@ def test_a_target_with_costs_of_its_own(call, ran, small, finished, tmp_path, co
     assert "latency" not in report["targets"]["npu"]["measured"]
     assert "latency" in report["targets"]["phone"]["measured"]
     text = (folder / "report.md").read_text()
-    assert "as npu.csv says" in text
+    assert "as `npu.csv` says" in text
     assert "not measured here" in text
     assert "npu" in out
 
@@ -64,7 +64,9 @@ def test_a_target_with_costs_of_its_own(call, ran, small, finished, tmp_path, co
     assert ran(call("run", folder)[1]) == ran("")
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:-1]) + "\n")
-    assert ran(call("run", folder)[1])[:1] == ["measure"]
+    code, _, err = call("run", folder)
+    assert code == 2 and f"`ofa run {folder} --update` (measure, search" in err
+    assert ran(call("run", folder, "--update")[1])[:1] == ["measure"]
 
 
 def test_limits_are_told_before_training(call, small, costs):

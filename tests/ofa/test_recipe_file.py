@@ -121,7 +121,8 @@ def test_differences_name_keys_and_both_values(tmp_path):
         "space.stages.0.se: false, now true",
         "targets.x.int8_drop: absent, now 0.01",
         "targets.x.limits.macs: absent, now 5000000.0",
+        "targets.x.onnx.symmetric: absent, now false",
         'targets.x.runtime: absent, now "onnxruntime"',
         "train.lr: 0.1, now 0.001",
     ]
-    assert len(recipe_differences(new, old)) == 6
+    assert len(recipe_differences(new, old)) == 7

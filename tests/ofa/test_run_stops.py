@@ -116,15 +116,15 @@ def test_a_limit_that_nothing_meets_names_the_smallest(call, copied):
 
 def test_nan_says_where_and_keeps_the_last_good_checkpoint(call, small, tmp_path):
     folder = tmp_path / "run"
-    phases = "[{name: calm, epochs: 1, lr: 0.01}, {name: wild, epochs: 2, lr: 1e30}]"
-    settings = [f"train={{phases: {phases}, batch_size: 512}}", "seed=1"]
+    phases = "[{name: calm, epochs: 1, lr: 0.01}, {name: wild, epochs: 8, lr: 1000}]"
+    settings = [f"train={{phases: {phases}, batch_size: 128}}", "seed=1"]
     options = [word for setting in settings for word in ("--set", setting)]
     code, _, err = call("train", small, "--out", folder, *options)
     assert (code, err.count("\n")) == (2, 1)
-    where = r'phase wild, step \d, learning rate [\d.]+e\+(29|30), subnet {"resolution": (16|20), "depths": \['
+    where = r'phase wild, step \d+, learning rate [\d.e+]+, subnet {"resolution": (16|20), "depths": \['
     assert re.match(rf"training stopped: the loss is (nan|inf) in {where}", err)
     assert "(train.lr, train.clip_grad)" in err
-    checkpoint = folder / "train" / "checkpoint-000000002.safetensors"  # the calm epoch has two steps
+    checkpoint = folder / "train" / "checkpoint-000000008.safetensors"  # the calm epoch has eight steps
     assert checkpoints(folder) == [checkpoint]
     assert err.endswith(f"; the last good checkpoint is {checkpoint}, which train.init takes\n")
     code, _, err = call("train", small, "--out", tmp_path / "next", "--set", f"train.init={checkpoint}")

@@ -111,7 +111,9 @@ def test_other_weights_make_another_run(call, small, finished, tmp_path):
     assert "nothing to do" in call(*run)[1]
     state = safetensors.torch.load(start.read_bytes())
     start.write_bytes(safetensors.torch.save({name: tensor * 1 for name, tensor in state.items()} | _moved(state)))
-    code, out, _ = call(*run)
+    code, _, err = call(*run)
+    assert code == 2 and "train.init: its weights are others" in err
+    code, out, _ = call(*run, "--update")
     assert code == 0
     assert "nothing to do" not in out
 
