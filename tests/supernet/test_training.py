@@ -105,7 +105,10 @@ def test_every_phase_and_epoch_is_reported():
     assert all(checkpoint.space == SPACE.to_dict() for checkpoint in checkpoints)
     assert [(figure["phase"], figure["epoch"]) for figure in figures] == [(phases[n].name, e) for n, e in positions]
     for figure in figures:
-        assert set(figure) == {*("phase", "epoch", "loss", "lr", "threads"), *("images_per_second", "seconds", "seconds_left")}
+        assert set(figure) == {
+            *("phase", "epoch", "loss", "lr", "threads"),
+            *("images_per_second", "seconds", "seconds_left"),
+        }
         assert figure["images_per_second"] == pytest.approx(16 * STEPS / figure["seconds"])
 
 
