@@ -1,7 +1,8 @@
 """The C of one model in its variants, written by bakenn; the layout of its arena is ours (``microcontroller_memory``).
 
-Variants share the weights. ``portable`` is plain C11 for any processor; ``cortex-m4`` (any Cortex-M) and ``cortex-m55``
-(those with vector instructions) call CMSIS-NN with the scratch memory that its kernels need there.
+Variants share one file of weights, which has the constants that any of them reads. ``portable`` is plain C11 for any
+processor; ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with vector instructions) call CMSIS-NN with the
+scratch memory that its kernels need there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _SCRATCH = re.compile(r"^( +)\(void \*\)\(arena \+ \d+u\), (\d+),$", re.MULTILIN
 _ARENA_SIZE = re.compile(r"^#define BKNN_MODEL_ARENA_SIZE \d+u$", re.MULTILINE)
 # bakenn names each field; C++ before C++20 has no such initialisers. The fields are all there, in order.
 _DESIGNATED = re.compile(r"(?<=[ {])\.\w+ = ")
+_DECLARED = re.compile(r"^extern const \w+ (?P<name>\w+)\[\d+\];$", re.MULTILINE)
+_DEFINED = re.compile(r"^(?:_Alignas\(\d+\) )?const \w+ (?P<name>\w+)\[\d+\] = \{[^}]*\};$", re.MULTILINE)
+_ALIGNAS = re.compile(r"(?:_Alignas\((\d+)\) )?")
+_OTHER_FORM = "bakenn writes C in another form than version 1.0 did: install bakenn 1.0"
 _CMSIS_HEADER = re.compile(r'^#include "arm_nnfunctions.h"$', re.MULTILINE)
 _CMSIS_HEADERS = '#include "cmsis_nn/names.h"\n#include "cmsis_nn/arm_nnfunctions.h"'
 _INCLUDE = '#include "src/{names}"'
@@ -94,13 +99,13 @@ def write(
         condition = "OFA_CMSIS_NN" if kind.kernels == "cmsis_nn" else "!OFA_CMSIS_NN"
         texts[f"{prefix}_{kind.kernels}_kernels.h"] = apply(for_both_languages(header))
         texts[f"{prefix}_{kind.kernels}_kernels.c"] = apply(only_if(condition, source))
-        header, source = generated.weights
-        texts[f"{prefix}_weights.h"] = apply(for_both_languages(header))
-        texts[f"{prefix}_weights.c"] = apply(source.replace("_Alignas(", "OFA_ALIGNED("))
         if FAST_ADD in generated.source:
             calls.add(FAST_ADD)
             for suffix in "ch":
                 texts[f"{prefix}_add.{suffix}"] = apply(read_template(f"model_add.{suffix}"))
+    header, source = _all_weights([generated.weights for generated in made.values()])
+    texts[f"{prefix}_weights.h"] = names.apply(for_both_languages(header))
+    texts[f"{prefix}_weights.c"] = names.apply(source.replace("_Alignas(", "OFA_ALIGNED("))
     header = next(iter(made.values())).header
     sizes = {name: generated.variant.arena for name, generated in made.items()}
     texts[f"{prefix}_infer.h"] = names.apply(_ARENA_SIZE.sub(_arena_sizes(sizes), with_facts(header)))
@@ -122,6 +127,36 @@ def _arena_sizes(sizes: Mapping[str, int]) -> str:
     for name, size in sizes.items():
         lines += [f"#{'elif' if lines else 'if'} {_KINDS[name].condition}", f"#define BKNN_MODEL_ARENA_SIZE {size}u"]
     return "\n".join([*lines, "#else", '#error "this model was not written for this processor"', "#endif"])
+
+
+def _all_weights(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """One header and one source with every constant of the variants' ``(header, source)``.
+
+    A variant has only the constants that its own kernels read: CMSIS-NN's fully connected layer takes its multiplier
+    as an argument, the portable one reads it from a table. What a firmware does not read, its linker leaves out.
+    Raises ``RuntimeError`` when a name stands for two values, or when a constant was not found in both files.
+    """
+    declared: dict[str, str] = {}
+    defined: dict[str, str] = {}
+    for texts in pairs:
+        for found, pattern, text in zip((declared, defined), (_DECLARED, _DEFINED), texts, strict=True):
+            for match in pattern.finditer(text):
+                # Where variants differ only in a constant's alignment, the strictest serves all.
+                one, other = sorted((match[0], found.get(match["name"], match[0])), key=_alignment)
+                found[match["name"]] = other
+                if one.removeprefix(_ALIGNAS.match(one)[0]) != other.removeprefix(_ALIGNAS.match(other)[0]):
+                    raise RuntimeError(f"bakenn gave {match['name']} two values in the C of one model")
+    header, source = pairs[0]
+    whole = (len(_DECLARED.findall(header)), len(_DEFINED.findall(source))) == (header.count("["), source.count("["))
+    if set(declared) != set(defined) or not whole:
+        raise RuntimeError(_OTHER_FORM)
+    top, include, _ = header.partition("#include <stdint.h>\n")
+    lines = [top + include, *declared.values(), "", header[header.rindex("#endif") :]]
+    return "\n".join(lines), "\n\n".join([source.partition("\n")[0], *defined.values()]) + "\n"
+
+
+def _alignment(definition: str) -> int:
+    return int(_ALIGNAS.match(definition)[1] or 1)
 
 
 def _write_cmsis_nn(folder: Path, bundles: Sequence[Path]) -> None:
@@ -163,7 +198,7 @@ def _generate(graph: Any, folder: Path, name: str) -> _Generated:
     text, count = _SCRATCH.subn(lambda found: _pointer(found[1], places, needs, next(numbers)), text)
     header = made.header.read_text()
     if count != len(asked) or len(_ARENA_SIZE.findall(header)) != 1:
-        raise RuntimeError("bakenn writes C in another form than version 1.0 did: install bakenn 1.0")
+        raise RuntimeError(_OTHER_FORM)
     kernels = (made.kernels_header.read_text(), made.kernels_source.read_text())
     if name != "portable":
         if "    bknn_model_add_s8(" in text:
