@@ -99,7 +99,7 @@ def workers(name: str) -> Iterator[dict[str, Callable[[float, float | None], flo
         process.stdin.flush()
         before = signal.signal(signal.SIGALRM, lambda *_: process.kill())
         signal.setitimer(signal.ITIMER_REAL, limit or 0)
-        line = process.stdout.readline()
+        line = answer(process)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if not line:
@@ -114,6 +114,13 @@ def workers(name: str) -> Iterator[dict[str, Callable[[float, float | None], flo
         for process in alive.values():
             process.kill()
             process.wait()
+
+
+def answer(process: subprocess.Popen) -> str:
+    """The next line that is a number; the others tell that the number of threads changed."""
+    while (line := process.stdout.readline()) and " " in line:
+        print(line, end="", file=sys.stderr)
+    return line
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def explained(threads: Threads) -> str:
     if setting := environment.spin_setting():
         notes.append(f"waiting by {setting}")
     if environment.TOO_LATE:
-        notes.append("torch was imported before ofa, so its threads spin longer while they wait: import ofa first")
+        notes.append("torch was imported before ofa, which could not say how its threads wait: import ofa first")
     return "; ".join(notes)
 
 

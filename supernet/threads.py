@@ -24,7 +24,7 @@ _HOPELESS = 1.5  # candidates so many times slower than the best are left out af
 _FIRST_HOPELESS, _FIRST_SECONDS = 4.0, 1.0  # and after a first run so many times slower, and longer than this
 # Between measurements, in times of what the last one took: where work became slower, and where fewer threads than
 # there are were chosen, since other processes end.
-_WAIT_SLOWER, _WAIT_FEWER = 30, 100
+_WAIT_SLOWER, _WAIT_FEWER = 10, 100
 _LEAST_WAIT_FEWER = 60.0  # seconds
 
 

@@ -60,7 +60,7 @@ def test_a_policy_of_the_user_and_one_that_came_too_late_are_told(machine, monke
     assert explained(training_threads()) == "1 thread: torch has no more; waiting by OMP_WAIT_POLICY=PASSIVE"
     monkeypatch.setattr(environment, "TOO_LATE", True)
     assert explained(training_threads()).endswith(
-        "torch was imported before ofa, so its threads spin longer while they wait: import ofa first"
+        "torch was imported before ofa, which could not say how its threads wait: import ofa first"
     )
 
 
