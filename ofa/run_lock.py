@@ -69,7 +69,10 @@ def owned(folder: Path) -> Iterator[None]:
             f"{folder}: another command works there ({holder.text()}); wait for it, stop it, or give another folder "
             "with --out"
         )
-    beat = _Beat(folder / "lock", owner)
+    # Not SIGINT: a shell's background ignores that one.
+    usable = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1")
+    before = signal.signal(signal.SIGUSR1, _raise_interrupt) if usable else None
+    beat = _Beat(folder / "lock", owner, signal.SIGUSR1 if usable else signal.SIGINT)
     beat.start()
     try:
         yield
@@ -81,6 +84,8 @@ def owned(folder: Path) -> Iterator[None]:
         raise
     finally:
         beat.end()
+        if usable:
+            signal.signal(signal.SIGUSR1, before or signal.SIG_DFL)
         if _read(folder / "lock") == owner:
             with suppress(OSError):
                 (folder / "lock").unlink()
@@ -89,8 +94,9 @@ def owned(folder: Path) -> Iterator[None]:
 class _Beat(threading.Thread):
     """Touches the lock, so that other machines see that its owner lives; interrupts the owner when the lock is lost."""
 
-    def __init__(self, path: Path, owner: Owner) -> None:
+    def __init__(self, path: Path, owner: Owner, interrupt: signal.Signals) -> None:
         super().__init__(name="lock", daemon=True)
+        self._interrupt = interrupt
         self._path, self._owner, self._over = path, owner, threading.Event()
         self.lost = False
 
@@ -99,7 +105,7 @@ class _Beat(threading.Thread):
             holder = _read(self._path)
             if holder and holder != self._owner:
                 self.lost = True
-                _interrupt()
+                _interrupt(self._interrupt)
                 return
             with suppress(OSError):
                 os.utime(self._path)
@@ -109,10 +115,14 @@ class _Beat(threading.Thread):
         self.join()
 
 
-def _interrupt() -> None:
+def _raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupt(number: signal.Signals) -> None:
     """As Ctrl-C would, which also ends a wait of the main thread."""
     if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, number)
     else:
         _thread.interrupt_main()
 

@@ -123,7 +123,7 @@ ELSEWHERE = Owner(token="t", host="node7", machine="another", pid=os.getpid(), s
 def test_another_machine_that_touches_its_lock(quick, tmp_path, capsys):
     path = written(tmp_path, ELSEWHERE)
     os.utime(path, (1, 1))  # its clock may be wrong by years
-    beat = run_lock._Beat(path, ELSEWHERE)
+    beat = run_lock._Beat(path, ELSEWHERE, signal.SIGINT)
     beat.start()
     works = r"works there \(process \d+ on node7, since 2026-01-01 10:00:00\)"
     with pytest.raises(UserError, match=works), owned(tmp_path):
@@ -147,7 +147,10 @@ def test_another_machine_that_does_not(quick, tmp_path, content):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_owner_whose_lock_was_taken_stops(quick, tmp_path):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def test_an_owner_whose_lock_was_taken_stops(quick, tmp_path, handler, request):
+    before = signal.signal(signal.SIGINT, handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(UserError, match="another took the folder over"), owned(tmp_path):
         written(tmp_path, ELSEWHERE)
         for _ in range(300):  # a busy machine may look late
