@@ -154,9 +154,11 @@ def check(source: Source, set_: Set = None) -> None:
     recipe, _ = _open(source, None, set_)
     from ofa.escape import printable_lines
     from ofa.plan import plan
+    from ofa.readers.one_look import one_look
 
-    for line in plan(recipe):
-        typer.echo(printable_lines(line))
+    with one_look():
+        for line in plan(recipe):
+            typer.echo(printable_lines(line))
 
 
 @app.command()

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.journal import file_digest
+from ofa.readers.one_look import look
 from ofa.readers.splits import SPLIT_RULE, SPLITS
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ SAMPLED_IMAGES = 1000
 Row = list[str | int]
 Rows = list[Row]
 _Known = dict[str, list[tuple[str, Row]]]  # of each split, or under the empty name of all: the image, and its row
-
-_kept: ContextVar[dict[str, _Known] | None] = ContextVar("identities of this run", default=None)
 
 
 def data_identity(
@@ -47,11 +44,7 @@ def data_identity(
 
     Raises ``UserError`` when the data is not there: a disk that is not mounted is no change.
     """
-    kept, key = _kept.get(), config.model_dump_json()
-    if kept is None:
-        known = _identity(config)
-    else:
-        known = kept[key] = kept[key] if key in kept else _identity(config)
+    known = look(("identity", config.model_dump_json()), lambda: _identity(config))
     rows = [pair for name, pairs in known.items() if name == "" or name in splits for pair in pairs]
     return [row for image, row in rows if not _is_left_out(config, image, row, left_out or {})]
 
@@ -59,16 +52,6 @@ def data_identity(
 def _is_left_out(config: DataConfig, image: str, row: Row, left_out: Mapping[str, str]) -> bool:
     content = left_out.get(image)
     return bool(content) and content == (row[2] or image_digest(os.fsencode(config.folder / image)))
-
-
-@contextmanager
-def one_look() -> Iterator[None]:
-    """Inside, the data is looked at once, however often it is asked for."""
-    token = _kept.set({})
-    try:
-        yield
-    finally:
-        _kept.reset(token)
 
 
 def data_place(config: DataConfig) -> Path | None:

@@ -14,11 +14,12 @@ from functools import cache
 from pathlib import Path
 
 from ofa import distributed
-from ofa.data_identity import data_identity, one_look
+from ofa.data_identity import data_identity
 from ofa.errors import UserError, denied
 from ofa.image_findings import FINDINGS
 from ofa.installed import check_installed
 from ofa.journal import Journal
+from ofa.readers.one_look import one_look
 from ofa.recipe import Recipe
 from ofa.recipe_file import dump_yaml
 from ofa.run_folder import check_folder, is_free, move_aside, sweep

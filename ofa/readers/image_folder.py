@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ofa.readers.listing import Listing, list_images
+from ofa.readers.one_look import look
 from ofa.readers.source import Source, Split
 from ofa.readers.splits import SPLITS, TEST, TRAIN, VALIDATION, check_shares, check_split, hashes, split_by_hash
 
@@ -38,6 +39,11 @@ def split_folder(root: Path, *, validation: float, test_share: float, test: str 
     Without a test folder, half of the validation images become the test split, or ``test_share`` of all images where
     there is no validation folder either. Raises ``UserError``.
     """
+    key = ("folder", root, validation, test_share, test)
+    return look(key, lambda: _split(root, validation=validation, test_share=test_share, test=test))
+
+
+def _split(root: Path, *, validation: float, test_share: float, test: str | None) -> tuple[Listing, np.ndarray]:
     listing = list_images(root, test=test)
     side = np.array([SPLITS.index(name) for name in listing.folders], np.uint8)[listing.split]
     has = {name: name in listing.folders for name in SPLITS}

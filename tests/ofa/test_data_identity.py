@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from ofa import data_identity as module
-from ofa.data_identity import data_identity, data_place, one_look
+from ofa.data_identity import data_identity, data_place
 from ofa.errors import UserError
+from ofa.readers.one_look import one_look
 from ofa.recipe import DataConfig
 
 SPLIT_SETS = {"all": ("train", "validation", "test"), "train": ("train",), "test": ("test",), "none": ()}
