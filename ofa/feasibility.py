@@ -84,7 +84,7 @@ def measure_smallest(recipe: Recipe, head: Head) -> list[str]:
 
 def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, CostTable], recipe: Recipe) -> str | None:
     tables = exact | estimated
-    limits = {tables[limit.cost]: _absolute(limit, tables) for limit in target.limits if limit.cost in tables}
+    limits = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in target.limits if limit.cost in tables}
     try:
         feasible_codes(recipe.space, limits, seed=recipe.seed)
     except InfeasibleLimit as error:
@@ -107,13 +107,6 @@ def _estimated(device: Device, space: SearchSpace, head: Head) -> dict[str, Cost
     return microcontroller.estimates(device.module, space, **head)
 
 
-def _absolute(limit: Limit, tables: Mapping[str, CostTable]) -> float:
-    if not limit.relative:
-        return limit.value
-    table = tables[limit.cost]
-    return limit.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
-
-
 def _is_measured(limit: Limit, device: Device) -> bool:
     return (limit.cost == "latency" and device.timed) or limit.cost == "instructions"
 
@@ -126,7 +119,7 @@ def _measured(device: Device, recipe: Recipe, head: Head) -> dict[str, tuple[flo
         figures = microcontroller.costs(device.module, space, pair, **head)
         return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name == "instructions"}
     options: dict[str, Any] = {"runtime": device.module, "threads": recipe.measure.threads, **head}
-    options["part"] = device.module.part_int8 if device.bits == 8 else device.module.part
+    options["part"] = devices.part_of(device)
     times, started = [], time.monotonic()
     while len(times) < _REPEATS and (not times or time.monotonic() - started < _SECONDS):
         times.append(latency.time_subnets(space, pair, rounds=_ROUNDS, **options))

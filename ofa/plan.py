@@ -11,6 +11,7 @@ import torch
 from ofa.data import open_data
 from ofa.data_identity import data_place
 from ofa.data_summary import data_lines
+from ofa.duration import duration
 from ofa.errors import UserError
 from ofa.feasibility import measure_smallest
 from ofa.installed import check_installed
@@ -86,8 +87,8 @@ def plan(recipe: Recipe) -> Iterator[str]:
     lines += _schedule(phases(recipe), steps)
     lines += [*_rest(recipe), f"threads   {explained(threads)}"]
     lines.append(
-        f"time      about {_duration(total)} on this machine: training {_duration(sum(train))}, measuring accuracy "
-        f"{_duration(measure_accuracy)}, the rest {_duration(total - sum(train) - measure_accuracy)}"
+        f"time      about {duration(total)} on this machine: training {duration(sum(train))}, measuring accuracy "
+        f"{duration(measure_accuracy)}, the rest {duration(total - sum(train) - measure_accuracy)}"
     )
     yield from lines
 
@@ -191,10 +192,3 @@ def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: in
             full[0] = resolution
             taught += macs.predict(full[None])[0]
     return float(trained + _EVALUATION * (sum(asked) + taught)) / draws
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"

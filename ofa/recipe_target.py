@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, model_serializer
 
@@ -14,6 +14,9 @@ from ofa.recipe_export import OnnxConfig, TfliteConfig, export_problems
 from ofa.recipe_train import FinetuneConfig
 from ofa.recipe_types import Absolute, Section, real, reserved
 from ofa.supernet.space import SearchSpace
+
+if TYPE_CHECKING:
+    from ofa.predictors.cost import CostTable
 
 CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
 REMOTE = ("litert",)  # those that can be timed on another device
@@ -34,6 +37,12 @@ class Limit:
     cost: Cost
     value: float
     relative: bool
+
+    def absolute(self, table: CostTable) -> float:
+        """The most in the unit of the cost's ``table``."""
+        if not self.relative:
+            return self.value
+        return self.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
 
 
 def _fraction(value: Any) -> str | None:

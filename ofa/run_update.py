@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ofa.duration import duration
 from ofa.errors import UserError
 from ofa.journal import Journal
 from ofa.recipe import Recipe
@@ -80,7 +81,7 @@ def _runs_again(journal: Journal, folder: Path, again: Sequence[str]) -> str:
     if not again:
         return "no stage runs again"
     seconds = sum(_seconds(journal, folder, name) for name in again)
-    lasted = f", which took {_duration(seconds)}" if seconds else ""
+    lasted = f", which took {duration(seconds)}" if seconds else ""
     verb = "runs again" if len(again) == 1 else "run again"
     return f"{_words(again)} {verb}{lasted}"
 
@@ -104,13 +105,6 @@ def _seconds(journal: Journal, folder: Path, name: str) -> float:
         return max(seconds, sum(float(row["seconds"]) for row in rows))
     except (OSError, ValueError, TypeError, KeyError):
         return seconds
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} seconds"
 
 
 def _other_recipe(journal: Journal, recipe: Recipe, folder: Path) -> list[str]:

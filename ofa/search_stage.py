@@ -19,7 +19,7 @@ from ofa.own_costs import how_good
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
-from ofa.recipe_target import Limit, Target
+from ofa.recipe_target import Target
 from ofa.report_pace import drift_words
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
@@ -55,7 +55,7 @@ def search_targets(job: Job) -> Outcome:
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
         costs = {**devices.counted(device_of(target), job), **load_tables(job, name, target)}
-        limits = {costs[limit.cost]: _absolute(limit, costs[limit.cost]) for limit in target.limits}
+        limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
         try:
             found, candidates = _search_and_measure(job, device_of(target), predictor, limits, costs)
         except InfeasibleLimit as error:
@@ -170,12 +170,6 @@ def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
             raise UserError(f"{error}; delete {path}, and `ofa measure {job.folder}` measures it anew") from error
         tables[table.name] = table
     return tables
-
-
-def _absolute(limit: Limit, table: CostTable) -> float:
-    if not limit.relative:
-        return limit.value
-    return limit.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
 
 
 def _line(device: Device, table: CostTable) -> str:

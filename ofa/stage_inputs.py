@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofa import own_costs
-from ofa.data_identity import data_identity
+from ofa.data_identity import Rows, data_identity
 from ofa.errors import UserError
 from ofa.image_findings import unreadable_images
 from ofa.journal import Inputs, Journal, digest, file_digest
@@ -171,13 +171,11 @@ def _with_defaults(before: dict[str, Any], name: str, recipe: Recipe) -> dict[st
     return {section: value for section, value in filled.items() if section in before}
 
 
-def _by_folder(identity: Any) -> dict[str, list[Any]]:
+def _by_folder(identity: Rows) -> dict[str, list[Any]]:
     """How many files there are in each folder of the data, and a digest of what is known of them."""
     folders: dict[str, list[Any]] = {}
-    rows = identity if isinstance(identity, list) else [["data", identity]]
-    for row in rows:
-        path = str(row[0]) if isinstance(row, list | tuple) and row else str(row)
-        folders.setdefault(path.replace("\\", "/").rpartition("/")[0] or ".", []).append(row)
+    for row in identity:
+        folders.setdefault(str(row[0]).rpartition("/")[0] or ".", []).append(row)
     return {folder: [len(rows), digest(rows)] for folder, rows in sorted(folders.items())}
 
 

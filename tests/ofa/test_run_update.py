@@ -189,7 +189,6 @@ def test_a_run_of_an_older_version(call, ran, copied):
         ([["a/1", 1]], [["a/2", 1]], ["data: files in a were changed or replaced"]),
         ([["a/1", 1], ["b/1", 1]], [["a/1", 1]], ["data: b has 1 files less"]),
         ([["images", 1]], [["images", 1], ["labels", 2]], ["data: its classes or its files are others"]),
-        ("one digest", "another", ["data: its classes or its files are others"]),
     ],
 )
 def test_what_of_the_data_changed(before, now, found):
