@@ -37,8 +37,9 @@ def final_times(job: Job, models: dict[str, Ready]) -> dict[str, dict[str, float
     than for the table the machine was. Without a reference network in the table the first alone, as timed."""
     calls: dict[Any, Callable[[], object]] = {}
     found = {}
+    references = {name: _reference(job, name) for name in models}
     for name, model in models.items():
-        reference = _reference(job, name)
+        reference = references[name]
         given = _reference_model(job, model.device, reference) if reference else None
         if model.device.remote:
             clock, *paced = time_there(
@@ -54,10 +55,9 @@ def final_times(job: Job, models: dict[str, Ready]) -> dict[str, dict[str, float
     local = dict(zip(calls, times, strict=True))
     for name in models:
         if name in local:
-            reference = _reference(job, name)
-            found[name] = _at_pace(
-                local[name], local[_key(models[name].device, reference)] if reference else None, reference
-            )
+            reference = references[name]
+            paced = local[_key(models[name].device, reference)] if reference else None
+            found[name] = _at_pace(local[name], paced, reference)
     return found
 
 

@@ -13,18 +13,18 @@ from typing import Any
 import yaml
 
 from ofa.errors import UserError
+from ofa.predictors.plain_yaml import PlainLoader
 from ofa.recipe_types import UNPRINTABLE
 
 MAX_BYTES = 64 * 1024  # of a file or an option; the longest shipped recipe has 3 KiB
 MAX_LEVELS = 20  # of lists and mappings within each other
 MAX_NODES = 5_000  # values and keys, where an alias counts as what it stands for
 MAX_SCALAR = 5_000  # characters of a value: a long path
-MAX_PLAIN = 64  # characters of a number, date or truth value; what is longer is text
 # YAML 1.2 reads 5e6 and 1e-3 as numbers. No two parts of the pattern can match the same characters.
 _FLOAT = re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(PlainLoader):
     """``safe_load`` with the bounds above, without tags and without keys that are given twice."""
 
     def __init__(self, text: str) -> None:
@@ -61,12 +61,6 @@ class _Loader(yaml.SafeLoader):
         children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         sizes = [self._sizes[child] for child in children]
         return 1 + sum(size for size, _ in sizes), 1 + max((levels for _, levels in sizes), default=0)
-
-    def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
-        # The patterns of PyYAML take a time that grows with the square of a number's length.
-        if kind is yaml.ScalarNode and implicit[0] and len(value) > MAX_PLAIN:
-            return "tag:yaml.org,2002:str"
-        return super().resolve(kind, value, implicit)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

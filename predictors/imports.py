@@ -12,10 +12,11 @@ import numpy as np
 import yaml
 
 from ofa.predictors.cost import CostTable, along_area, fill_blocks
+from ofa.predictors.plain_yaml import PlainLoader
 from ofa.predictors.regression import fit_costs
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 
-_MOST_CHARACTERS, _MOST_DIGITS = 10_000_000, 64
+_MOST_CHARACTERS = 10_000_000
 _CHOICES = ("resolution", "depths", "kernels", "expands")
 
 
@@ -70,18 +71,13 @@ def published_table(
     return CostTable(space, "latency", "ms", fixed, blocks, info=info)
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """``safe_load`` without aliases, which a small file could fill the memory with, and without long numbers, whose
-    patterns take a time that grows with the square of their length."""
+class _Loader(PlainLoader):
+    """``safe_load`` without aliases, which a small file could fill the memory with, and without long numbers."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "an alias; write it out", self.peek_event().start_mark)
         return super().compose_node(parent, index)
-
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        long = kind is yaml.ScalarNode and implicit[0] and len(value) > _MOST_DIGITS
-        return "tag:yaml.org,2002:str" if long else super().resolve(kind, value, implicit)
 
 
 class _LookUpTable:
@@ -93,7 +89,7 @@ class _LookUpTable:
         try:
             if len(text) > _MOST_CHARACTERS:
                 raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MOST_CHARACTERS}")
-            entries = yaml.load(text, Loader=_PlainLoader)
+            entries = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is no YAML file: {error}") from error
         if not isinstance(entries, dict) or not entries:
