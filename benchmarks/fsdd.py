@@ -30,11 +30,11 @@ from ofa import accuracy_file
 from ofa.devices import Device, environment
 from ofa.export.runtimes import tflm
 from ofa.export.verify import accuracy
+from ofa.job import Job
 from ofa.model_files import Wanted, open_session, write_models
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe_file import load_recipe
-from ofa.stages import Job
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ofa.stages import Job
+from ofa.job import Job
 from ofa.supernet.training.finetune import finetune
 from ofa.train_stage import phases, settings
 

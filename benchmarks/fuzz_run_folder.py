@@ -27,7 +27,8 @@ from kill_moments import RECIPE, made, replace_the_clock
 
 from ofa.cli import main
 from ofa.journal import Journal
-from ofa.stage_inputs import STAGE_TABLE, STAGES, all_needs
+from ofa.stage_inputs import all_needs
+from ofa.stages import STAGE_TABLE, STAGES
 
 
 def command(words: list[str], log: Path) -> tuple[int, str]:

@@ -29,7 +29,7 @@ import torch
 
 from ofa.cli import main
 from ofa.journal import Journal
-from ofa.stage_inputs import STAGES
+from ofa.stages import STAGES
 from ofa.supernet.training.checkpoint import read_checkpoint
 
 RECIPE = """
@@ -85,7 +85,7 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 def replace_the_clock() -> None:
     """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
-    for name in ("ofa.stages", "onnxscript"):  # the exporter imports the second for seconds
+    for name in ("ofa.job", "onnxscript"):  # the exporter imports the second for seconds
         importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):

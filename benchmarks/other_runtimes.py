@@ -29,8 +29,8 @@ from ai_edge_quantizer import quantizer
 
 from ofa.export.runtimes import litert
 from ofa.export.tflite import export_tflite
+from ofa.job import Job
 from ofa.recipe_file import load_recipe
-from ofa.stages import Job
 from ofa.supernet.saving import load_subnet
 
 HERE = Path(__file__).parent

@@ -15,19 +15,10 @@ import typer
 
 from ofa import __version__
 from ofa.errors import UserError, denied
+from ofa.stages import STAGE_TABLE
 
 if TYPE_CHECKING:
     from ofa.recipe import Recipe
-
-STAGE_HELP = {
-    "train": "Train the supernet.",
-    "collect": "Measure the validation accuracy of sampled subnets.",
-    "predict": "Fit the accuracy predictor to the measured subnets.",
-    "measure": "Time the space's blocks on each target's runtime.",
-    "search": "Search the best subnet inside each target's limits.",
-    "export": "Write, verify and measure each target's model.",
-    "report": "Write the report of a finished run.",
-}
 
 app = typer.Typer(
     add_completion=False,
@@ -77,7 +68,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
     Example: ofa run recipes/quickstart.yaml --out runs/first --set train.epochs=3
     """
     recipe, folder = _open(source, out, set_)
-    from ofa.run import STAGES
+    from ofa.stages import STAGES
 
     _go(recipe, folder, STAGES, update=update)
 
@@ -87,7 +78,7 @@ def _stage_command(stage: str) -> Callable[..., None]:
         recipe, folder = _open(source, out, set_)
         _go(recipe, folder, (stage,), update=update)
 
-    command.__doc__ = f"{STAGE_HELP[stage]} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
+    command.__doc__ = f"{STAGE_TABLE[stage].help} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
     return command
 
 
@@ -128,7 +119,7 @@ def measure(
     _go(recipe, folder, ("measure",), update=update)
 
 
-for _stage in STAGE_HELP:
+for _stage in STAGE_TABLE:
     app.command(_stage)(measure if _stage == "measure" else _stage_command(_stage))
 
 

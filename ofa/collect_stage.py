@@ -6,12 +6,12 @@ A batch hangs on the rows before it alone, so a run that goes on chooses the sam
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa import accuracy_file, distributed
+from ofa.job import Job, Outcome
 from ofa.predictors.active import candidates, next_batch, settled
 from ofa.predictors.collect import spread_sample, top1
 from ofa.predictors.cost import CostTable
@@ -19,13 +19,10 @@ from ofa.recipe import CollectConfig
 from ofa.run_folder import move_aside
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
-if TYPE_CHECKING:
-    from ofa.stages import Job, Outcome
-
 _POOL = 2000  # networks that an active batch is chosen from
 
 
-def collect(job: Job) -> Outcome:
+def run(job: Job) -> Outcome:
     config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
     macs = CostTable.macs(space, **job.head)
     first_rank = distributed.rank() == 0

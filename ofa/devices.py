@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ofa.errors import UserError
 from ofa.export.runtimes import remote
+from ofa.export.runtimes.remote_link import RemoteError
 from ofa.export.runtimes.timing import typical
 from ofa.own_costs import own_table
 from ofa.predictors import latency, microcontroller
@@ -22,7 +23,7 @@ from ofa.recipe_target import CLOCKED, CORTEX_M, Target
 from ofa.supernet.space import SearchSpace, Subnet
 
 if TYPE_CHECKING:
-    from ofa.stages import Job
+    from ofa.job import Job
 
 
 _PROGRAMS = {"fit_subnets": 10, "test_subnets": 6}  # their figures have no noise, so a few programs are enough
@@ -198,5 +199,5 @@ def _rounds_file(device: Device) -> str:
 def _said_plainly(device: Device) -> Iterator[None]:
     try:
         yield
-    except remote.RemoteError as error:
+    except RemoteError as error:
         raise UserError(f"{device.name}: {error}") from error

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ofa.errors import UserError
 from ofa.heartbeat import watched
+from ofa.stages import STAGE_TABLE
 
 if TYPE_CHECKING:
     import torch
     from torch import distributed as dist
 
-SHARED_STAGES = ("train", "collect")
+SHARED_STAGES = tuple(name for name, stage in STAGE_TABLE.items() if stage.shared)
 _LEAVE = -1
 # Rank 0 measures accuracies between two epochs while the others wait. A rank that died is noticed at once, by its
 # closed connection; one that is out of reach within a minute, by its missing heartbeat.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from tqdm import tqdm
 
@@ -11,6 +9,7 @@ from ofa.devices import device_of, environment
 from ofa.errors import UserError
 from ofa.escape import without_folders_inside
 from ofa.export.verify import Disagreement
+from ofa.job import Job, Outcome
 from ofa.model_files import Wanted, write_models
 from ofa.predictors.collect import top1
 from ofa.preprocess import METADATA
@@ -23,11 +22,8 @@ from ofa.supernet.training.step import Diverged
 from ofa.threads import training_threads
 from ofa.train_stage import phases, settings
 
-if TYPE_CHECKING:
-    from ofa.stages import Job, Outcome
 
-
-def export(job: Job) -> Outcome:
+def run(job: Job) -> Outcome:
     data, files, worst = job.data, [], 0.0
     targets = job.recipe.targets.items()
     for name, target in tqdm(targets, desc="export and verify", unit="target", disable=None):

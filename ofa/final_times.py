@@ -17,7 +17,7 @@ from ofa.predictors.latency import reference_model
 from ofa.supernet.files import read_json
 
 if TYPE_CHECKING:
-    from ofa.stages import Job
+    from ofa.job import Job
 
 _ROUNDS = 100
 

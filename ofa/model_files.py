@@ -23,7 +23,7 @@ from ofa.recipe_target import CORTEX_M
 from ofa.supernet.files import read_json, write_atomic
 
 if TYPE_CHECKING:
-    from ofa.stages import Job
+    from ofa.job import Job
 
 VERIFY_IMAGES = 256
 # Keys of ``figures.json`` by the name of the cost.

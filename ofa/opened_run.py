@@ -17,10 +17,10 @@ from ofa.supernet.space import SearchSpace, Subnet
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ofa.job import Job
     from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
     from ofa.recipe_target import Target
-    from ofa.stages import Job
     from ofa.supernet.supernet import Supernet
 
 SPLITS = ("train", "validation", "test")
@@ -127,13 +127,13 @@ class OpenRun:
 
     @cached_property
     def _job(self) -> Job:
-        from ofa.stages import Job
+        from ofa.job import Job
 
         return Job(self.recipe, self.folder)
 
     def _costs(self, target: str) -> dict[str, CostTable]:
+        from ofa.cost_files import load_tables
         from ofa.devices import counted, device_of
-        from ofa.search_stage import load_tables
 
         found = self._target(target)
         self._check("measure")

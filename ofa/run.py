@@ -1,6 +1,6 @@
 """A recipe into a run folder: which stages must run, and what is done when a file is damaged or the recipe changed.
 
-This module imports no torch, so that a run with nothing to do says so at once; ``ofa.stages`` does the work.
+This module imports no torch, so that a run with nothing to do says so at once; modules of ``ofa.stages`` do the work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ofa import distributed
 from ofa.data_identity import data_identity
@@ -26,8 +28,12 @@ from ofa.run_folder import check_folder, is_free, move_aside, sweep
 from ofa.run_lock import owned
 from ofa.run_update import check_discard, check_update
 from ofa.signals import remembered_interrupts
-from ofa.stage_inputs import STAGE_TABLE, STAGES, all_needs, changes, stage_inputs, told
+from ofa.stage_inputs import all_needs, changes, stage_inputs, told
+from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
+
+if TYPE_CHECKING:
+    from ofa.job import Job, Outcome
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -43,10 +49,10 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
     """
     with _disk_errors_explained(folder), distributed.group(), one_look(), remembered_interrupts() as check_interrupt:
         if distributed.rank() > 0:
-            from ofa.stages import Job
+            from ofa.job import Job
 
             job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
-            distributed.follow(lambda name: job().do(name))
+            distributed.follow(lambda name: _do(job(), name))
             return
         followers = distributed.Followers()
         try:
@@ -107,13 +113,15 @@ def _run(
         if job is None:
             # Said before torch is imported, which takes seconds.
             print(f"{folder}: {', '.join(stages[number:])}", flush=True)
-            from ofa.stages import Job
+            from ofa.data_summary import data_lines
+            from ofa.job import Job
+            from ofa.stage_checks import check_stages
 
             _read_images(recipe, folder)
             job = Job(recipe, folder, check_interrupt=check_interrupt)
-            print("\n".join(f"  {line}" for line in job.data_lines()), flush=True)
+            print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
         if name == "train":
-            job.check()  # before anything is written or put away
+            check_stages(recipe, job.data)  # before anything is written or put away
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             _put_away(half_done, "old", "is of another recipe, other data or other weights")
@@ -122,7 +130,7 @@ def _run(
         started = time.perf_counter()
         journal.start(name, inputs)
         with followers.join(name):
-            files, summary = job.do(name)
+            files, summary = _do(job, name)
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
         journal.finish(name, inputs, files, seconds=seconds, logs=logs)
@@ -130,6 +138,21 @@ def _run(
     followers.release()
     if job is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+
+
+def _do(job: Job, name: str) -> Outcome:
+    """Runs one stage. Every process of a shared stage calls it."""
+    from ofa.threads import Evaluation
+
+    stage = import_module(f"ofa.{name}_stage")
+    if STAGE_TABLE[name].shared:
+        job.share_unreadable()
+    if name == "train":  # it chooses threads for its own steps
+        return stage.run(job)
+    kept = job.folder / "threads.json" if name == "collect" else None
+    job.evaluation = Evaluation(kept, resume=(job.folder / "accuracy.csv").exists())
+    with job.evaluation.threads.used():
+        return stage.run(job)
 
 
 def _read_images(recipe: Recipe, folder: Path) -> None:

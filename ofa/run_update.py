@@ -15,7 +15,8 @@ from ofa.errors import UserError
 from ofa.journal import Journal
 from ofa.recipe import Recipe
 from ofa.recipe_file import load_recipe, recipe_differences
-from ofa.stage_inputs import STAGE_TABLE, STAGES, all_needs, changes, is_costly, told
+from ofa.stage_inputs import all_needs, changes, is_costly, told
+from ofa.stages import STAGE_TABLE, STAGES
 
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 

@@ -6,51 +6,27 @@ lucky prediction does not decide.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa import accuracy_file, devices
+from ofa.cost_files import load_tables
 from ofa.devices import Device, device_of
 from ofa.errors import UserError
-from ofa.own_costs import how_good
+from ofa.job import Job, Outcome
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
-from ofa.recipe_target import Target
-from ofa.report_pace import drift_words
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet
 
-if TYPE_CHECKING:
-    from ofa.stages import Job, Outcome
-
 ATTEMPTS = 4
 
 
-def measure(job: Job) -> Outcome:
-    tables: dict[Device, dict[str, CostTable]] = {}
-    files, lines = [], []
-    for name, target in job.recipe.targets.items():
-        device = device_of(target)
-        if device not in tables:
-            tables[device] = devices.measured(device, job)
-            lines += [_line(device, table) for table in tables[device].values()]
-        paths = _paths(job, name, tables[device])
-        for path in (job.folder / "costs").glob(f"{name}.*.json"):
-            if path not in paths:  # of another device that this target was once
-                path.unlink()
-        for table, path in zip(tables[device].values(), paths, strict=True):
-            table.save(path)
-        files += paths
-    devices.forget_rounds(job)
-    return files, "; ".join(lines)
-
-
-def search_targets(job: Job) -> Outcome:
+def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
@@ -151,36 +127,3 @@ def _predicted(
     columns = {"accuracy": accuracy, "accuracy_std": deviation}
     columns |= {name: table.predict(codes) for name, table in costs.items()}
     return [{name: float(values[row]) for name, values in columns.items()} for row in range(len(codes))]
-
-
-def _paths(job: Job, target: str, tables: dict[str, CostTable]) -> list[Path]:
-    """``costs/TARGET.json`` for the first table, ``costs/TARGET.NAME.json`` for others."""
-    names = [target, *(f"{target}.{name}" for name in list(tables)[1:])]
-    return [job.folder / "costs" / f"{name}.json" for name in names]
-
-
-def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
-    tables = {}
-    environment = devices.environment(device_of(target), job)
-    folder = job.folder / "costs"
-    for path in (folder / f"{name}.json", *sorted(folder.glob(f"{name}.*.json"))):
-        try:
-            table = CostTable.load(path, environment=environment)
-        except ValueError as error:
-            raise UserError(f"{error}; delete {path}, and `ofa measure {job.folder}` measures it anew") from error
-        tables[table.name] = table
-    return tables
-
-
-def _line(device: Device, table: CostTable) -> str:
-    found = table.info["quality"]
-    if table.name == "latency" and device.costs:
-        return f"latency of {device.name}: {how_good(found)}"
-    error = "no subnet left to check on" if found["mape"] is None else f"error {found['mape']:.1%}"
-    tau = "" if found["kendall_tau"] is None else f", Kendall tau {found['kendall_tau']:.2f}"
-    repeat = ""
-    if found.get("repeat_mape") is not None:
-        rank = "" if found["repeat_kendall_tau"] is None else f", {found['repeat_kendall_tau']:.2f}"
-        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}{rank})"
-    drift = drift_words(table.info.get("pace_drift"))
-    return f"{table.name} on {device.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}{drift}"

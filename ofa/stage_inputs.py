@@ -7,7 +7,6 @@ its folders, the initial weights and the files of other stages as digests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ofa import own_costs
@@ -17,56 +16,8 @@ from ofa.image_findings import unreadable_images
 from ofa.journal import Inputs, Journal, digest, file_digest
 from ofa.recipe import Recipe
 from ofa.recipe_file import recipe_differences
+from ofa.stages import STAGE_TABLE
 
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage is made from, and what it leaves.
-
-    ``sections`` of the recipe, files of the stages in ``needs`` and images of ``splits`` are all that it reads.
-    ``partial`` is what it leaves half done and goes on from. ``costly`` stages train or measure: what they made is
-    never discarded without ``--update``. The others are made again, in seconds, whenever something that they read has
-    changed.
-    """
-
-    sections: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    partial: tuple[str, ...] = ()
-    logs: tuple[str, ...] = ()
-    costly: bool = False
-
-
-STAGE_TABLE: dict[str, Stage] = {
-    "train": Stage(
-        ("seed", "space", "data", "train"),
-        splits=("train",),
-        partial=("train/checkpoint-*.safetensors", "train/metrics.jsonl"),
-        logs=("train/metrics.jsonl",),
-        costly=True,
-    ),
-    "collect": Stage(
-        ("seed", "space", "data", "collect"),
-        ("train",),
-        splits=("train", "validation"),
-        partial=("accuracy.csv", "accuracy.digests"),
-        costly=True,
-    ),
-    "predict": Stage(("seed", "space", "predictor"), ("collect",)),
-    "measure": Stage(("seed", "space", "data", "measure", "runtimes"), costly=True),
-    "search": Stage(
-        ("seed", "space", "data", "collect", "search", "targets"),
-        ("train", "collect", "predict", "measure"),
-        splits=("train", "validation"),
-    ),
-    "export": Stage(("space", "data", "collect", "targets"), ("train", "search"), splits=("train", "validation")),
-    "report": Stage(
-        ("name", "data", "measure"),
-        ("predict", "measure", "search", "export"),
-        splits=("train", "validation", "test"),
-    ),
-}
-STAGES = tuple(STAGE_TABLE)
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
 # the data and the initial weights lie (what they are is compared by itself).
 _IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}

@@ -6,13 +6,14 @@ import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa import checkpoints, distributed
 from ofa.errors import UserError
+from ofa.job import Job, Outcome
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
 from ofa.recipe import Recipe
@@ -31,9 +32,6 @@ from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
 from ofa.threads import training_threads
-
-if TYPE_CHECKING:
-    from ofa.stages import Job, Outcome
 
 TENSORBOARD = "train.tensorboard: true needs `pip install tensorboard`"
 _WATCH_CALIBRATION = 256
@@ -58,7 +56,7 @@ def settings(recipe: Recipe) -> Settings:
     return Settings(**same, soft_loss=config.loss, seed=recipe.seed)
 
 
-def train(job: Job) -> Outcome:
+def run(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
     resume = checkpoints.newest(folder) if first_rank else None

@@ -18,26 +18,10 @@ FAMILY_NAMES = re.compile(r"mobilenet_?v3", re.IGNORECASE)
 
 # Modules in circles of imports, those in functions and for type checking included.
 CIRCULAR = {
-    "ofa.collect_stage",
-    "ofa.devices",
-    "ofa.export.runtimes.remote",
-    "ofa.export.runtimes.remote_adb",
-    "ofa.export.runtimes.remote_ssh",
-    "ofa.export_stage",
-    "ofa.feasibility",
-    "ofa.final_times",
-    "ofa.model_files",
-    "ofa.model_int8",
     "ofa.predictors.collect",
     "ofa.predictors.cost",
     "ofa.predictors.latency",
     "ofa.predictors.memory",
-    "ofa.search_stage",
-    "ofa.stage_checks",
-    "ofa.stages",
-    "ofa.strategies.archive",
-    "ofa.strategies.problem",
-    "ofa.train_stage",
 }
 # Files outside ``supernet/families/`` that name a family.
 NAME_A_FAMILY = {

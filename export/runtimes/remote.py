@@ -6,37 +6,18 @@ An address is ``ssh:HOST`` (a name, ``user@name`` or an entry of ``~/.ssh/config
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from ofa.export.runtimes.remote_rounds import Plan, Round, Rounds, Shape
+from ofa.export.runtimes.remote_adb import AdbLink
+from ofa.export.runtimes.remote_link import DeviceLost, Link
+from ofa.export.runtimes.remote_rounds import Plan, Rounds, Shape
+from ofa.export.runtimes.remote_ssh import SshLink
 
 _ADDRESS = re.compile(r"ssh:[^\s-]\S*|adb(:[^\s-]\S*)?")
-
-
-class RemoteError(RuntimeError):
-    """What stops a measurement on a device: one sentence that says what to do."""
-
-
-class DeviceLost(RemoteError):
-    """The device went away in the middle; the argument is what is known of it."""
-
-
-class Link(Protocol):
-    """A way to a device."""
-
-    def environment(self, *, threads: int) -> dict[str, Any]:
-        """What a time measured there holds for: ``runtime``, ``version``, ``threads``, ``cpu``, ``device`` and more.
-
-        Raises ``RemoteError`` when the device cannot be reached or lacks something.
-        """
-
-    def rounds(self, plan: Plan, numbers: Sequence[int]) -> Iterator[Round]:
-        """Times the rounds ``numbers`` there and gives each as it ends. Raises ``RemoteError``, ``DeviceLost``."""
 
 
 def valid_address(address: str) -> bool:
@@ -50,11 +31,7 @@ def connect(address: str) -> Link:
         raise ValueError(f"{address!r} is no device; write ssh:HOST, adb or adb:SERIAL")
     kind, _, name = address.partition(":")
     if kind == "ssh":
-        from ofa.export.runtimes.remote_ssh import SshLink
-
         return SshLink(name)
-    from ofa.export.runtimes.remote_adb import AdbLink
-
     return AdbLink(name or None)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ofa.export.runtimes.remote import DeviceLost, RemoteError
+from ofa.export.runtimes.remote_link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote_rounds import Plan, Round
 from ofa.export.runtimes.timing import REFERENCE_EVERY
 

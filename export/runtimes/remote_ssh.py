@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ofa.export.runtimes import remote_runner
-from ofa.export.runtimes.remote import DeviceLost, RemoteError
+from ofa.export.runtimes.remote_link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote_rounds import Plan, Round
 from ofa.export.runtimes.timing import FEWEST, MOST, REFERENCE_EVERY, SECONDS
 

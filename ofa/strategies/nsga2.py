@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.strategies.archive import Archive
+from ofa.strategies.archive import Archive, rounds
 from ofa.strategies.candidates import bred, first
 from ofa.strategies.pareto import crowding, front, ranks
 from ofa.strategies.problem import Problem, Settings
@@ -26,7 +26,7 @@ def nsga2(problem: Problem, settings: Settings) -> Archive:
     values = np.column_stack([-archive.add(codes, costs, share), costs[:, columns]])
     rank = ranks(values)
     apart, best = crowding(values, rank), values[front(values)]
-    for rng in settings.rounds(archive):
+    for rng in rounds(settings, archive):
         pool = codes[_winners(rank, apart, rng.integers(len(codes), size=(2, 2 * settings.population)))]
         born = bred(problem, archive, pool, settings.population, rng, settings)
         if not len(born.codes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ofa.strategies.archive import Archive
+from ofa.strategies.archive import Archive, rounds
 from ofa.strategies.candidates import drawn, first
 from ofa.strategies.problem import Problem, Settings
 
@@ -14,7 +14,7 @@ def draw_all(problem: Problem, settings: Settings) -> Archive:
     if not len(found.codes):
         return archive
     archive.add(*found)
-    for rng in settings.rounds(archive):
+    for rng in rounds(settings, archive):
         found = drawn(problem, archive, settings.population, rng)
         if not len(found.codes):
             break

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ofa.export.runtimes import remote_runner, timing
-from ofa.export.runtimes.remote import DeviceLost, RemoteError, connect, timed, valid_address
+from ofa.export.runtimes.remote import connect, timed, valid_address
+from ofa.export.runtimes.remote_link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote_rounds import Plan, Round, Rounds
 
 SHAPE = (3, 8, 8)

@@ -17,7 +17,8 @@ from torch import nn
 pytest.importorskip("ai_edge_litert", reason="pip install 'once-for-all[tflite]'")
 
 from ofa.export.runtimes import litert, remote
-from ofa.export.runtimes.remote import DeviceLost, RemoteError, connect, timed
+from ofa.export.runtimes.remote import connect, timed
+from ofa.export.runtimes.remote_link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote_rounds import Rounds
 from ofa.predictors import latency
 from ofa.supernet.space import SearchSpace

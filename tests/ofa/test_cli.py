@@ -8,14 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from ofa import __version__, installed
-from ofa.cli import STAGE_HELP, main
+from ofa.cli import main
 from ofa.errors import UserError
 from ofa.recipe_file import find_recipe
 from ofa.recipe_target import Target
+from ofa.stages import STAGES
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
-COMMANDS = ["run", *STAGE_HELP, "check", "spaces", "runtimes", "show"]
+COMMANDS = ["run", *STAGES, "check", "spaces", "runtimes", "show"]
 
 
 def ofa(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -36,7 +37,7 @@ def started(monkeypatch):
     def run_stages(recipe, folder, *, stages, update):
         calls.append((recipe, folder, tuple(stages), update))
 
-    monkeypatch.setitem(sys.modules, "ofa.run", SimpleNamespace(STAGES=tuple(STAGE_HELP), run_stages=run_stages))
+    monkeypatch.setitem(sys.modules, "ofa.run", SimpleNamespace(STAGES=STAGES, run_stages=run_stages))
     return calls
 
 
@@ -125,12 +126,12 @@ def test_run_and_stages_pass_everything_on(capsys, started, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert ofa(capsys, "run", "quickstart") == (0, "", "")
     arguments = ["quickstart", "--out", "there", "--set", "train.epochs=3", "--set", "seed=4", "--update"]
-    for stage in STAGE_HELP:
+    for stage in STAGES:
         assert ofa(capsys, stage, *arguments)[0] == 0
     (recipe, folder, stages, update), *others = started
-    assert (folder, stages, update) == (Path("runs/quickstart"), tuple(STAGE_HELP), False)
+    assert (folder, stages, update) == (Path("runs/quickstart"), STAGES, False)
     assert recipe.train.epochs != 3
-    assert [call[2] for call in others] == [(stage,) for stage in STAGE_HELP]
+    assert [call[2] for call in others] == [(stage,) for stage in STAGES]
     for recipe, folder, _, update in others:
         assert (recipe.train.epochs, recipe.seed, folder, update) == (3, 4, Path("there"), True)
 

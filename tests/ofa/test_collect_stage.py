@@ -21,7 +21,7 @@ def made_up(monkeypatch):
         return 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
 
     monkeypatch.setattr(collect_stage, "top1", top1)
-    monkeypatch.setattr("ofa.stages.Job.specialised", lambda _job, subnet: subnet)
+    monkeypatch.setattr("ofa.job.Job.specialised", lambda _job, subnet: subnet)
     return measured
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from ofa import search_stage
+from ofa import measure_stage
 from ofa.devices import Device
 from ofa.errors import UserError
 from ofa.predictors.cost import CostTable
@@ -117,4 +117,4 @@ def test_a_space_of_few_networks_can_be_measured(small):
     quality = {"test_subnets": 1, "mape": 0.1, "kendall_tau": None, "repeat_mape": 0.1, "repeat_kendall_tau": None}
     table = CostTable.macs(space, num_classes=2)
     table.info["quality"] = quality
-    assert search_stage._line(Device("onnxruntime", 32), table).endswith("(a repeated measurement: 10.0%)")
+    assert measure_stage._line(Device("onnxruntime", 32), table).endswith("(a repeated measurement: 10.0%)")

@@ -16,7 +16,7 @@ from ofa.data import open_data
 from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.cost import CostTable
 from ofa.recipe_file import load_recipe
-from ofa.run import STAGES
+from ofa.stages import STAGES
 from ofa.supernet.saving import load_subnet
 from ofa.supernet.space import Subnet
 

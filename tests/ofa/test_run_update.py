@@ -8,7 +8,8 @@ from ofa import stage_inputs
 from ofa.journal import Journal, digest
 from ofa.readers.splits import SPLIT_RULE
 from ofa.recipe_file import load_recipe
-from ofa.stage_inputs import STAGES, changes, told
+from ofa.stage_inputs import changes, told
+from ofa.stages import STAGES
 
 
 def everything(folder) -> dict:
