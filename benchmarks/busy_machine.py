@@ -267,15 +267,15 @@ def _rows() -> tuple:
 
 
 def fit(kind: str) -> Callable[[], object]:
-    from ofa.predictors.accuracy import AccuracyPredictor
+    from ofa.predictors.predictor import AccuracyPredictor
 
     space, codes, accuracy = _rows()
     return lambda: AccuracyPredictor(space, kind=kind).fit(codes, accuracy)
 
 
 def search() -> Callable[[], object]:
-    from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
+    from ofa.predictors.predictor import AccuracyPredictor
     from ofa.strategies.search import search as find
 
     space, codes, accuracy = _rows()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite import export_tflite
     from ofa.opened_run import open_run
-    from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
+    from ofa.predictors.predictor import AccuracyPredictor
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.saving import load_subnet, save_subnet
@@ -31,7 +31,7 @@ if (_beside / "supernet" / "space.py").is_file() and str(_beside) not in __path_
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AccuracyPredictor": "ofa.predictors.accuracy",
+    "AccuracyPredictor": "ofa.predictors.predictor",
     "CostTable": "ofa.predictors.cost",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",

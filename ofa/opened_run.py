@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ofa.job import Job
-    from ofa.predictors.accuracy import AccuracyPredictor
     from ofa.predictors.cost import CostTable
+    from ofa.predictors.predictor import AccuracyPredictor
     from ofa.recipe_target import Target
     from ofa.supernet.supernet import Supernet
 
@@ -96,7 +96,7 @@ class OpenRun:
     def predictor(self) -> AccuracyPredictor:
         """The accuracy predictor, as fitted by the run: shares in [0, 1]."""
         self._check("predict")
-        from ofa.predictors.accuracy import AccuracyPredictor
+        from ofa.predictors.predictor import AccuracyPredictor
 
         return AccuracyPredictor.load(self.folder / "predictor")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ofa import accuracy_file
 from ofa.job import Job, Outcome
-from ofa.predictors.accuracy import AccuracyPredictor, quality
+from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.quality import quality
 from ofa.supernet.files import write_json
 
 

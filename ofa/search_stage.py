@@ -16,9 +16,9 @@ from ofa.cost_files import load_tables
 from ofa.devices import Device, device_of
 from ofa.errors import UserError
 from ofa.job import Job, Outcome
-from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.collect import top1
 from ofa.predictors.cost import CostTable
+from ofa.predictors.predictor import AccuracyPredictor
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import Subnet

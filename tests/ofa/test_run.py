@@ -13,8 +13,8 @@ import pytest
 
 from ofa import accuracy_file, model_files
 from ofa.data import open_data
-from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.cost import CostTable
+from ofa.predictors.predictor import AccuracyPredictor
 from ofa.recipe_file import load_recipe
 from ofa.stages import STAGES
 from ofa.supernet.saving import load_subnet

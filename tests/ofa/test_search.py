@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import UserError
-from ofa.predictors.accuracy import AccuracyPredictor
+from ofa.predictors.predictor import AccuracyPredictor
 from ofa.strategies.limits import InfeasibleLimit, descend
 from ofa.strategies.search import search
 from ofa.supernet.space import SearchSpace

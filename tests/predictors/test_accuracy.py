@@ -9,8 +9,9 @@ from scipy.stats import kendalltau
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.features import features
+from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.quality import quality
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")

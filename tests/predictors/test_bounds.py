@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.accuracy import AccuracyPredictor
 from ofa.predictors.bounds import above_zero, between, limits_of
 from ofa.predictors.cost import CostTable, table_shape
+from ofa.predictors.predictor import AccuracyPredictor
 from ofa.predictors.regression import fit_costs
 from ofa.supernet.space import SearchSpace
 

@@ -10,8 +10,9 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
 from ofa.predictors import gp, trees
-from ofa.predictors.accuracy import AccuracyPredictor, quality
 from ofa.predictors.features import feature_groups, features
+from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.quality import quality
 from ofa.predictors.validation import kendall_tau
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
