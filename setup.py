@@ -37,7 +37,7 @@ setup(
     python_requires=">=3.10",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"], "ofa.export": ["cortex_m/*"]},
+    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"], "ofa.export.microcontroller": ["c/*"]},
     install_requires=[
         "torch>=2.9,<3",
         "timm>=1.0.20,<2",

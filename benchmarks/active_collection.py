@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from nas_data import TABLES, Table
 
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.active import best_within, next_batch, settled
-from ofa.predictors.predictor import AccuracyPredictor
-from ofa.predictors.validation import kendall_tau
+from ofa.predictors.metrics import kendall_tau
 
 BATCH, MOST = 20, 200
 VALUES = ("measured regret", "predicted regret", "tau")

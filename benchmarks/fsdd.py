@@ -26,17 +26,17 @@ from fsdd_training import train_alone
 from torch import nn
 
 import ofa
-from ofa import accuracy_file
-from ofa.devices import Device, environment
+from ofa.config.recipe_file import load_recipe
 from ofa.export.runtimes import tflm
 from ofa.export.verify import accuracy
-from ofa.job import Job
-from ofa.model_files import Wanted, open_session, write_models
-from ofa.predictors.collect import top1
-from ofa.predictors.cost import CostTable
-from ofa.recipe_file import load_recipe
+from ofa.pipeline import subnet_csv
+from ofa.pipeline.job import Job
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.sampling import top1
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
+from ofa.targets.deployment import Device, environment
+from ofa.targets.model_files import Wanted, open_session, write_models
 
 M4 = Device("cortex_m4", 8)
 INT8_DROP = 0.01
@@ -65,7 +65,7 @@ def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn
 def best_measured(job: Job) -> dict[str, ofa.Subnet]:
     """For each target, of all networks whose validation accuracy the run measured; ties go to the least RAM."""
     space = job.recipe.space
-    codes, accuracies = accuracy_file.read(job.folder / "accuracy.csv", space)
+    codes, accuracies = subnet_csv.read(job.folder / "accuracy.csv", space)
     known = dict(zip(map(space.decode, codes), accuracies.tolist(), strict=True))
     for name in job.recipe.targets:
         for candidate in read_json(job.folder / "search" / f"{name}.json")["candidates"]:

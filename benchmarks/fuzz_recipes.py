@@ -32,11 +32,12 @@ import torch  # before the processes are made, which then have it already
 from PIL import Image
 from recipe_mutations import BOMBS, bases, mutated, text_of
 
-from ofa import plan, run, stage_checks, stages  # noqa: F401
+from ofa import stages  # noqa: F401
 from ofa.cli import main as ofa
+from ofa.config.recipe import Recipe
+from ofa.config.recipe_file import dump_yaml, load_recipe
 from ofa.errors import UserError
-from ofa.recipe import Recipe
-from ofa.recipe_file import dump_yaml, load_recipe
+from ofa.pipeline import estimate, runner, stage_checks  # noqa: F401
 
 RUN_SECONDS, RUN_MEMORY = 400, 6 * 2**30
 MOST_PIXELS, MOST_WEIGHTS = 80, 2_000_000
@@ -132,7 +133,7 @@ def capped(values: Any) -> Any:
 
 
 def _runs_here(recipe: Recipe) -> bool:
-    from ofa.predictors.cost import CostTable
+    from ofa.predictors.costs.table import CostTable
 
     space = recipe.space
     weights = CostTable.params(space, num_classes=3).predict(space.encode(space.largest)[None])[0]

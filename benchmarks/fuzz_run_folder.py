@@ -26,8 +26,8 @@ import torch
 from kill_moments import RECIPE, made, replace_the_clock
 
 from ofa.cli import main
-from ofa.journal import Journal
-from ofa.stage_inputs import all_needs
+from ofa.pipeline.manifest import Journal
+from ofa.pipeline.stage_inputs import all_needs
 from ofa.stages import STAGE_TABLE, STAGES
 
 
@@ -114,7 +114,7 @@ def stopped(whole: Path, place: Path, stage: str) -> Path:
         rows = (copy / "train" / "metrics.jsonl").read_text().splitlines(keepends=True)
         (copy / "train" / "metrics.jsonl").write_text("".join(rows[:-1]))
     if stage == "collect":
-        from ofa.accuracy_file import _digest
+        from ofa.pipeline.subnet_csv import _digest
 
         lines = (whole / "accuracy.csv").read_text().splitlines()[:7]
         (copy / "accuracy.csv").write_text("\n".join(lines) + "\n")

@@ -16,7 +16,7 @@ import ofa
 from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.timing import interleaved, typical
-from ofa.predictors.collect import spread_sample
+from ofa.predictors.sampling import spread_sample
 from ofa.supernet.supernet import FAMILIES
 
 SPACES = {"tiny_mbv3": 3, "mcu": 3, "ofa_mbv3": 4}

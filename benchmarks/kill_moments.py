@@ -2,10 +2,10 @@
 
     python benchmarks/kill_moments.py --kills 100 --out benchmarks/results/kill_moments.md
 
-A process imports torch once and forks a process a command (as tests/ofa/test_kills.py does). Each is killed at a
-random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is compared with
-one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of the timed calls
-is replaced by numbers that hang on the call alone; the calls themselves run.
+A process imports torch once and forks a process a command, as tests/ofa/pipeline/test_kills.py does. Each is killed
+at a random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is
+compared with one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of
+the timed calls is replaced by numbers that depend on the call alone; the calls themselves run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from ofa.cli import main
-from ofa.journal import Journal
+from ofa.pipeline.manifest import Journal
 from ofa.stages import STAGES
 from ofa.supernet.training.checkpoint import read_checkpoint
 
@@ -85,7 +85,7 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 def replace_the_clock() -> None:
     """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
-    for name in ("ofa.job", "onnxscript"):  # the exporter imports the second for seconds
+    for name in ("ofa.pipeline.job", "onnxscript"):  # the exporter imports the second for seconds
         importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from ofa.predictors.collect import spread_sample
-from ofa.predictors.cost import CostTable
-from ofa.predictors.features import Space
+from ofa.predictors.accuracy.features import Space
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.costs.table import CostTable
 from ofa.predictors.neighbours import neighbours
-from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.sampling import spread_sample
 from ofa.supernet.space import SearchSpace
 
 _LEVELS = 100

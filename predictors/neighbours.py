@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.predictors.features import Space
+from ofa.predictors.accuracy.features import Space
 
 
 def neighbours(space: Space, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from ofa.export import microcontroller_build as tools
-from ofa.export.microcontroller import Examples, quantized, write_examples, write_sources
+from ofa.export.microcontroller import build as tools
+from ofa.export.microcontroller.export import Examples, quantized, write_examples, write_sources
 
 NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
 _MOST_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
@@ -126,8 +126,8 @@ def operators(session: Session, image: np.ndarray | None = None) -> list[Operato
 def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The int8 TFLite model of an eval-mode module that reads ``shape`` (channels, height, width)."""
     from ofa.export.graph import onnx_graph
-    from ofa.export.quantize import quantize_tflite
-    from ofa.export.tflite import tflite_bytes
+    from ofa.export.quantization.tflite import quantize_tflite
+    from ofa.export.tflite.export import tflite_bytes
 
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
     return quantize_tflite(tflite_bytes(onnx_graph(module, shape)), [images])

@@ -14,10 +14,10 @@ from torch import nn
 from ofa.export.extras import missing
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes.machine import cpu_name
-from ofa.export.runtimes.resident import resident
-from ofa.export.tflite import tflite_bytes
-from ofa.export.tflite_flatbuffer import metadata_of
-from ofa.export.tflite_xnnpack import for_xnnpack
+from ofa.export.runtimes.process_memory import resident
+from ofa.export.tflite.export import tflite_bytes
+from ofa.export.tflite.flatbuffer import metadata_of
+from ofa.export.tflite.xnnpack import for_xnnpack
 from ofa.supernet.image_batches import Normalisation
 
 try:
@@ -129,7 +129,7 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
 def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
-    from ofa.export.quantize import quantize_tflite
+    from ofa.export.quantization.tflite import quantize_tflite
 
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
     return quantize_tflite(tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=True)), [images])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ofa.cli import main
-from ofa.journal import Journal
+from ofa.pipeline.manifest import Journal
 
 torch.set_num_threads(1)  # tests run beside each other
 

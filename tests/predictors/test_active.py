@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.active import best_within, candidates, improvement, next_batch, settled
-from ofa.predictors.cost import CostTable
+from ofa.predictors.costs.table import CostTable
 from ofa.predictors.neighbours import neighbours
-from ofa.predictors.predictor import AccuracyPredictor
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
 

@@ -1,0 +1,205 @@
+"""Costs measured elsewhere: the published OFA look-up tables, and CSV files of whole networks."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ofa.predictors.costs.regression import fit_costs
+from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
+from ofa.predictors.plain_yaml import PlainLoader
+from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
+
+_MOST_CHARACTERS = 10_000_000
+_CHOICES = ("resolution", "depths", "kernels", "expands")
+
+
+def published_table(
+    space: SearchSpace,
+    paths: Iterable[Path],
+    *,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    extrapolate: bool = False,
+) -> CostTable:
+    """Latency in ms from the look-up tables of "Once-for-All", one YAML file a resolution.
+
+    An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``, ``std`` and
+    ``count``. Between the files' resolutions costs are linear in the image's area; beyond them too, if ``extrapolate``.
+
+    Raises ``ValueError`` naming the file and the entry that is missing or wrong (a table of a network of another width,
+    say), or the resolutions that the files do not reach.
+    """
+    files = sorted((_LookUpTable(Path(path), in_chans=in_chans) for path in paths), key=lambda file: file.resolution)
+    if not files:
+        raise ValueError("no look-up table was given; pass one YAML file a resolution")
+    measured = [file.resolution for file in files]
+    if len(set(measured)) < len(measured):
+        raise ValueError(f"two look-up tables have one resolution: {measured}; pass one file a resolution")
+    low, high = measured[0], measured[-1]
+    beyond = [resolution for resolution in space.resolutions if not low <= resolution <= high]
+    if beyond and (len(measured) == 1 or not extrapolate):
+        raise ValueError(
+            f"the look-up tables reach from {low} to {high}, not the resolutions {beyond}; narrow the space"
+            + (", or pass extrapolate=True" if len(measured) > 1 else ", or pass the tables of two resolutions")
+        )
+    fixed = np.array(
+        [sum(map(file.mean, _fixed_names(space, file.resolution, num_classes, in_chans))) for file in files]
+    )
+    rows = [
+        fill_blocks(
+            SearchSpace.from_dict({**space.to_dict(), "resolutions": [file.resolution]}),
+            lambda slot, kernel, expand, size, file=file: file.mean(_block_name(space, slot, kernel, expand, size)),
+        )
+        for file in files
+    ]
+    spreads = [entry["std"] / entry["mean"] for file in files for entry in file.entries.values() if "std" in entry]
+    info = {
+        "source": "published look-up tables",
+        "files": [file.path.name for file in files],
+        "measured_resolutions": measured,
+        "extrapolated_resolutions": beyond,
+        "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
+    }
+    fixed, blocks = (along_area(space, measured, values) for values in (fixed, np.concatenate(rows)))
+    return CostTable(space, "latency", "ms", fixed, blocks, info=info)
+
+
+class _Loader(PlainLoader):
+    """``safe_load`` without aliases, which a small file could fill the memory with, and without long numbers."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias; write it out", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
+class _LookUpTable:
+    """One file: ``entries`` by name, and the resolution of its first convolution."""
+
+    def __init__(self, path: Path, *, in_chans: int) -> None:
+        self.path, text = path, path.read_text(encoding="utf-8", errors="replace")
+        self._lines = text.splitlines()
+        try:
+            if len(text) > _MOST_CHARACTERS:
+                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MOST_CHARACTERS}")
+            entries = yaml.load(text, Loader=_Loader)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ValueError(f"{path} is no YAML file: {error}") from error
+        if not isinstance(entries, dict) or not entries:
+            raise ValueError(f"{path} is no look-up table: it must map operators to their mean latency")
+        self.entries: dict[str, Any] = entries
+        for name, entry in entries.items():
+            mean = entry.get("mean") if isinstance(entry, dict) else None
+            if not isinstance(mean, int | float) or not math.isfinite(mean) or mean < 0:
+                raise ValueError(f"{self._where(name)}: {name} has the mean {mean}; it must be a latency in ms")
+        stems = [str(name) for name in entries if str(name).startswith("Conv-input:")]
+        sides = {name.split(":")[1].split("x")[0] for name in stems}
+        if len(sides) != 1 or not (side := sides.pop()).isdigit():
+            raise ValueError(
+                f"{path} must have one first convolution (Conv-input:224x224x{in_chans}...), it has {stems}"
+            )
+        self.resolution = int(side)
+
+    def mean(self, name: str) -> float:
+        if name in self.entries:
+            return float(self.entries[name]["mean"])
+        raise ValueError(f"{self.path} has no entry {name}; it was measured on another network than this space's")
+
+    def _where(self, name: object) -> str:
+        numbers = (number for number, line in enumerate(self._lines, start=1) if line.startswith(f"{name}:"))
+        return f"{self.path}, line {next(numbers, '?')}"
+
+
+def _fixed_names(space: SearchSpace, resolution: int, num_classes: int, in_chans: int) -> list[str]:
+    stem, head, sizes = space.stem, space.head, space.sizes(resolution)
+    first, last = sizes[0], sizes[-1]
+    width, skip, act = space.stages[-1].width, stem.width == stem.first_width, stem.first_act
+    return [
+        _name("Conv", (resolution, in_chans), (first, stem.width)),
+        _name("expanded_conv", (first, stem.width), (first, stem.first_width))
+        + f"-expand:{stem.width}-kernel:3-stride:1-idskip:{int(skip)}-se:0-hs:{int(act == 'hard_swish')}",
+        _name("Conv_1", (last, width), (last, head.width)),
+        _name("AvgPool2D", (last, head.width), (1, head.width)),
+        _name("Conv_2", (1, head.width), (1, head.features)),
+        f"Logits-input:1x1x{head.features}-output:{num_classes}",
+    ]
+
+
+def _block_name(space: SearchSpace, slot: Slot, kernel: int, expand: float, size: int) -> str:
+    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+    stride = stage.stride if slot.index == 0 else 1
+    skip = stride == 1 and slot.in_width == stage.width
+    return (
+        _name("expanded_conv", (size, slot.in_width), (-(-size // stride), stage.width))
+        + f"-expand:{mid}-kernel:{kernel}-stride:{stride}-idskip:{int(skip)}"
+        + f"-se:{int(stage.se)}-hs:{int(stage.act == 'hard_swish')}"
+    )
+
+
+def _name(operator: str, read: tuple[int, int], written: tuple[int, int]) -> str:
+    given, made = (f"{size}x{size}x{width}" for size, width in (read, written))
+    return f"{operator}-input:{given}-output:{made}"
+
+
+def table_from_csv(
+    space: SearchSpace, path: Path, *, column: str = "latency", unit: str = "ms", seed: int = 0
+) -> CostTable:
+    """A table fitted to whole networks measured elsewhere: ``read_costs``, then ``fit_costs``; it is named ``column``.
+
+    Raises ``ValueError`` naming file and line.
+    """
+    codes, values = read_costs(space, path, column=column)
+    info = {"source": "regression on measured networks", "files": [Path(path).name]}
+    try:
+        return fit_costs(space, codes, values, name=column, unit=unit, info=info, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tuple[np.ndarray, np.ndarray]:
+    """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file, a network a row.
+
+    Columns: ``resolution``, ``depths``, ``kernels``, ``expands`` (values joined by ``-``, as in ``accuracy.csv``), and
+    ``column``; others are left alone. Raises ``ValueError`` naming file and line: missing columns, a network that is
+    not of this space, a cost that is no positive number.
+    """
+    with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file)
+        rows = []
+        try:
+            if missing := [name for name in (*_CHOICES, column) if name not in (reader.fieldnames or [])]:
+                raise ValueError(f"the columns {', '.join(missing)} are missing; there are {reader.fieldnames}")
+            for row in reader:
+                rows.append(_parse(space, row, column))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
+    if not rows:
+        raise ValueError(f"{path} has no rows")
+    codes, values = zip(*rows, strict=True)
+    return np.stack(codes), np.array(values)
+
+
+def _parse(space: SearchSpace, row: dict[str, str], column: str) -> tuple[np.ndarray, float]:
+    if None in row or None in row.values():
+        raise ValueError("it has another number of columns than the header")
+    depths, kernels, expands = (
+        tuple(_number(part, name) for part in row[name].split("-")) for name in ("depths", "kernels", "expands")
+    )
+    value = _number(row[column], column)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{column} is {value}; it must be a positive number, so drop this line or measure it again")
+    return space.encode(Subnet(_number(row["resolution"], "resolution"), depths, kernels, expands)), value
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} has {text!r}, which is no number") from None
