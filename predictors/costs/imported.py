@@ -16,7 +16,7 @@ from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
 from ofa.predictors.plain_yaml import PlainLoader
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 
-_MOST_CHARACTERS = 10_000_000
+_MAX_CHARACTERS = 10_000_000
 _CHOICES = ("resolution", "depths", "kernels", "expands")
 
 
@@ -87,8 +87,8 @@ class _LookUpTable:
         self.path, text = path, path.read_text(encoding="utf-8", errors="replace")
         self._lines = text.splitlines()
         try:
-            if len(text) > _MOST_CHARACTERS:
-                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MOST_CHARACTERS}")
+            if len(text) > _MAX_CHARACTERS:
+                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MAX_CHARACTERS}")
             entries = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is no YAML file: {error}") from error

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ofa.export.microcontroller.memory import MVE_CHANNELS
 from ofa.predictors.costs.latency.correction import errors
 from ofa.predictors.costs.table import CostTable, fill_blocks
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
 from ofa.supernet.supernet import FAMILIES
 
@@ -189,7 +189,7 @@ def measure(
     environment = cortex_m.environment(threads=1, cpu=cpu)
     macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 2])
-    codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, macs, rng))
+    codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, macs, rng))
     fit_subnets = min(fit_subnets, -(-len(codes) * fit_subnets // (fit_subnets + test_subnets)))
     counted: list[tuple[Work, int]] = []
     totals = []
