@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import TIMED_RUNTIMES, Limit, Target
+from ofa.config.target import Limit, Target
 from ofa.errors import UserError
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
@@ -54,7 +54,7 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
 def known(device: Deployment, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
     """The costs that need no measurement here, by name."""
     counted = deployment.counted_costs(device, space, head)
-    if device.runtime not in TIMED_RUNTIMES:
+    if not device.has_latency:
         del counted["flash"]  # there it is that of a whole program
     return counted | deployment.own_costs(device, space, head, seed=seed)
 
@@ -103,7 +103,7 @@ def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, Cos
 
 
 def _estimated(device: Deployment, space: SearchSpace, head: Head) -> dict[str, CostTable]:
-    if device.runtime in TIMED_RUNTIMES:
+    if device.has_latency:
         return {}
     return microcontroller.estimates(device.module, space, **head)
 

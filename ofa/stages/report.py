@@ -7,6 +7,7 @@ from typing import Any
 
 from ofa.export.verify import confusion
 from ofa.pipeline.job import Job, Outcome
+from ofa.predictors.costs.names import COSTS
 from ofa.report.build import write_report
 from ofa.report.classes import class_figures
 from ofa.report.model_card import write_card
@@ -14,8 +15,6 @@ from ofa.supernet.files import read_json
 from ofa.targets.deployment import deployment_of
 from ofa.targets.final_times import Ready, final_times
 from ofa.targets.model_files import model_path, open_session
-
-_PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
 
 
 def run(job: Job) -> Outcome:
@@ -31,7 +30,7 @@ def run(job: Job) -> Outcome:
         images = job.images("test", resolution)
         counts = confusion(partial(device.scorer.run, session), images)
         program = read_json(folder / "verify.json").get("program", {})
-        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
+        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in COSTS if cost in program}}
         if device.timed:
             shape = (job.data.channels, resolution, resolution)
             timed[name] = Ready(device, model_path(device, folder), session, shape)

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ofa.config.target import CORTEX_M, TIMED_RUNTIMES, Target
+from ofa.config.target import Target
 from ofa.errors import UserError
+from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.remote.link import RemoteError
 from ofa.export.runtimes.timing import lower_quartile
+from ofa.predictors.costs import names
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.predictors.costs.table import CostTable
@@ -46,6 +47,11 @@ class Deployment:
         return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}{where}"
 
     @property
+    def spec(self) -> RuntimeSpec:
+        """The facts of its runtime."""
+        return RUNTIMES[self.runtime]
+
+    @property
     def here(self) -> Deployment:
         """Its runtime on this machine, where accuracy is measured."""
         return replace(self, remote=None, costs=None)
@@ -57,14 +63,14 @@ class Deployment:
 
     @property
     def scorer(self) -> ModuleType:
-        """The runtime that accuracy is measured in: for a Cortex-M, whose emulation is slow, TensorFlow Lite Micro's
-        kernels, after its program has given the same bytes on some images. Raises as ``module``."""
-        return _runtime("tflm") if self.runtime in CORTEX_M else self.module
+        """The runtime that accuracy is measured in: its own, or that of ``RUNTIMES[...].scored_by``. Raises as
+        ``module``."""
+        return _runtime(self.spec.scored_by or self.runtime)
 
     @property
     def has_latency(self) -> bool:
         """Whether it can be timed, on this machine or as ``remote``."""
-        return self.runtime in TIMED_RUNTIMES
+        return self.spec.has_latency
 
     @property
     def timed(self) -> bool:
@@ -74,7 +80,7 @@ class Deployment:
 
 def _runtime(name: str) -> ModuleType:
     try:
-        return import_module(f"ofa.export.runtimes.{name}")
+        return RUNTIMES[name].load_module()
     except (ImportError, ValueError) as error:
         raise UserError(f"the runtime {name} cannot be used: {error}") from error
 
@@ -99,11 +105,7 @@ def counted(device: Deployment, job: Job) -> dict[str, CostTable]:
 
 def counted_costs(device: Deployment, space: SearchSpace, head: Mapping[str, int]) -> dict[str, CostTable]:
     """The same before there is a job; ``head`` is ``num_classes`` and ``in_chans``."""
-    return {
-        "macs": CostTable.macs(space, **head),
-        "params": CostTable.params(space, **head),
-        "flash": CostTable.flash(space, **head, bits=device.bits),
-    }
+    return names.counted_costs(space, **head, bits=device.bits)
 
 
 def own_costs(device: Deployment, space: SearchSpace, head: Mapping[str, int], *, seed: int) -> dict[str, CostTable]:

@@ -48,12 +48,12 @@ def bounds_of(known):
 def test_every_number_has_two_bounds():
     fields = dict(numbers(Recipe))
     assert len(fields) > 60
-    checked = {"data.channels", "targets.written.latency"}  # by validators of their own
+    checked = {"data.channels", "targets.limits_config.latency"}  # by validators of their own
     loose = {
         where
         for where, known in fields.items()
         if where not in checked
-        and not where.startswith("targets.written.")
+        and not where.startswith("targets.limits_config.")
         and not ({"ge", "gt"} & bounds_of(known).keys() and {"le", "lt"} & bounds_of(known).keys())
     }
     assert loose == set()
