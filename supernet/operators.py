@@ -139,21 +139,24 @@ def params(part: Operators) -> int:
     return weights(part) + sum(operator.channels * (operator.bias + 2 * operator.norm) for operator in part)
 
 
-def moments(part: Operators, sizes: Sequence[Side]) -> list[Side]:
-    """The sum of the ``sizes`` of the tensors that live while each operator runs.
-
-    A tensor lives from the operator that writes it (the part's input: from the first) to the last that reads it.
-    """
+def lifetimes(part: Operators) -> list[tuple[int, int]]:
+    """The first and the last operator during which each tensor lives: from the one that writes it (the part's input:
+    from the first) to the last that reads it."""
     last_reader = {tensor: step for step, operator in enumerate(part) for tensor in operator.inputs}
-    return [
-        sum(sizes[tensor] for tensor in range(step + 2) if tensor == step + 1 or last_reader.get(tensor, -1) >= step)
-        for step in range(len(part))
-    ]
+    written_by = (0, *range(len(part)))
+    return [(first, last_reader.get(tensor, first)) for tensor, first in enumerate(written_by)]
+
+
+def moments(lifetimes: Sequence[tuple[int, int]], sizes: Sequence[Side]) -> list[Side]:
+    """The sum of the ``sizes`` of the tensors that live at each step."""
+    living = list(zip(lifetimes, sizes, strict=True))
+    steps = range(1 + max((last for _, last in lifetimes), default=-1))
+    return [sum(size for (first, last), size in living if first <= step <= last) for step in steps]
 
 
 def peak_activation(part: Operators, side: Side) -> Side:
     """The most values that live at once: inputs and output of an operator, and what a later one still reads."""
-    return largest(moments(part, [shape.size for shape in part.shapes(side)]))
+    return largest(moments(lifetimes(part), [shape.size for shape in part.shapes(side)]))
 
 
 def largest(values: Sequence[Side]) -> Side:
