@@ -34,9 +34,14 @@ def weight_bytes(per_weight: int, per_bias: int) -> Fold:
 
 
 def at_each_side(fold: Callable[[Operators, int], float]) -> Fold:
-    """A fold over many sides from one that knows a single side; parts and sides that were there are not asked again."""
-    fold = cache(fold)
-    return lambda part, sides: [fold(part, side) for side in sides.tolist()]
+    """A fold over many sides from one that knows a single side; it is not asked again for an equal part and sides."""
+
+    @cache
+    def each(part: Operators, sides: tuple[int, ...]) -> list[float]:
+        costs = {side: fold(part, side) for side in set(sides)}
+        return [costs[side] for side in sides]
+
+    return lambda part, sides: each(part, tuple(sides.tolist()))
 
 
 def counted(
