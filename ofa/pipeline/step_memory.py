@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.predictors.costs.table import CostTable
-from ofa.supernet.families.operators import operators_of_family
+from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace
 
@@ -20,10 +21,8 @@ _COPIES = 3  # weights, gradients, momentum
 
 def image_bytes(space: SearchSpace, resolution: int) -> int:
     """What of one image the largest network keeps for the backward pass: each convolution's output, once."""
-    family, largest, sides = operators_of_family(space), space.largest, space.sizes(resolution)
-    parts = [(family.stem(space, in_chans=1), resolution), (family.head(space, num_classes=1), sides[-1])]
-    for slot, side, kernel, expand in zip(space.slots, sides[:-1], largest.kernels, largest.expands, strict=True):
-        parts.append((family.block(space, slot, kernel=kernel, expand=expand), side))
+    subnet = replace(space.largest, resolution=resolution)
+    parts = parts_of_subnet(space, subnet, num_classes=1, in_chans=1)  # neither is in what follows
     return _BYTES * sum(
         written.size
         for part, side in parts

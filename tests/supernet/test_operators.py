@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from ofa.supernet.families.operators import operators_of_family
+from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.integers import ceil_div, round_up
 from ofa.supernet.operators import Builder, Operator, biases, lifetimes, macs, moments, params, peak_activation, weights
 from ofa.supernet.presets import PRESETS
@@ -112,3 +112,14 @@ def test_what_cannot_be_listed_is_named(module, message):
 def test_integers_are_rounded_up():
     assert [ceil_div(number, 4) for number in (0, 1, 4, 5)] == [0, 1, 1, 2]
     assert round_up(np.array([0, 1, 4, 5]), 4).tolist() == [0, 4, 4, 8]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_parts_of_a_subnet_are_its_model(name):
+    space, family = SPACES[name], FAMILIES[SPACES[name].family]
+    for subnet in map(space.decode, space.sample(3, np.random.default_rng(1))):
+        model = family.build(family.describe(space, subnet, num_classes=7, in_chans=3), device="meta").eval()
+        parts, whole = parts_of_subnet(space, subnet, num_classes=7, in_chans=3), operators_of(model, 3)
+        assert [op._replace(inputs=()) for part, _ in parts for op in part] == [op._replace(inputs=()) for op in whole]
+        assert sum(macs(*part) for part in parts) == macs(whole, subnet.resolution)
+        assert max(peak_activation(*part) for part in parts) == peak_activation(whole, subnet.resolution)

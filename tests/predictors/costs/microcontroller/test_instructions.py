@@ -14,7 +14,8 @@ from ofa.export.runtimes import cortex_m
 from ofa.predictors.costs.microcontroller import instructions
 from ofa.predictors.costs.microcontroller.instructions import Work, conv, counted_work, features, fit, table, works
 from ofa.predictors.costs.table import CostTable
-from ofa.supernet.families import mobilenetv3, mobilenetv3_operators
+from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace
 
 emulated = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
@@ -22,14 +23,8 @@ HEAD = {"num_classes": 6, "in_chans": 1}
 SPACE = SearchSpace.preset("mcu_32")
 
 
-def every_work(space, subnet, *, num_classes, in_chans):
-    sides = space.sizes(subnet.resolution)
-    found = works(mobilenetv3_operators.stem(space, in_chans=in_chans), subnet.resolution)
-    for number, slot in enumerate(space.slots):
-        if slot.index < subnet.depths[slot.stage]:
-            options = {"kernel": subnet.kernels[number], "expand": subnet.expands[number]}
-            found += works(mobilenetv3_operators.block(space, slot, **options), sides[number])
-    return found + works(mobilenetv3_operators.head(space, num_classes=num_classes), sides[-1])
+def every_work(space, subnet, **head):
+    return [work for part in parts_of_subnet(space, subnet, **head) for work in works(*part)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +77,8 @@ def test_works_are_the_operators_that_run():
 
 
 def test_an_operator_that_no_program_has_is_named():
-    block = mobilenetv3_operators.block(excites := SearchSpace.preset("ofa_mbv3"), excites.slots[4], kernel=3, expand=3)
+    space = SearchSpace.preset("ofa_mbv3")
+    block = operators_of_family(space).block(space, space.slots[4], kernel=3, expand=3)
     with pytest.raises(ValueError, match="no instruction count is known for mul"):
         works(block, 28)
 
