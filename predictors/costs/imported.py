@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ofa.predictors.costs.regression import fit_costs
 from ofa.predictors.costs.table import CostTable, along_area
 from ofa.predictors.plain_yaml import PlainLoader
 from ofa.supernet.families.operators import operators_of_family
-from ofa.supernet.operators import Operators, Shape
+from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
 
 _MOST_CHARACTERS = 10_000_000
@@ -135,23 +135,33 @@ def published_names(part: Operators, side: int) -> list[str]:
     # What comes before it, one entry each: of a stem the first convolution, of a head everything.
     for step, operator in enumerate(part.operators[:start]):
         read, written = shapes[operator.inputs[0]], shapes[step + 1]
-        if operator.kind == "conv":
-            last = "Conv_2" if "pool" in kinds[:step] else "Conv_1"
-            names.append(_name("Conv" if operator.kernel > 1 else last, read, written))
+        if operator.kind == "linear":
+            names.append(f"Logits-input:{_sides(read)}-output:{written.channels}")
         elif operator.kind == "pool":
             names.append(_name("AvgPool2D", read, written))
+        elif operator.kernel > 1:
+            names.append(_name("Conv", read, written))
         else:
-            names.append(f"Logits-input:{_sides(read)}-output:{written.channels}")
-    if start < len(part):
-        residual = part.operators[start:]
-        depthwise = next(operator for operator in residual if operator.kind == "depthwise")
-        flags = {"expand": depthwise.channels, "kernel": depthwise.kernel, "stride": depthwise.stride}
-        flags["idskip"] = int(any(operator.kind == "add" for operator in residual))
-        flags["se"] = int(any(operator.kind == "mul" for operator in residual))
-        flags["hs"] = int(depthwise.act == "hard_swish")
-        told = "".join(f"-{name}:{value}" for name, value in flags.items())
-        names.append(_name("expanded_conv", shapes[residual[0].inputs[0]], shapes[-1]) + told)
+            names.append(_name("Conv_2" if "pool" in kinds[:step] else "Conv_1", read, written))
+    if residual := part.operators[start:]:
+        read = shapes[residual[0].inputs[0]]
+        names.append(_name("expanded_conv", read, shapes[-1]) + _choices_of(residual))
     return names
+
+
+def _choices_of(residual: Sequence[Operator]) -> str:
+    """The choices that tell one inverted residual from another."""
+    depthwise = next(operator for operator in residual if operator.kind == "depthwise")
+    kinds = {operator.kind for operator in residual}
+    choices = {
+        "expand": depthwise.channels,
+        "kernel": depthwise.kernel,
+        "stride": depthwise.stride,
+        "idskip": int("add" in kinds),
+        "se": int("mul" in kinds),
+        "hs": int(depthwise.act == "hard_swish"),
+    }
+    return "".join(f"-{name}:{value}" for name, value in choices.items())
 
 
 def _name(operator: str, read: Shape, written: Shape) -> str:
