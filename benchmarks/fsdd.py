@@ -35,10 +35,10 @@ from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import top1
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
-from ofa.targets.deployment import Device, environment
-from ofa.targets.model_files import Wanted, open_session, write_models
+from ofa.targets.deployment import Deployment, environment
+from ofa.targets.model_files import ExportSpec, open_session, write_models
 
-M4 = Device("cortex_m4", 8)
+M4 = Deployment("cortex_m4", 8)
 INT8_DROP = 0.01
 FINETUNE = {"epochs": 5, "lr": 0.05}
 
@@ -57,7 +57,7 @@ def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
 
 def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn.Module:
     """Writes the int8 model, its program and ``verify.json``, as the stage ``export`` does; returns ``model``."""
-    _, result = write_models(job, M4, Wanted(model, folder, resolution, {}, INT8_DROP))
+    _, result = write_models(job, M4, ExportSpec(model, folder, resolution, {}, INT8_DROP))
     write_json(folder / "verify.json", result)
     return model
 
@@ -109,7 +109,7 @@ def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
         folder = run / "models" / name
         subnet = ofa.Subnet.from_dict(read_json(folder / "subnet.json")["subnet"])
         rows.append(row(job, f"{name}, search", ofa.load_subnet(folder), folder, resolution=subnet.resolution))
-    full = job.specialised(job.recipe.space.largest).eval()
+    full = job.extract_calibrated(job.recipe.space.largest).eval()
     done = set()
     for name, subnet in best_measured(job).items():
         if subnet in done:
@@ -117,7 +117,7 @@ def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
         done.add(subnet)
         size = subnet.resolution
         for way in ("best measured", "best measured, fine-tuned"):
-            model, folder = job.specialised(subnet), run / re.sub(r"\W+", "_", way) / name
+            model, folder = job.extract_calibrated(subnet), run / re.sub(r"\W+", "_", way) / name
             if way.endswith("fine-tuned"):
                 train_alone(job, model, **FINETUNE, resolution=size, teacher=full)
             rows.append(

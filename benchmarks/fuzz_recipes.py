@@ -40,7 +40,7 @@ from ofa.errors import UserError
 from ofa.pipeline import estimate, runner, stage_checks  # noqa: F401
 
 RUN_SECONDS, RUN_MEMORY = 400, 6 * 2**30
-MOST_PIXELS, MOST_WEIGHTS = 80, 2_000_000
+MAX_PIXELS, MAX_WEIGHTS = 80, 2_000_000
 # What keeps a run short. A mutated value below these stays.
 CAPS = {"epochs": 1, "subnets": 2, "rounds": 2, "population": 20, "generations": 2, "watch_images": 8, "workers": 1}
 CAPS |= {"fit_subnets": 39, "test_subnets": 4, "calibration_images": 40, "candidates": 2, "batch": 10}
@@ -138,7 +138,7 @@ def _runs_here(recipe: Recipe) -> bool:
     space = recipe.space
     weights = CostTable.params(space, num_classes=3).predict(space.encode(space.largest)[None])[0]
     remote = any(target.remote for target in recipe.targets.values())
-    return space.resolutions[-1] <= MOST_PIXELS and weights <= MOST_WEIGHTS and not remote
+    return space.resolutions[-1] <= MAX_PIXELS and weights <= MAX_WEIGHTS and not remote
 
 
 def _check_and_run(path: Path) -> tuple[str, str]:

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from ofa.cli import main
-from ofa.pipeline.manifest import Journal
+from ofa.pipeline.manifest import RunManifest
 from ofa.stages import STAGES
 from ofa.supernet.training.checkpoint import read_checkpoint
 
@@ -123,7 +123,7 @@ def without_clock(values):
 
 def at_work(folder: Path) -> str:
     """The stage that a killed process was in."""
-    journal = Journal(folder)
+    journal = RunManifest(folder)
     if journal.lost:
         return "before the first stage"
     started = [name for name in STAGES if journal.inputs(name)]
@@ -150,11 +150,11 @@ def experiment(kills: int, seed: int) -> str:
         if code:
             raise SystemExit(log.read_text())
         expected, runs, done = made(Path(place) / "whole"), 0, 0
-        durations = {name: Journal(Path(place) / "whole").seconds(name) for name in STAGES}
+        durations = {name: RunManifest(Path(place) / "whole").seconds(name) for name in STAGES}
         print(f"a whole run: {whole:.1f} s, {len(expected)} files, {durations}", flush=True)
         folder, here = Path(place) / "0", collections.Counter()
         while done < kills or folder.exists():
-            left = [name for name in STAGES if not Journal(folder).finished(name)] if folder.exists() else STAGES
+            left = [name for name in STAGES if not RunManifest(folder).finished(name)] if folder.exists() else STAGES
             # Twice in each stage of a run, or once and once in the next; then it may end.
             stage = next((name for name in left if here[name] < 2), None)
             after = rng.uniform(0, durations[stage]) if stage else 0

@@ -12,7 +12,7 @@ from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace
 
 
-def spread_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.random.Generator) -> np.ndarray:
+def stratified_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.random.Generator) -> np.ndarray:
     """``n`` distinct codes ``(n, genes)`` spread evenly over ``cost``, smallest and largest network included.
 
     Uniform genes bunch in the middle: sums of many choices do. So candidates are drawn with every gene leaning to small
@@ -21,7 +21,7 @@ def spread_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.random.Ge
     """
     n = min(n, space.size)
     ends = np.stack([space.encode(space.smallest), space.encode(space.largest)])
-    candidates = np.unique(np.concatenate([ends, _leaning(space, max(1000, 50 * n), rng)]), axis=0)
+    candidates = np.unique(np.concatenate([ends, biased_sample(space, max(1000, 50 * n), rng)]), axis=0)
     if len(candidates) < n:  # a space so small that drawing misses networks
         candidates = np.unique(np.concatenate([candidates, space.sample(100 * n, rng)]), axis=0)
     candidates = rng.permutation(candidates)
@@ -40,7 +40,7 @@ def spread_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.random.Ge
     return candidates[order]
 
 
-def _leaning(space: SearchSpace, n: int, rng: np.random.Generator) -> np.ndarray:
+def biased_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> np.ndarray:
     """Codes whose genes lean to small or large options: the i-th uses ``u ** exponent`` of a uniform ``u``."""
     exponents = np.exp(rng.uniform(-2.5, 2.5, size=(n, 1)))
     draws = rng.random((n, space.genes)) ** exponents

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 APT = "apt-get install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 _TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
-_MOST_LINES = 6  # of what a failed compiler said
+_MAX_LINES = 6  # of what a failed compiler said
 
 
 class Cpu(NamedTuple):
@@ -97,7 +97,7 @@ def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[s
                 f"{overflow[0].rpartition(': ')[2]}; take a smaller subnet or resolution, or fewer images at once"
             )
         said = [line for line in lines if "error" in line.lower()] or lines
-        raise ValueError(f"building {folder} for {cpu} failed; the compiler says:\n" + "\n".join(said[:_MOST_LINES]))
+        raise ValueError(f"building {folder} for {cpu} failed; the compiler says:\n" + "\n".join(said[:_MAX_LINES]))
     return Path(folder) / place / "model"
 
 

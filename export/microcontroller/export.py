@@ -19,7 +19,7 @@ from ofa.export.microcontroller.names import names_of
 from ofa.export.microcontroller.sources import VARIANTS, Variant, read_template, write
 from ofa.export.quantization import affine
 
-MOST_EXAMPLES = 20
+MAX_EXAMPLES = 20
 _TEMPLATES = (
     *("Makefile", "main.c", "profile.c", "profile.h"),
     *("board.h", "board_host.c", "board_qemu.c", "mps2.ld", "mps2-an505.ld", "mps3-an547.ld"),
@@ -99,7 +99,7 @@ def write_sources(
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     graph = import_graph(content, name=file)
-    examples, own = expected(content, images[:MOST_EXAMPLES]), names_of(name)
+    examples, own = expected(content, images[:MAX_EXAMPLES]), names_of(name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         found = write(graph, folder, Path(scratch), own, names)

@@ -20,7 +20,7 @@ from ofa.export.microcontroller.export import Examples, write_examples, write_so
 from ofa.export.quantization import affine
 
 NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
-_MOST_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
+_MAX_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
 
 
 class Figures(NamedTuple):
@@ -98,7 +98,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
         raise ValueError(f"the images are {data.shape[1:]} (height, width, channels); the model takes {shape}")
     data = data.reshape(len(data), -1)
     classes = int(session.wanted["shape"][-1])
-    at_once = max(1, _MOST_BYTES // data.shape[1])
+    at_once = max(1, _MAX_BYTES // data.shape[1])
     parts = [np.empty((0, classes), np.int8)]
     for start in range(0, len(data), at_once):
         part = data[start : start + at_once]

@@ -126,7 +126,7 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     return tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=False))
 
 
-def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
     from ofa.export.quantization.tflite import quantize_tflite
 

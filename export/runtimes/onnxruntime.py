@@ -65,7 +65,7 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     return onnx_graph(module, shape).SerializeToString()
 
 
-def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The same in int8 (quantize and dequantize nodes), with ranges seen on one random map."""
     from ofa.export.quantization.onnx import quantize_onnx
 

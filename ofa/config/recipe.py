@@ -61,9 +61,9 @@ def _folder_name(value: str) -> str:
     return value
 
 
-MOST_CANDIDATES = 20
-FEWEST_NETWORKS = 10  # as many as the accuracy predictor is judged on
-FEWEST_CALIBRATION_IMAGES = 2  # one image has no variance
+MAX_CANDIDATES = 20
+MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
+MIN_CALIBRATION_IMAGES = 2  # one image has no variance
 MAX_NAME = 100
 MAX_TARGETS = 100
 MAX_WORKERS = 128
@@ -121,10 +121,10 @@ class CollectConfig(Section):
     """
 
     strategy: Literal["spread", "active"] = "spread"
-    batch: whole(FEWEST_NETWORKS, 1000) = 20
-    subnets: whole(FEWEST_NETWORKS, 20_000) = 100
+    batch: whole(MIN_NETWORKS, 1000) = 20
+    subnets: whole(MIN_NETWORKS, 20_000) = 100
     images: whole(1, MAX_IMAGES) | None = None
-    calibration_images: whole(FEWEST_CALIBRATION_IMAGES, MAX_COUNT) = 512
+    calibration_images: whole(MIN_CALIBRATION_IMAGES, MAX_COUNT) = 512
 
 
 class PredictorConfig(Section):
@@ -155,7 +155,7 @@ class SearchConfig(Section):
     crossover: _search("crossover") = 0.5
     patience: _search("patience") | None = None
     seconds: _search("seconds") | None = None
-    candidates: whole(1, MOST_CANDIDATES) = 3
+    candidates: whole(1, MAX_CANDIDATES) = 3
 
 
 class Recipe(Section):
@@ -223,8 +223,8 @@ def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
 def _across_sections(recipe: Recipe) -> list[Problem]:
     problems = []
     data = recipe.data
-    if recipe.space.size < FEWEST_NETWORKS:
-        text = f"has {recipe.space.size} networks, too few to predict from; give it options for {FEWEST_NETWORKS}"
+    if recipe.space.size < MIN_NETWORKS:
+        text = f"has {recipe.space.size} networks, too few to predict from; give it options for {MIN_NETWORKS}"
         problems.append(("space", text))
     if data.folder and data.idx:
         problems.append(("data", "folder and idx are both given; keep one of them"))

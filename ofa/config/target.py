@@ -18,12 +18,12 @@ from ofa.supernet.space import SearchSpace
 if TYPE_CHECKING:
     from ofa.predictors.costs.table import CostTable
 
-CLOCKED = ("onnxruntime", "torch", "litert")  # runtimes that are timed
+TIMED_RUNTIMES = ("onnxruntime", "torch", "litert")  # runtimes that are timed
 REMOTE = ("litert",)  # those that can be timed on another device
 CORTEX_M = ("cortex_m4", "cortex_m55")  # microcontrollers, whose instructions are counted
 MICROCONTROLLERS = ("tflm", *CORTEX_M)
 # Limits that only some runtimes can be held to.
-_ONLY = {"latency": CLOCKED, "instructions": CORTEX_M, "sram": MICROCONTROLLERS}
+_ONLY = {"latency": TIMED_RUNTIMES, "instructions": CORTEX_M, "sram": MICROCONTROLLERS}
 
 Cost = Literal["latency", "macs", "params", "sram", "flash", "instructions"]
 
@@ -55,7 +55,7 @@ def _fraction(value: Any) -> str | None:
 def _amount(value: Any) -> float | str | None:
     if value is None or (isinstance(value, str) and _share(value)):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value <= _MOST:
+    if isinstance(value, int | float) and not isinstance(value, bool) and _MIN <= value <= _MAX:
         return float(value)
     raise ValueError("must be a positive number such as 5e6, or a share of the largest subnet's cost such as 0.5x")
 
@@ -69,10 +69,10 @@ def _address(value: Any) -> str | None:
 def _share(text: str) -> float | None:
     """``"0.5x"`` as 0.5; ``None`` when it is not a share above 0x and up to 1x."""
     found = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
-    return float(found[1]) if found and _LEAST <= float(found[1]) <= 1 else None
+    return float(found[1]) if found and _MIN <= float(found[1]) <= 1 else None
 
 
-_LEAST, _MOST = 1e-6, 1e18  # of a limit, in any unit
+_MIN, _MAX = 1e-6, 1e18  # of a limit, in any unit
 MAX_TARGET_NAME = 60
 
 
@@ -100,7 +100,7 @@ class LimitsConfig(Section):
     """Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``params: 0.3x``,
     ``flash_kb: 256`` (weights), and on microcontrollers ``sram_kb: 64`` and ``instructions: 40e6``."""
 
-    latency_ms: real(_LEAST, 1e9) | None = None
+    latency_ms: real(_MIN, 1e9) | None = None
     latency: Annotated[str | None, PlainValidator(_fraction)] = None
     macs: _Amount = None
     params: _Amount = None

@@ -84,7 +84,7 @@ def ignore_interrupt(_: int) -> None:
 
 
 @contextmanager
-def interrupt_held_back() -> Iterator[None]:
+def block_sigint() -> Iterator[None]:
     """A worker inherits the mask, so that an interrupt before ``ignore_interrupt`` does not make it print either."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -96,6 +96,6 @@ def interrupt_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def as_it_is(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
     """The loader's ``collate_fn``: the worker has made the batch already."""
     return batch

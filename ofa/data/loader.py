@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ofa.data.decode import Decode, as_it_is, evaluation_pixels, ignore_interrupt, interrupt_held_back
+from ofa.data.decode import Decode, block_sigint, evaluation_pixels, identity_collate, ignore_interrupt
 from ofa.data.readers.source import Source, without
 from ofa.data.readers.splits import SPLIT_SEED, spread_order
 from ofa.data.sources import open_source
@@ -238,12 +238,12 @@ class Data:
             decode,
             batch_size=None,
             sampler=rows,
-            collate_fn=as_it_is,
+            collate_fn=identity_collate,
             num_workers=min(self._workers, len(rows)),
             worker_init_fn=ignore_interrupt,
             generator=torch.Generator(),  # the loader would draw from the global one
         )
-        with interrupt_held_back():
+        with block_sigint():
             batches = iter(loader)
         for batch in batches:
             for path, reason in batch.broken:

@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ofa.data.decode import as_it_is, ignore_interrupt, interrupt_held_back
+from ofa.data.decode import block_sigint, identity_collate, ignore_interrupt
 from ofa.data.identity import image_digest
 from ofa.data.image_file import problem_of
 from ofa.data.image_findings import FINDINGS, Finding, stored_findings
@@ -165,12 +165,12 @@ def _read(name: str, split: Split, rows: np.ndarray, *, workers: int) -> Iterato
         _Reader(name, split),
         batch_size=None,
         sampler=pieces,
-        collate_fn=as_it_is,
+        collate_fn=identity_collate,
         num_workers=min(workers, len(pieces)) if len(pieces) > 1 else 0,
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),  # the loader would draw from the global one
     )
-    with interrupt_held_back():
+    with block_sigint():
         results = iter(loader)
     yield from results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ofa.pipeline.run_folder import move_aside
+from ofa.pipeline.run_folder import quarantine
 from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 KEPT = 3
@@ -19,7 +19,7 @@ def newest(folder: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(path)
         except (ValueError, IsADirectoryError) as error:
-            aside = move_aside(path, "damaged")
+            aside = quarantine(path, "damaged")
             rest = f"training goes on from {paths[number + 1].name}" if paths[number + 1 :] else "training starts anew"
             print(f"{error}: moved to {aside.name}, {rest}", flush=True)
     return None

@@ -61,7 +61,7 @@ def group() -> Iterator[None]:
         torch.cuda.set_device(own)
     backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        place = {"store": _meeting_place(), "rank": rank(), "world_size": processes()}
+        place = {"store": rendezvous_store(), "rank": rank(), "world_size": processes()}
     else:
         place = {}
     dist.init_process_group(backend, timeout=_PATIENCE, **place)
@@ -81,7 +81,7 @@ def group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _meeting_place() -> dist.Store:
+def rendezvous_store() -> dist.Store:
     """Where the processes of this attempt find each other.
 
     torchrun's own store outlives a restart and still holds the addresses of the processes that died: new ones that read
@@ -106,7 +106,7 @@ def _meeting_place() -> dist.Store:
             return dist.TCPStore(host, port, is_master=False, timeout=_PATIENCE)
 
 
-def announce(stage: str | None) -> None:
+def broadcast_stage(stage: str | None) -> None:
     """Rank 0 tells the others which shared stage begins; ``None``: that they may leave."""
     if processes() > 1:
         _broadcast_number(_LEAVE if stage is None else SHARED_STAGES.index(stage))
@@ -124,7 +124,7 @@ class Followers:
         if stage not in SHARED_STAGES:
             yield
             return
-        announce(stage)
+        broadcast_stage(stage)
         self._wait = False
         yield
         self._wait = True  # after an exception they are in the middle of it, and hear no word
@@ -132,11 +132,11 @@ class Followers:
     def release(self) -> None:
         """They may leave; said once."""
         if self._wait:
-            announce(None)
+            broadcast_stage(None)
         self._wait = False
 
 
-def follow(do: Callable[[str], object]) -> None:
+def run_worker(do: Callable[[str], object]) -> None:
     """What the other ranks do: the stages that rank 0 announces."""
     while (number := _broadcast_number(0)) != _LEAVE:
         do(SHARED_STAGES[number])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import CLOCKED, Limit
+from ofa.config.target import TIMED_RUNTIMES, Limit
 from ofa.data.identity import data_place
 from ofa.data.loader import open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
@@ -21,7 +21,7 @@ from ofa.pipeline.stage_checks import check_stages
 from ofa.pipeline.step_memory import image_bytes
 from ofa.pipeline.threads import explained, training_threads
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
 from ofa.stages.train import phases
 from ofa.supernet.space import SearchSpace
@@ -80,7 +80,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     collect = recipe.collect
     evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
     images = evaluated + min(collect.calibration_images, data.counts["train"])
-    spread = spread_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    spread = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
     collected = min(collect.subnets, space.size)
     measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
     total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
@@ -123,12 +123,12 @@ def _measured(recipe: Recipe) -> list[str]:
     devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
-    if clocked := [runtime for runtime in devices if runtime in CLOCKED]:
-        lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(clocked)}")
+    if has_latency := [runtime for runtime in devices if runtime in TIMED_RUNTIMES]:
+        lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(has_latency)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
-    if others := [runtime for runtime in devices if runtime not in CLOCKED]:
+    if others := [runtime for runtime in devices if runtime not in TIMED_RUNTIMES]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
 

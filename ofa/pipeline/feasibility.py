@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import CLOCKED, Limit, Target
+from ofa.config.target import TIMED_RUNTIMES, Limit, Target
 from ofa.errors import UserError
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
@@ -21,7 +21,7 @@ from ofa.predictors.costs.table import CostTable
 from ofa.strategies.limits import InfeasibleLimit, feasible_codes
 from ofa.supernet.space import SearchSpace
 from ofa.targets import deployment
-from ofa.targets.deployment import Device, device_of
+from ofa.targets.deployment import Deployment, deployment_of
 
 ESTIMATE_MARGIN = 1.15  # what compilers may save of an estimate
 NOISE_MARGIN = 2.0  # how much slower than at its best this machine may be just now
@@ -37,7 +37,7 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
     """
     lines, problems = [], []
     for name, target in recipe.targets.items():
-        device = device_of(target)
+        device = deployment_of(target)
         try:
             exact = known(device, recipe.space, head, seed=recipe.seed)
             estimated = _estimated(device, recipe.space, head)
@@ -51,10 +51,10 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
     return lines
 
 
-def known(device: Device, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
+def known(device: Deployment, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
     """The costs that need no measurement here, by name."""
     counted = deployment.counted_costs(device, space, head)
-    if device.runtime not in CLOCKED:
+    if device.runtime not in TIMED_RUNTIMES:
         del counted["flash"]  # there it is that of a whole program
     return counted | deployment.own_costs(device, space, head, seed=seed)
 
@@ -65,9 +65,9 @@ def measure_smallest(recipe: Recipe, head: Head) -> list[str]:
     Raises ``UserError`` for a limit that it misses by more than the noise of a busy machine.
     """
     lines, problems = [], []
-    found: dict[Device, dict[str, tuple[float, float]]] = {}
+    found: dict[Deployment, dict[str, tuple[float, float]]] = {}
     for name, target in recipe.targets.items():
-        device = device_of(target)
+        device = deployment_of(target)
         limits = [limit for limit in target.limits if _is_measured(limit, device)]
         if limits and device.remote:
             lines.append(f"limit     {name}: whether {device.remote} can meet it is not known before `ofa measure`")
@@ -102,21 +102,21 @@ def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, Cos
     return None
 
 
-def _estimated(device: Device, space: SearchSpace, head: Head) -> dict[str, CostTable]:
-    if device.runtime in CLOCKED:
+def _estimated(device: Deployment, space: SearchSpace, head: Head) -> dict[str, CostTable]:
+    if device.runtime in TIMED_RUNTIMES:
         return {}
     return microcontroller.estimates(device.module, space, **head)
 
 
-def _is_measured(limit: Limit, device: Device) -> bool:
+def _is_measured(limit: Limit, device: Deployment) -> bool:
     return (limit.cost == "latency" and device.timed) or limit.cost == "instructions"
 
 
-def _measured(device: Device, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:
+def _measured(device: Deployment, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:
     """By cost, what the smallest and the largest network take."""
     space = recipe.space
     pair = [space.smallest, space.largest]
-    if not device.clocked:
+    if not device.has_latency:
         figures = microcontroller.costs(device.module, space, pair, **head)
         return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name == "instructions"}
     options: dict[str, Any] = {"runtime": device.module, "threads": recipe.measure.threads, **head}

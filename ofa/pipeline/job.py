@@ -85,7 +85,9 @@ class Job:
         for images, labels in self.data.split_batches(split, resolution=resolution, limit=limit):
             yield self.data.normalize(images.to(self.device)), labels.to(self.device)
 
-    def specialised(self, subnet: Subnet, *, net: Supernet | None = None, images: int | None = None) -> torch.nn.Module:
+    def extract_calibrated(
+        self, subnet: Subnet, *, net: Supernet | None = None, images: int | None = None
+    ) -> torch.nn.Module:
         """The subnet, extracted (from the trained supernet) and calibrated on training images."""
         return self.calibrated((net or self.supernet).extract(subnet), subnet.resolution, images=images)
 

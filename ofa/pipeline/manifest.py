@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ofa.pipeline.run_folder import inside, move_aside
+from ofa.pipeline.run_folder import inside, quarantine
 from ofa.supernet.files import read_json, write_json
 
 NAME, COPY = "run.json", "run.copy.json"
@@ -22,7 +22,7 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-class Journal:
+class RunManifest:
     """``run.json`` of a run folder: per stage what it was made from, and the digest of each file when it is finished.
 
     It is written twice and carries its own digest: when ``run.json`` is damaged or missing, the copy is read. Reading
@@ -116,7 +116,7 @@ class Journal:
         return f"{problem}: {aside}, {instead}"
 
     def _put_aside(self) -> Path:
-        return move_aside(self.path, "damaged")
+        return quarantine(self.path, "damaged")
 
     def forget(self, stages: Iterable[str]) -> None:
         """As if they had never been started."""
@@ -150,7 +150,7 @@ def _same(path: Path, copy: Path) -> bool:
 
 
 def _entries(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """Raises ``ValueError`` when it is not what ``Journal`` writes."""
+    """Raises ``ValueError`` when it is not what ``RunManifest`` writes."""
     stages = read_json(path)
     wanted = stages.pop(_DIGEST, None) if isinstance(stages, dict) else None
     whole = isinstance(stages, dict) and all(_is_entry(entry) for entry in stages.values())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe
 from ofa.errors import UserError
-from ofa.pipeline.manifest import Journal
+from ofa.pipeline.manifest import RunManifest
 from ofa.supernet.files import read_json
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -133,13 +133,13 @@ class OpenRun:
 
     def _costs(self, target: str) -> dict[str, CostTable]:
         from ofa.targets.cost_files import load_tables
-        from ofa.targets.deployment import counted, device_of
+        from ofa.targets.deployment import counted, deployment_of
 
         found = self._target(target)
         self._check("measure")
         # What was measured stands first; a measured flash replaces the counted one, as in the stage search.
         measured = load_tables(self._job, target, found)
-        return measured | (counted(device_of(found), self._job) | measured)
+        return measured | (counted(deployment_of(found), self._job) | measured)
 
     def _target(self, name: str) -> Target:
         return self.recipe.targets[self._named(name)]
@@ -152,7 +152,7 @@ class OpenRun:
     def _check(self, stage: str) -> None:
         """Raises ``UserError`` unless the stage is finished and its files are what it wrote."""
         remedy = f"`ofa {stage} {self.folder}` makes it"
-        journal = Journal(self.folder)
+        journal = RunManifest(self.folder)
         if not journal.finished(stage):
             raise UserError(f"{self.folder}: the stage {stage} is not finished; {remedy}")
         if broken := journal.broken(stage):

@@ -70,7 +70,7 @@ def is_free(folder: Path) -> bool:
     return folder.is_dir() and all(path.name.startswith(("lock", ".lock")) for path in folder.iterdir())
 
 
-def move_aside(path: Path, reason: str) -> Path:
+def quarantine(path: Path, reason: str) -> Path:
     """Renames a file or folder to ``NAME.reason``, or ``NAME.reason2`` and so on; returns the new path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.{reason}{number if number > 1 else ''}")):

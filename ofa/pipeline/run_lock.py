@@ -29,7 +29,7 @@ from ofa.errors import UserError
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
 _MAX_BYTES = 10_000
-_MOST_NESTED = 5
+_MAX_NESTED = 5
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
@@ -140,7 +140,7 @@ def _take(path: Path, owner: Owner, *, nested: int = 0) -> Owner | None:
             continue  # released just now
         if not _is_stale(path, found, mark):
             return found or _unknown(path)
-        if nested == _MOST_NESTED:
+        if nested == _MAX_NESTED:
             raise OSError(errno.EDEADLK, f"too many stale locks beside {path.name}")
         guard = path.with_name(f"{path.name}.next")
         if _take(guard, owner, nested=nested + 1):

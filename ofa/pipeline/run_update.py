@@ -13,7 +13,7 @@ from pathlib import Path
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe, recipe_differences
 from ofa.errors import UserError
-from ofa.pipeline.manifest import Journal
+from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, told
 from ofa.report.duration import duration
 from ofa.stages import STAGE_TABLE, STAGES
@@ -21,7 +21,7 @@ from ofa.stages import STAGE_TABLE, STAGES
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 
 
-def check_update(journal: Journal, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+def check_update(journal: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
     """Before anything runs: raises ``UserError`` when ``recipe`` is not the folder's, or when one of ``stages`` would
     discard what took training or measurements, because the recipe, the data or the weights changed.
 
@@ -51,7 +51,7 @@ def check_update(journal: Journal, recipe: Recipe, folder: Path, stages: Sequenc
         raise UserError(_question(journal, folder, _all(changed), again, stages))
 
 
-def check_discard(journal: Journal, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
+def check_discard(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
     """Whether ``name`` must start anew since it was last started, other stages' files included.
 
     Raises ``UserError`` when that would discard work and nobody allowed it.
@@ -69,7 +69,9 @@ def _all(changed: dict[str, list[str]]) -> list[str]:
     return [change for change in found if not change.startswith("runtimes.")] or found
 
 
-def _question(journal: Journal, folder: Path, found: Sequence[str], again: Sequence[str], stages: Sequence[str]) -> str:
+def _question(
+    journal: RunManifest, folder: Path, found: Sequence[str], again: Sequence[str], stages: Sequence[str]
+) -> str:
     command = stages[0] if len(stages) == 1 and stages[0] == again[0] else "run"
     way = f"`ofa {command} {shlex.quote(str(folder))} --update` ({_runs_again(journal, folder, again)})"
     return (
@@ -78,7 +80,7 @@ def _question(journal: Journal, folder: Path, found: Sequence[str], again: Seque
     )
 
 
-def _runs_again(journal: Journal, folder: Path, again: Sequence[str]) -> str:
+def _runs_again(journal: RunManifest, folder: Path, again: Sequence[str]) -> str:
     if not again:
         return "no stage runs again"
     seconds = sum(_seconds(journal, folder, name) for name in again)
@@ -91,12 +93,12 @@ def _words(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _would_discard(journal: Journal, name: str, recipe: Recipe, folder: Path) -> bool:
+def _would_discard(journal: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
     half_done = any(True for pattern in STAGE_TABLE[name].partial for _ in folder.glob(pattern))
     return is_costly(name, recipe) and (journal.finished(name) or half_done) and not journal.allowed(name)
 
 
-def _seconds(journal: Journal, folder: Path, name: str) -> float:
+def _seconds(journal: RunManifest, folder: Path, name: str) -> float:
     """How long the stage took; of training that was interrupted, what its epochs took together."""
     seconds = journal.seconds(name)
     if name != "train":
@@ -108,7 +110,7 @@ def _seconds(journal: Journal, folder: Path, name: str) -> float:
         return seconds
 
 
-def _other_recipe(journal: Journal, recipe: Recipe, folder: Path) -> list[str]:
+def _other_recipe(journal: RunManifest, recipe: Recipe, folder: Path) -> list[str]:
     """What differs between ``recipe`` and the folder's own. Until a stage has started, any recipe may be the folder's:
     the first one may have had a wrong path in it."""
     path = folder / "recipe.yaml"
@@ -117,7 +119,7 @@ def _other_recipe(journal: Journal, recipe: Recipe, folder: Path) -> list[str]:
     return recipe_differences(load_recipe(path).to_dict(), recipe.to_dict())
 
 
-def _check_known(journal: Journal, folder: Path, *, update: bool) -> None:
+def _check_known(journal: RunManifest, folder: Path, *, update: bool) -> None:
     """A folder with work in it whose journal is gone: nobody knows what the work was made from."""
     if not journal.lost or update or not any(True for pattern in _VALUABLE for _ in folder.glob(pattern)):
         return
@@ -127,7 +129,7 @@ def _check_known(journal: Journal, folder: Path, *, update: bool) -> None:
     )
 
 
-def _check_older(journal: Journal, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+def _check_older(journal: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
     """A finished run of an older version stays as it is, but cannot go on: its images were split in another way, and
     what it was made from is not kept in a form that can be compared."""
     older = [name for name in STAGES if isinstance(journal.inputs(name), str)]

@@ -22,11 +22,11 @@ from ofa.data.image_findings import FINDINGS
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError, denied
 from ofa.pipeline import distributed
-from ofa.pipeline.manifest import Journal
-from ofa.pipeline.run_folder import check_folder, is_free, move_aside, sweep
+from ofa.pipeline.manifest import RunManifest
+from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
 from ofa.pipeline.run_lock import owned
 from ofa.pipeline.run_update import check_discard, check_update
-from ofa.pipeline.signals import remembered_interrupts
+from ofa.pipeline.signals import deferred_interrupt
 from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
@@ -47,12 +47,12 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
-    with _disk_errors_explained(folder), distributed.group(), one_look(), remembered_interrupts() as check_interrupt:
+    with explain_full_disk(folder), distributed.group(), one_look(), deferred_interrupt() as check_interrupt:
         if distributed.rank() > 0:
             from ofa.pipeline.job import Job
 
             job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
-            distributed.follow(lambda name: _do(job(), name))
+            distributed.run_worker(lambda name: _do(job(), name))
             return
         followers = distributed.Followers()
         try:
@@ -89,11 +89,11 @@ def _run(
     followers: distributed.Followers,
 ) -> None:
     sweep(folder)
-    journal = Journal(folder)
+    journal = RunManifest(folder)
     if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
         _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
     check_update(journal, recipe, folder, stages, update=update)
-    _adopt(recipe, folder)
+    _bind_recipe(recipe, folder)
     if mended := journal.mend():
         print(mended, flush=True)
     job = None
@@ -108,7 +108,7 @@ def _run(
             broken = journal.broken(name)
             if not broken:
                 journal.settle(name)
-                _put_away(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
+                archive_partial(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
                 continue
         if job is None:
             # Said before torch is imported, which takes seconds.
@@ -124,7 +124,7 @@ def _run(
             check_stages(recipe, job.data)  # before anything is written or put away
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
-            _put_away(half_done, "old", "is of another recipe, other data or other weights")
+            archive_partial(half_done, "old", "is of another recipe, other data or other weights")
         _set_aside(broken)
         inputs = stage_inputs(journal, name, recipe)
         started = time.perf_counter()
@@ -167,7 +167,7 @@ def _read_images(recipe: Recipe, folder: Path) -> None:
     check_readable(source, findings)
 
 
-def _adopt(recipe: Recipe, folder: Path) -> None:
+def _bind_recipe(recipe: Recipe, folder: Path) -> None:
     """Makes ``recipe`` the folder's."""
     path, text = folder / "recipe.yaml", dump_yaml(recipe.to_dict())
     if path.is_file() and path.read_bytes() == text.encode():
@@ -175,7 +175,7 @@ def _adopt(recipe: Recipe, folder: Path) -> None:
     write_atomic(path, text)
 
 
-def _check_needs(journal: Journal, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
+def _check_needs(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
     """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
     before = all_needs(name)
     for need in STAGES:
@@ -190,22 +190,22 @@ def _check_needs(journal: Journal, name: str, recipe: Recipe, folder: Path, *, f
             raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
 
 
-def _put_away(paths: Sequence[Path], reason: str, why: str) -> None:
+def archive_partial(paths: Sequence[Path], reason: str, why: str) -> None:
     for path in paths:
-        print(f"{path} {why}: moved to {move_aside(path, reason).name}", flush=True)
+        print(f"{path} {why}: moved to {quarantine(path, reason).name}", flush=True)
 
 
 def _set_aside(broken: Sequence[Path]) -> None:
     for path in broken:
         if path.exists():
-            aside = move_aside(path, "damaged")
+            aside = quarantine(path, "damaged")
             print(f"{path} is not what was written (damaged or edited): moved to {aside.name}, made anew", flush=True)
         else:
             print(f"{path} is missing: made anew", flush=True)
 
 
 @contextmanager
-def _disk_errors_explained(folder: Path) -> Iterator[None]:
+def explain_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 8
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], int]]:
+def catch_stop_signals() -> Iterator[Callable[[], int]]:
     """Gives a function that returns the number of the signal that came, or 0.
 
     A second signal, or one that goes unheard for eight seconds, raises ``KeyboardInterrupt`` or ``SystemExit(143)`` at
@@ -48,7 +48,7 @@ def stop_requests() -> Iterator[Callable[[], int]]:
 
 
 @contextmanager
-def remembered_interrupts() -> Iterator[Callable[[], None]]:
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
     """Ctrl-C raises ``KeyboardInterrupt`` as ever, and again at each call of the function that this gives.
 
     Python drops an exception that is raised inside a finaliser or a fork hook, such as those of data workers that end

@@ -26,7 +26,7 @@ from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.sampling import SAMPLERS, Judge
 from ofa.supernet.training.settings import make_mixup, make_optimizer, scheduler_of
-from ofa.targets.deployment import device_of
+from ofa.targets.deployment import deployment_of
 
 _SEARCHED = 30  # networks that the trial of the search looks at
 
@@ -91,7 +91,7 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
 
 
 def _threads(recipe: Recipe) -> None:
-    here = any(device.timed and not device.remote for device in map(device_of, recipe.targets.values()))
+    here = any(device.timed and not device.remote for device in map(deployment_of, recipe.targets.values()))
     cores = os.cpu_count() or 1
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"

@@ -14,14 +14,14 @@ from ofa.config.recipe_file import recipe_differences
 from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
 from ofa.errors import UserError
-from ofa.pipeline.manifest import Inputs, Journal, digest, file_digest
+from ofa.pipeline.manifest import Inputs, RunManifest, digest, file_digest
 from ofa.stages import STAGE_TABLE
 from ofa.targets import own_costs
 
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
 # the data and the initial weights lie (what they are is compared by itself).
 _IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}
-_MOST_TOLD = 5
+_MAX_TOLD = 5
 
 
 def is_costly(name: str, recipe: Recipe) -> bool:
@@ -36,7 +36,7 @@ def all_needs(name: str) -> set[str]:
     return set(needs).union(*map(all_needs, needs))
 
 
-def stage_inputs(journal: Journal, name: str, recipe: Recipe) -> Inputs:
+def stage_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
     """What the stage would be made from now. The stages that it needs must be finished."""
     stage = STAGE_TABLE[name]
     inputs = _own_inputs(journal, name, recipe)
@@ -45,7 +45,7 @@ def stage_inputs(journal: Journal, name: str, recipe: Recipe) -> Inputs:
     return inputs
 
 
-def changes(journal: Journal, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
+def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
     """What changed since the stage was last started, a sentence's part each; empty when nothing did, or when it never
     was. Without ``with_needs`` the files of other stages are not looked at."""
     before = journal.inputs(name)
@@ -65,11 +65,11 @@ def changes(journal: Journal, name: str, recipe: Recipe, *, with_needs: bool = T
 
 def told(found: Sequence[str]) -> str:
     """Some of the changes, as text."""
-    more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
-    return "; ".join(found[:_MOST_TOLD]) + more
+    more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
+    return "; ".join(found[:_MAX_TOLD]) + more
 
 
-def _own_inputs(journal: Journal, name: str, recipe: Recipe) -> Inputs:
+def _own_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
     inputs: Inputs = {"recipe": _sections(name, recipe)}
     if "data" in STAGE_TABLE[name].sections:
         left_out = unreadable_images(journal.folder)

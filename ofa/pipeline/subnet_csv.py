@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ofa.pipeline.run_folder import move_aside
+from ofa.pipeline.run_folder import quarantine
 from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -75,7 +75,7 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
             break
         good.append(line)
     if problem:
-        problem += f"; moved to {move_aside(path, 'damaged').name}, {len(good)} rows before it kept"
+        problem += f"; moved to {quarantine(path, 'damaged').name}, {len(good)} rows before it kept"
     write_atomic(beside, "".join(f"{_digest(line)}\n" for line in good))
     write_atomic(path, "\n".join([HEADER, *good]) + "\n")
     return len(good), problem

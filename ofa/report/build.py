@@ -12,7 +12,7 @@ from typing import Any
 
 from ofa.config.recipe import DataConfig, Recipe
 from ofa.errors import UserError
-from ofa.pipeline.manifest import Journal
+from ofa.pipeline.manifest import RunManifest
 from ofa.report.escape import without_folders_inside
 from ofa.report.html import page
 from ofa.report.intervals import wilson
@@ -90,7 +90,7 @@ def show(folder: Path) -> str:
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
     try:
         values = read_json(path)
-        journal = Journal(folder)
+        journal = RunManifest(folder)
         if journal.finished("report") and path in journal.broken("report"):
             raise ValueError(f"{path} is damaged: it is not what was written")
         for target in values["targets"].values():

@@ -15,7 +15,7 @@ from ofa.report.text import markdown_table
 from ofa.report.units import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
 
-_MOST_CLASSES = 20
+_MAX_CLASSES = 20
 
 
 def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, Any]) -> Path:
@@ -28,7 +28,7 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     found = values["targets"][target]
     verified, subnet = found["verified"], found["subnet"]
     classes = data["classes"]
-    names = ", ".join(map(markdown, classes[:_MOST_CLASSES])) + (", ..." if len(classes) > _MOST_CLASSES else "")
+    names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
         f"# {markdown(values['name'])}: {markdown(target)}",
         f"`{verified['file']}` ({verified['bytes'] / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "

@@ -13,7 +13,7 @@ from ofa.report.subnet_drawing import chosen, line
 from ofa.report.tables import Table, candidates, errors, one_line, summary, training
 
 # A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
-_MOST_CANDIDATES, _MOST_PHASES = 5, 8
+_MAX_CANDIDATES, _MAX_PHASES = 5, 8
 
 
 def screen(values: dict[str, Any]) -> str:
@@ -30,8 +30,8 @@ def screen(values: dict[str, Any]) -> str:
         blocks.append("\n".join(["Subnets", *lines]))
     phases = training(values)
     if phases.rows:
-        left_out = len(phases.rows) - _MOST_PHASES
-        blocks.append(_titled(phases._replace(rows=phases.rows[-_MOST_PHASES:]), left_out))
+        left_out = len(phases.rows) - _MAX_PHASES
+        blocks.append(_titled(phases._replace(rows=phases.rows[-_MAX_PHASES:]), left_out))
     return "\n\n".join(blocks)
 
 
@@ -64,7 +64,7 @@ def _first_candidates(table: Table) -> tuple[Table, int]:
     for row in sorted(table.rows, key=lambda row: not row[mark].text):
         name = row[0].text
         count[name] = count.get(name, 0) + 1
-        if count[name] <= _MOST_CANDIDATES:
+        if count[name] <= _MAX_CANDIDATES:
             kept.append(row)
     rows = [row for row in table.rows if row in kept]
     return table._replace(rows=rows), len(table.rows) - len(rows)

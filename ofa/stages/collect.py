@@ -13,10 +13,10 @@ from tqdm import tqdm
 from ofa.config.recipe import CollectConfig
 from ofa.pipeline import distributed, subnet_csv
 from ofa.pipeline.job import Job, Outcome
-from ofa.pipeline.run_folder import move_aside
-from ofa.predictors.active import candidates, next_batch, settled
+from ofa.pipeline.run_folder import quarantine
+from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample, top1
+from ofa.predictors.sampling import stratified_sample, top1
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
 _POOL = 2000  # networks that an active batch is chosen from
@@ -42,7 +42,7 @@ def run(job: Job) -> Outcome:
         start = len(codes)
         here = known[start : start + len(batch)]
         if not np.array_equal(here, batch[: len(here)]):
-            here = known = _forget(path, space, start)[start:]
+            here = known = truncate(path, space, start)[start:]
         done = int(distributed.gather(len(here))[0])
         bar.update(done)
         for codes_of_wave in _waves(batch[done:]):
@@ -55,7 +55,7 @@ def run(job: Job) -> Outcome:
     if not first_rank:
         return [], ""
     if len(known) > len(codes):
-        _forget(path, space, len(codes))
+        truncate(path, space, len(codes))
     subnet_csv.finish(path)
     low, high = np.nanmin(accuracies), np.nanmax(accuracies)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
@@ -67,14 +67,14 @@ def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies:
     space, active = macs.space, config.strategy == "active"
     wanted = min(config.batch, config.subnets - len(codes)) if active else config.subnets - len(codes)
     if not len(codes):
-        batch = spread_sample(space, wanted, macs, np.random.default_rng([seed, 2]))
+        batch = stratified_sample(space, wanted, macs, np.random.default_rng([seed, 2]))
     elif wanted <= 0 or not active:
         return codes[:0]
     else:
         good = np.isfinite(accuracies)
         rows, scores = codes[good], accuracies[good]
         costs = macs.predict(rows)
-        if len(rows) > 2 * config.batch and settled(scores, costs, newest=2 * config.batch):
+        if len(rows) > 2 * config.batch and converged(scores, costs, newest=2 * config.batch):
             return codes[:0]
         pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
         chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=wanted, seed=seed)
@@ -102,7 +102,7 @@ def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
     if own < len(subnets):
         images = job.images("validation", subnets[own].resolution, limit=job.recipe.collect.images)
         with job.evaluating(subnets[own]):
-            accuracy = top1(job.specialised(subnets[own]), images)
+            accuracy = top1(job.extract_calibrated(subnets[own]), images)
     accuracies = distributed.gather(accuracy)
     if own == 0:
         for subnet, measured in zip(subnets, accuracies, strict=False):
@@ -117,10 +117,10 @@ def _recovered(path: Path, space: SearchSpace) -> np.ndarray:
     return subnet_csv.read(path, space)[0] if done else np.empty((0, space.genes), DTYPE)
 
 
-def _forget(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
+def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
     """Keeps the first ``rows`` alone: those behind are of something else. Returns the codes kept."""
     codes, accuracies = subnet_csv.read(path, space)
-    aside = move_aside(path, "damaged")
+    aside = quarantine(path, "damaged")
     print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
     for code, accuracy in zip(codes[:rows], accuracies[:rows], strict=True):
         subnet_csv.append(path, space.decode(code), accuracy)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from ofa.config.train import FinetuneConfig
 from ofa.data.preprocess import METADATA
 from ofa.errors import UserError
-from ofa.export.verify import Disagreement
+from ofa.export.verify import VerificationError
 from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.threads import training_threads
 from ofa.predictors.sampling import top1
@@ -19,8 +19,8 @@ from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.step import Diverged
-from ofa.targets.deployment import device_of, environment
-from ofa.targets.model_files import Wanted, write_models
+from ofa.targets.deployment import deployment_of, environment
+from ofa.targets.model_files import ExportSpec, write_models
 
 
 def run(job: Job) -> Outcome:
@@ -28,11 +28,11 @@ def run(job: Job) -> Outcome:
     targets = job.recipe.targets.items()
     for name, target in tqdm(targets, desc="export and verify", unit="target", disable=None):
         job.check_interrupt()
-        device = device_of(target)
+        device = deployment_of(target)
         found = read_json(job.folder / "search" / f"{name}.json")
         subnet = Subnet.from_dict(found["subnet"])
         folder = job.folder / "models" / name
-        model, before = job.specialised(subnet), None
+        model, before = job.extract_calibrated(subnet), None
         if config := target.finetune:
             before = top1(model, job.images("validation", subnet.resolution))
             model = _finetuned(job, model, subnet, name, config)
@@ -47,12 +47,12 @@ def run(job: Job) -> Outcome:
             **METADATA,
             "subnet": subnet.to_dict(),
         }
-        wanted = Wanted(
+        wanted = ExportSpec(
             model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
         )
         try:
             written, result = write_models(job, device, wanted)
-        except (Disagreement, ValueError) as error:
+        except (VerificationError, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy_before_finetuning"] = before
         write_json(folder / "verify.json", without_folders_inside(result | environment(device.here, job)))
@@ -70,7 +70,7 @@ def _finetuned(
     """The target's own network, trained further beside the full network, and calibrated again."""
     train_config, data, space = job.recipe.train, job.data, job.recipe.space
     before = sum(phase.epochs for phase in phases(job.recipe))
-    teacher, threads = job.specialised(space.largest), training_threads()
+    teacher, threads = job.extract_calibrated(space.largest), training_threads()
     try:
         with threads.used():
             finetune(

@@ -7,15 +7,15 @@ from ofa.predictors.costs.table import CostTable
 from ofa.report.pace import drift_words
 from ofa.targets import deployment
 from ofa.targets.cost_files import table_paths
-from ofa.targets.deployment import Device, device_of
+from ofa.targets.deployment import Deployment, deployment_of
 from ofa.targets.own_costs import how_good
 
 
 def run(job: Job) -> Outcome:
-    tables: dict[Device, dict[str, CostTable]] = {}
+    tables: dict[Deployment, dict[str, CostTable]] = {}
     files, lines = [], []
     for name, target in job.recipe.targets.items():
-        device = device_of(target)
+        device = deployment_of(target)
         if device not in tables:
             tables[device] = deployment.measured(device, job)
             lines += [_line(device, table) for table in tables[device].values()]
@@ -26,11 +26,11 @@ def run(job: Job) -> Outcome:
         for table, path in zip(tables[device].values(), paths, strict=True):
             table.save(path)
         files += paths
-    deployment.forget_rounds(job)
+    deployment.delete_rounds(job)
     return files, "; ".join(lines)
 
 
-def _line(device: Device, table: CostTable) -> str:
+def _line(device: Deployment, table: CostTable) -> str:
     found = table.info["quality"]
     if table.name == "latency" and device.costs:
         return f"latency of {device.name}: {how_good(found)}"

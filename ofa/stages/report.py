@@ -11,7 +11,7 @@ from ofa.report.build import write_report
 from ofa.report.classes import class_figures
 from ofa.report.model_card import write_card
 from ofa.supernet.files import read_json
-from ofa.targets.deployment import device_of
+from ofa.targets.deployment import deployment_of
 from ofa.targets.final_times import Ready, final_times
 from ofa.targets.model_files import model_path, open_session
 
@@ -25,7 +25,7 @@ def run(job: Job) -> Outcome:
     timed: dict[str, Ready] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
-        device, folder = device_of(target), job.folder / "models" / name
+        device, folder = deployment_of(target), job.folder / "models" / name
         resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
         session = open_session(device, folder, threads=threads)
         images = job.images("test", resolution)

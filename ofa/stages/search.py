@@ -23,7 +23,7 @@ from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import Subnet
 from ofa.targets import deployment
 from ofa.targets.cost_files import load_tables
-from ofa.targets.deployment import Device, device_of
+from ofa.targets.deployment import Deployment, deployment_of
 
 ATTEMPTS = 4
 
@@ -32,10 +32,10 @@ def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**deployment.counted(device_of(target), job), **load_tables(job, name, target)}
+        costs = {**deployment.counted(deployment_of(target), job), **load_tables(job, name, target)}
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
         try:
-            found, candidates = _search_and_measure(job, device_of(target), predictor, limits, costs)
+            found, candidates = _search_and_measure(job, deployment_of(target), predictor, limits, costs)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
         subnets = [Subnet.from_dict(candidate["subnet"]) for candidate in candidates]
@@ -57,7 +57,7 @@ def run(job: Job) -> Outcome:
 
 def _search_and_measure(
     job: Job,
-    device: Device,
+    device: Deployment,
     predictor: AccuracyPredictor,
     limits: dict[CostTable, float],
     costs: dict[str, CostTable],
@@ -95,7 +95,7 @@ def _search_and_measure(
     for subnet in judged:
         job.check_interrupt()
         with job.evaluating(subnet):
-            accuracies[subnet] = top1(job.specialised(subnet), job.images("validation", subnet.resolution))
+            accuracies[subnet] = top1(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
     chosen = max(judged, key=accuracies.__getitem__)
     return found, [
         {

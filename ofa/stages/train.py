@@ -16,8 +16,8 @@ from ofa.config.train import TrainConfig
 from ofa.errors import UserError
 from ofa.pipeline import checkpoints, distributed
 from ofa.pipeline.job import Job, Outcome
-from ofa.pipeline.run_folder import move_aside
-from ofa.pipeline.signals import raise_for, stop_requests
+from ofa.pipeline.run_folder import quarantine
+from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import top1
@@ -86,7 +86,7 @@ def run(job: Job) -> Outcome:
     threads = training_threads(state, told=told, compiled=config.compile)
     with ExitStack() as stack:
         stack.enter_context(threads.used())
-        came = stack.enter_context(stop_requests())
+        came = stack.enter_context(catch_stop_signals())
         log = stack.enter_context(_Log(job, schedule, done=resume.epochs if resume else 0)) if first_rank else None
         try:
             train_supernet(
@@ -169,7 +169,7 @@ class _Log:
         if images := self.job.recipe.train.watch_images:
             accuracies = {
                 name: top1(
-                    self.job.specialised(subnet, net=net, images=_WATCH_CALIBRATION),
+                    self.job.extract_calibrated(subnet, net=net, images=_WATCH_CALIBRATION),
                     self.job.images("validation", subnet.resolution, limit=images),
                 )
                 for name, subnet in watched(self.job, phase).items()
@@ -201,7 +201,7 @@ def _rows(path: Path) -> list[str]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            aside = move_aside(path, "damaged")
+            aside = quarantine(path, "damaged")
             print(f"{path} is damaged: moved to {aside.name}, {len(rows)} epochs before it kept", flush=True)
             break
         rows.append(line.decode())

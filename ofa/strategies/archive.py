@@ -23,7 +23,7 @@ class Archive:
     def __init__(self, problem: Problem) -> None:
         self._score = problem.score
         self._seen = set(_keys(problem.avoid))
-        none = problem.anchors[:0]
+        none = problem.feasible_seeds[:0]
         self._codes, self._scores, self._costs = [none], [np.empty(0)], [np.empty((0, len(problem.limits)))]
         self._evaluated, self._best = 0, -np.inf
         self.history: list[dict[str, float]] = []

@@ -49,7 +49,7 @@ class Problem:
     costs: Function
     limits: np.ndarray
     objectives: tuple[int, ...]
-    anchors: np.ndarray
+    feasible_seeds: np.ndarray
     include: np.ndarray
     avoid: np.ndarray
 

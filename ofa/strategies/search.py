@@ -138,7 +138,7 @@ def search(
         costs,
         limits=np.array([limits.get(cost, np.inf) for cost in tables], float),
         objectives=tuple(tables.index(cost) for cost in objectives),
-        anchors=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
+        feasible_seeds=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
         include=wanted,
         avoid=unwanted,
     )

@@ -9,7 +9,7 @@ from ofa.errors import UserError
 from ofa.pipeline.job import Job
 from ofa.predictors.costs.table import CostTable
 from ofa.targets import deployment
-from ofa.targets.deployment import device_of
+from ofa.targets.deployment import deployment_of
 
 
 def table_paths(folder: Path, target: str, tables: dict[str, CostTable]) -> list[Path]:
@@ -20,7 +20,7 @@ def table_paths(folder: Path, target: str, tables: dict[str, CostTable]) -> list
 
 def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
     tables = {}
-    environment = deployment.environment(device_of(target), job)
+    environment = deployment.environment(deployment_of(target), job)
     folder = job.folder / "costs"
     for path in (folder / f"{name}.json", *sorted(folder.glob(f"{name}.*.json"))):
         try:

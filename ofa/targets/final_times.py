@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.export.runtimes.timing import interleaved, lower_quartile
 from ofa.predictors.costs.latency.table import reference_model
 from ofa.supernet.files import read_json
-from ofa.targets.deployment import Device, part_of, time_there
+from ofa.targets.deployment import Deployment, measure_remote_latency, part_of
 
 if TYPE_CHECKING:
     from ofa.pipeline.job import Job
@@ -26,7 +26,7 @@ _ROUNDS = 100
 class Ready:
     """A target's model, loaded: ``shape`` is that of its input (channels, height, width)."""
 
-    device: Device
+    device: Deployment
     path: Path
     session: Any
     shape: tuple[int, int, int]
@@ -42,7 +42,7 @@ def final_times(job: Job, models: dict[str, Ready]) -> dict[str, dict[str, float
         reference = references[name]
         given = _reference_model(job, model.device, reference) if reference else None
         if model.device.remote:
-            clock, *paced = time_there(
+            clock, *paced = measure_remote_latency(
                 model.device, job, [(model.path, model.shape), *([given] if given else [])], rounds=_ROUNDS
             )
             found[name] = _at_pace(clock, paced[0] if given else None, reference)
@@ -51,7 +51,7 @@ def final_times(job: Job, models: dict[str, Ready]) -> dict[str, dict[str, float
         if given and (key := _key(model.device, reference)) not in calls:
             session = model.device.module.load(given[0], threads=job.recipe.measure.threads)
             calls[key] = model.device.module.prepared(session, (1, *given[1]))
-    times = typical(1e3 * interleaved(list(calls.values()), rounds=_ROUNDS, description="time the models"))
+    times = lower_quartile(1e3 * interleaved(list(calls.values()), rounds=_ROUNDS, description="time the models"))
     local = dict(zip(calls, times, strict=True))
     for name in models:
         if name in local:
@@ -73,9 +73,9 @@ def _reference(job: Job, name: str) -> dict[str, Any] | None:
     return read_json(job.folder / "costs" / f"{name}.json")["info"].get("reference")
 
 
-def _reference_model(job: Job, device: Device, reference: dict[str, Any]) -> tuple[Any, tuple[int, int, int]]:
+def _reference_model(job: Job, device: Deployment, reference: dict[str, Any]) -> tuple[Any, tuple[int, int, int]]:
     return reference_model(job.recipe.space, reference, **job.head, part=part_of(device))
 
 
-def _key(device: Device, reference: dict[str, Any]) -> tuple[Device, str]:
+def _key(device: Deployment, reference: dict[str, Any]) -> tuple[Deployment, str]:
     return device, str(reference)

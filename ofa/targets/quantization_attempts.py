@@ -9,7 +9,7 @@ import numpy as np
 
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.machine import has_vnni
-from ofa.targets.deployment import Device
+from ofa.targets.deployment import Deployment
 
 if TYPE_CHECKING:
     from ofa.config.export import OnnxConfig
@@ -33,7 +33,7 @@ _TFLITE: dict[str, dict[str, Any]] = {
 }
 
 
-def remedies(device: Device, onnx: OnnxConfig) -> dict[str, dict[str, Any]]:
+def remedies(device: Deployment, onnx: OnnxConfig) -> dict[str, dict[str, Any]]:
     """The ways to try for a device, with the arguments of ``quantize_onnx`` or ``quantize_tflite``."""
     if device.runtime != "onnxruntime":
         return _TFLITE
@@ -46,7 +46,7 @@ def remedies(device: Device, onnx: OnnxConfig) -> dict[str, dict[str, Any]]:
 
 
 def quantised(
-    device: Device,
+    device: Deployment,
     ways: dict[str, dict[str, Any]],
     *,
     write: Callable[[dict[str, Any]], bytes],
@@ -69,7 +69,7 @@ def quantised(
     contents: dict[str, bytes] = {}
     for name, way in ways.items():
         contents[name] = write(way)
-        tried[name] = score(_run(device.scorer, contents[name], threads=threads if device.clocked else 1))
+        tried[name] = score(_run(device.scorer, contents[name], threads=threads if device.has_latency else 1))
         if device.runtime == "onnxruntime":
             plain[name] = score(_run(onnxruntime, contents[name], threads=threads, optimise=False))
         if before - min(tried[name], plain.get(name, 1.0)) <= allowed_drop:

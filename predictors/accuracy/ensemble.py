@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.predictors.accuracy.features import Space, features
 from ofa.predictors.metrics import ONE_STD
-from ofa.predictors.neighbours import neighbours
+from ofa.predictors.mutation import mutate
 
 Arrays = dict[str, np.ndarray]
 Kind = TypeVar("Kind", bound="Ensemble")
@@ -32,7 +32,7 @@ class Ensemble:
         raise NotImplementedError
 
     @staticmethod
-    def ask_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
+    def predict_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     @classmethod
@@ -58,17 +58,17 @@ class Ensemble:
             state = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
             member = cls.fit_member(inputs[~out], targets[~out], state)
             arrays |= {f"{number}/{name}": np.array(array) for name, array in member.items()}
-            left_out[out] = cls.ask_member(member, inputs[out]) - targets[out]
+            left_out[out] = cls.predict_member(member, inputs[out]) - targets[out]
         # A left-out error is one member's and holds its own share of disagreement, which predict adds for each network.
         # On rows that they have seen members agree too well, so the disagreement is taken beside them.
         total = np.quantile(np.abs(left_out), ONE_STD) ** 2
-        beside = features(space, neighbours(space, codes, len(codes), np.random.default_rng(seed))).astype(float)
-        each = [cls.ask_member(_member(arrays, number), beside) for number in range(members)]
+        beside = features(space, mutate(space, codes, len(codes), np.random.default_rng(seed))).astype(float)
+        each = [cls.predict_member(_member(arrays, number), beside) for number in range(members)]
         noise = np.sqrt(max(total - np.median(np.var(each, axis=0, ddof=1)), 0.01 * total))
         return cls(space, {**arrays, "noise": np.array(noise)})
 
     def predict(self, inputs: np.ndarray, *, return_std: bool) -> tuple[np.ndarray, np.ndarray | float]:
-        each = np.stack([self.ask_member(member, inputs) for member in self._members])
+        each = np.stack([self.predict_member(member, inputs) for member in self._members])
         if not return_std:
             return each.mean(axis=0), np.nan
         # The mean of several errs less than one of them.

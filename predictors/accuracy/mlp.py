@@ -25,6 +25,6 @@ class Networks(Ensemble):
         return {"hidden": hidden, "hidden_bias": hidden_bias, "output": output[:, 0], "output_bias": output_bias}
 
     @staticmethod
-    def ask_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
+    def predict_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
         hidden = np.maximum(inputs @ member["hidden"] + member["hidden_bias"], 0)
         return hidden @ member["output"] + member["output_bias"]

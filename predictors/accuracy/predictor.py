@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ofa.predictors.accuracy import serialization
 from ofa.predictors.accuracy.features import Space, features
 from ofa.predictors.accuracy.selection import KINDS, compare
-from ofa.predictors.accuracy.sklearn_regressor import Plugged
+from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.metrics import networks_of
@@ -83,7 +83,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.scores_ = {}
         if self.model is not None:
             self.kind_ = type(self.model).__name__
-            self.model_ = Plugged.learn(self.model, self.space, codes, targets, networks, self.seed)
+            self.model_ = SklearnRegressor.learn(self.model, self.space, codes, targets, networks, self.seed)
             return self
         self.kind_ = self.kind
         if self.kind == "auto":

@@ -13,7 +13,7 @@ from ofa.predictors.metrics import ONE_STD, folds_of
 _FOLDS = 5
 
 
-class Plugged:
+class SklearnRegressor:
     """Any regressor with ``fit`` and ``predict`` over ``features``; its deviation is the same for all networks.
 
     The deviation is that of rows left out of five more fits, so that 68 % of new measurements fall within one.
@@ -25,7 +25,7 @@ class Plugged:
     @classmethod
     def learn(
         cls, regressor: Any, space: Space, codes: np.ndarray, targets: np.ndarray, networks: np.ndarray, seed: int
-    ) -> Plugged:
+    ) -> SklearnRegressor:
         inputs = features(space, codes).astype(float)
         folds = folds_of(networks, _FOLDS, seed)
         errors = np.empty(len(codes))

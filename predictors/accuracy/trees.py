@@ -40,7 +40,7 @@ class Trees(Ensemble):
         }
 
     @staticmethod
-    def ask_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
+    def predict_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
         columns, thresholds = member["column"].ravel(), member["threshold"].ravel()
         trees = len(member["column"])
         node = np.zeros((len(inputs), trees), np.int64)

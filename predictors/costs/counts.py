@@ -20,12 +20,14 @@ Fold = Callable[[Operators, np.ndarray], Any]
 
 def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
     """Multiply-accumulates of convolutions and linear layers, for one image."""
-    return counted(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
+    return fold_table(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
 
 
 def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
     """Trainable parameters."""
-    return counted(space, "params", "", lambda part, _sides: params(part), num_classes=num_classes, in_chans=in_chans)
+    return fold_table(
+        space, "params", "", lambda part, _sides: params(part), num_classes=num_classes, in_chans=in_chans
+    )
 
 
 def weight_bytes(per_weight: int, per_bias: int) -> Fold:
@@ -44,7 +46,7 @@ def at_each_side(fold: Callable[[Operators, int], float]) -> Fold:
     return lambda part, sides: each(part, tuple(sides.tolist()))
 
 
-def counted(
+def fold_table(
     space: SearchSpace,
     name: str,
     unit: str,

@@ -19,7 +19,7 @@ from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
 
-_MOST_CHARACTERS = 10_000_000
+_MAX_CHARACTERS = 10_000_000
 _CHOICES = ("resolution", "depths", "kernels", "expands")
 
 
@@ -88,8 +88,8 @@ class _LookUpTable:
         self.path, text = path, path.read_text(encoding="utf-8", errors="replace")
         self._lines = text.splitlines()
         try:
-            if len(text) > _MOST_CHARACTERS:
-                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MOST_CHARACTERS}")
+            if len(text) > _MAX_CHARACTERS:
+                raise ValueError(f"{path} has {len(text)} characters; a look-up table has at most {_MAX_CHARACTERS}")
             entries = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is no YAML file: {error}") from error

@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.export.quantization.plan import ALIGNMENT
 from ofa.export.tflite.lowering import lowered
-from ofa.predictors.costs.counts import at_each_side, counted, weight_bytes
+from ofa.predictors.costs.counts import at_each_side, fold_table, weight_bytes
 from ofa.predictors.costs.table import CostTable
 from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, lifetimes, moments, peak_activation
@@ -24,7 +24,7 @@ def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Lite
     scales come on top of it, a few bytes a channel. Raises ``ValueError`` for other ``bits``.
     """
     fold = weight_bytes(_bytes(bits), _BIAS_BYTES)
-    return counted(space, "flash", "bytes", fold, num_classes=num_classes, in_chans=in_chans, info={"bits": bits})
+    return fold_table(space, "flash", "bytes", fold, num_classes=num_classes, in_chans=in_chans, info={"bits": bits})
 
 
 def peak_memory(
@@ -62,7 +62,7 @@ def peak_memory(
             return per_value * peak_activation(part, sides)
 
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    return counted(space, "peak_memory", "bytes", fold, **head, combine="max", info=info)
+    return fold_table(space, "peak_memory", "bytes", fold, **head, combine="max", info=info)
 
 
 def arena(part: Operators, side: int) -> int:

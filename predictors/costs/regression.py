@@ -14,7 +14,7 @@ from ofa.predictors.costs.table import CostTable, table_shape
 from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
 from ofa.supernet.space import SearchSpace
 
-FEWEST_ROWS = 20
+MIN_ROWS = 20
 _FOLDS = 5
 
 # Freedom of each group of features: the whole network's work, each resolution, each stage, each slot, each option. What
@@ -53,9 +53,9 @@ def fit_costs(
     codes, values = np.asarray(codes), np.asarray(values, np.float64)
     networks = networks_of(codes)
     count = int(networks.max()) + 1 if len(networks) else 0
-    if len(codes) < FEWEST_ROWS or count < _FOLDS:
+    if len(codes) < MIN_ROWS or count < _FOLDS:
         raise ValueError(
-            f"{len(codes)} rows of {count} networks are too few to fit a cost table; measure at least {FEWEST_ROWS}"
+            f"{len(codes)} rows of {count} networks are too few to fit a cost table; measure at least {MIN_ROWS}"
         )
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"every {name} must be a positive number")

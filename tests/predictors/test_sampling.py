@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample, top1
+from ofa.predictors.sampling import stratified_sample, top1
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -38,7 +38,7 @@ def gaps(costs):
 def test_spread_evenly_from_end_to_end(name, n):
     space = SPACES[name]
     table = macs(space)
-    codes = spread_sample(space, n, table, np.random.default_rng(0))
+    codes = stratified_sample(space, n, table, np.random.default_rng(0))
     assert codes.shape == (n, space.genes) and codes.dtype == np.int8
     assert np.array_equal(space.canonical(codes), codes)
     assert len(np.unique(codes, axis=0)) == n
@@ -60,24 +60,24 @@ def test_spread_evenly_from_end_to_end(name, n):
 def test_depends_on_the_generator_alone():
     space = SPACES["tiny_mbv3"]
     np.random.seed(0)  # noqa: NPY002
-    first = spread_sample(space, 30, macs(space), np.random.default_rng(1))
+    first = stratified_sample(space, 30, macs(space), np.random.default_rng(1))
     np.random.seed(1)  # noqa: NPY002
-    assert np.array_equal(spread_sample(space, 30, macs(space), np.random.default_rng(1)), first)
-    assert not np.array_equal(spread_sample(space, 30, macs(space), np.random.default_rng(2)), first)
+    assert np.array_equal(stratified_sample(space, 30, macs(space), np.random.default_rng(1)), first)
+    assert not np.array_equal(stratified_sample(space, 30, macs(space), np.random.default_rng(2)), first)
 
 
 @pytest.mark.parametrize("more", [0, 1, 1000])
 def test_whole_space_when_it_has_no_more(more):
     every = np.array(list(product(*map(range, SMALL.option_counts))), np.int8)
     every = np.unique(SMALL.canonical(every), axis=0)
-    codes = spread_sample(SMALL, SMALL.size + more, macs(SMALL), np.random.default_rng(0))
+    codes = stratified_sample(SMALL, SMALL.size + more, macs(SMALL), np.random.default_rng(0))
     assert len(codes) == SMALL.size == len(every)
     assert np.array_equal(np.unique(codes, axis=0), every)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few(n):
-    codes = spread_sample(SMALL, n, macs(SMALL), np.random.default_rng(0))
+    codes = stratified_sample(SMALL, n, macs(SMALL), np.random.default_rng(0))
     assert len(np.unique(codes, axis=0)) == len(codes) == n
     if n > 1:
         assert [SMALL.decode(code) for code in codes[[0, -1]]] == [SMALL.smallest, SMALL.largest]
@@ -88,7 +88,7 @@ def test_space_of_one_network():
     one = SearchSpace.from_dict(
         {"resolutions": [16], "stages": [{"width": 8, "depths": [1], "kernels": [3], "expands": [2]}]}
     )
-    codes = spread_sample(one, 5, macs(one), np.random.default_rng(0))
+    codes = stratified_sample(one, 5, macs(one), np.random.default_rng(0))
     assert codes.tolist() == [one.encode(one.largest).tolist()]
 
 

@@ -28,7 +28,7 @@ _PROPERTIES = ("ro.soc.manufacturer", "ro.soc.model", "ro.product.manufacturer",
 _RESULT = re.compile(r"First inference: (\S+), Warmup \(avg\): \S+, Inference \(avg\): (\S+)")
 _TIMEOUT_SECONDS = 300
 # What adb says when the phone is not there, and what to do about it.
-_REMEDIES = {
+QUANTIZATION_ATTEMPTS = {
     "more than one device": "several phones are connected; name one as adb:SERIAL (`adb devices` lists them)",
     "unauthorized": "the phone does not trust this computer yet; unlock it and allow USB debugging",
     "no devices": "no phone is connected; switch on USB debugging there, and `adb devices` must list it",
@@ -115,7 +115,9 @@ class AdbLink:
         if state.returncode == 0 and state.stdout.strip() == "device":
             raise RemoteError(f"`adb {words[0]}` failed on the phone: {last}")
         said = f"{state.stdout} {state.stderr} {last}"
-        raise _PhoneGone(next((remedy for sign, remedy in _REMEDIES.items() if sign in said), f"adb says: {last}"))
+        raise _PhoneGone(
+            next((remedy for sign, remedy in QUANTIZATION_ATTEMPTS.items() if sign in said), f"adb says: {last}")
+        )
 
     def _call(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = ["adb", *(["-s", self.serial] if self.serial else []), *words]

@@ -22,7 +22,7 @@ from typing import IO, Any
 from ofa.export.runtimes.remote import runner
 from ofa.export.runtimes.remote.link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote.rounds import Plan, Round
-from ofa.export.runtimes.timing import FEWEST, MOST, REFERENCE_EVERY, SECONDS
+from ofa.export.runtimes.timing import MAX_CALLS, MIN_CALLS, REFERENCE_EVERY, SECONDS
 
 _OPTIONS = {"BatchMode": "yes", "ConnectTimeout": 15, "ServerAliveInterval": 10, "ServerAliveCountMax": 3}
 _NO_PYTHON = 97  # exit status of _SCRIPT, which no part of it has by itself
@@ -37,7 +37,7 @@ trap 'exit 1' HUP INT TERM PIPE
 tar -xf - -C "$d" && {python} "$d/runner.py" "$d/job.json"
 """
 # What ssh says, and what to do about it.
-_REMEDIES = {
+QUANTIZATION_ATTEMPTS = {
     "Could not resolve": "{host} is not a known host; check the name, or its entry in ~/.ssh/config",
     "Host key verification failed": "{host} has an unknown or changed host key; connect once with `ssh {host}`, and "
     "accept it if it is right",
@@ -72,8 +72,8 @@ class SshLink:
             "reference": plan.reference,
             "every": REFERENCE_EVERY,
             "seconds": SECONDS,
-            "fewest": FEWEST,
-            "most": MOST,
+            "fewest": MIN_CALLS,
+            "most": MAX_CALLS,
         }
         wanted, started = set(numbers), False
         with _connected(self.host, job, dict(zip(names, plan.models, strict=True))) as connection:
@@ -127,7 +127,7 @@ class _Connection:
         if status == _NO_PYTHON:
             return f"{self.host} has no {self.python}; install it there, or name another one in OFA_REMOTE_PYTHON"
         if status == _SSH_FAILED:
-            for sign, remedy in _REMEDIES.items():
+            for sign, remedy in QUANTIZATION_ATTEMPTS.items():
                 if any(sign in line for line in said):
                     return remedy.format(host=self.host)
         if status == _OUT_OF_MEMORY:

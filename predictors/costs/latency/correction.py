@@ -7,7 +7,7 @@ from scipy.optimize import lsq_linear
 from scipy.stats import kendalltau
 
 # Weight of "every group by the same factor" against one measured network.
-_TRUST = 0.03
+_RIDGE = 0.03
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -24,14 +24,14 @@ def correction(groups: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, fl
     columns = np.column_stack([groups, np.ones(len(groups))]) / measured[:, None]
     sizes = np.maximum(np.abs(columns).mean(axis=0), 1e-12)
     wished = np.r_[np.full(groups.shape[1], slope), intercept]
-    weight = np.sqrt(_TRUST * len(measured))
+    weight = np.sqrt(_RIDGE * len(measured))
     matrix = np.vstack([columns / sizes, weight * np.eye(len(sizes))])
     lowest = np.r_[np.zeros(groups.shape[1]), -measured.min() / 2] * sizes
     found = lsq_linear(matrix, np.r_[np.ones(len(measured)), weight * wished * sizes], (lowest, np.inf)).x / sizes
     return found[:-1], float(found[-1])
 
 
-def cold_share(cold: np.ndarray, warm: np.ndarray, measured: np.ndarray) -> float:
+def cold_fraction(cold: np.ndarray, warm: np.ndarray, measured: np.ndarray) -> float:
     """How much of the parts' times counts as measured from cold caches, in [0, 1]: what predicts networks left out.
 
     ``cold``, ``warm`` ``(n, g)`` and ``measured`` ``(n,)`` as for ``correction``. Networks that fit in the caches run

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ofa.supernet.space import SearchSpace, Slot, Subnet
 from ofa.supernet.supernet import FAMILIES
 
-MOST_RESOLUTIONS = 5  # measured; those between are interpolated
+MAX_RESOLUTIONS = 5  # measured; those between are interpolated
 
 Shape = tuple[int, int, int]
 MakePart = Callable[[nn.Module, Shape], Any]
@@ -70,9 +70,9 @@ def add_parts(parts: Parts, space: SearchSpace, *, num_classes: int, in_chans: i
 def measured_resolutions(space: SearchSpace) -> tuple[int, ...]:
     """Up to five of the space's resolutions, smallest and largest among them."""
     count = len(space.resolutions)
-    if count <= MOST_RESOLUTIONS:
+    if count <= MAX_RESOLUTIONS:
         return space.resolutions
-    return tuple(space.resolutions[round(i)] for i in np.linspace(0, count - 1, MOST_RESOLUTIONS))
+    return tuple(space.resolutions[round(i)] for i in np.linspace(0, count - 1, MAX_RESOLUTIONS))
 
 
 def _uniform_subnets(space: SearchSpace) -> list[Subnet]:

@@ -14,11 +14,11 @@ from torch import nn
 from tqdm import tqdm
 
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import drift, interleaved, typical
-from ofa.predictors.costs.latency.correction import cold_share, correction, errors
+from ofa.export.runtimes.timing import drift, interleaved, lower_quartile
+from ofa.predictors.costs.latency.correction import cold_fraction, correction, errors
 from ofa.predictors.costs.latency.parts import MakePart, Parts, Shape, add_parts, measured_resolutions
 from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
@@ -111,8 +111,8 @@ def measure(
     is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
-    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.part_int8`` where there
-    is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info`` must
+    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.convert_int8`` where
+    there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info`` must
     have that machine's environment: by default it is ``runtime.environment`` here.
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,
@@ -130,7 +130,7 @@ def measure(
     apart = len(parts.models)
 
     rng = np.random.default_rng([seed, 1])
-    codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, CostTable.macs(space, **head), rng))
+    codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, CostTable.macs(space, **head), rng))
     if len(codes) < fit_subnets + test_subnets:  # the space has no more networks: share those that there are
         share = ceil_div(len(codes) * fit_subnets, fit_subnets + test_subnets)
         fit_subnets = max(1, min(share, len(codes) - 1))
@@ -149,7 +149,7 @@ def measure(
         progress=progress,
         on_pace=paces.append,
     )
-    usual = typical(times)
+    usual = lower_quartile(times)
     tables = []
     for alone in (usual[:apart], usual[len(parts.models) :]):
         alone = np.maximum(alone - alone[empty], 0.0)
@@ -159,7 +159,7 @@ def measure(
     table = _corrected(space, tables, codes[:fit_subnets], usual[wholes[:fit_subnets]])
     tested = wholes[fit_subnets:]
     predicted, measured = table.predict(codes[fit_subnets:]), usual[tested]
-    first, second = (typical(times[half::2])[tested] for half in (0, 1)) if rounds > 1 else (measured, measured)
+    first, second = (lower_quartile(times[half::2])[tested] for half in (0, 1)) if rounds > 1 else (measured, measured)
     found = {
         **runtime.environment(threads=threads),
         "date": datetime.date.today().isoformat(),
@@ -205,7 +205,7 @@ def time_subnets(
         _add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans) for subnet in [*subnets, *also]
     ]
     timer = timer or in_this_process(runtime, threads=threads)
-    times = typical(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
+    times = lower_quartile(timer([parts.models[whole] for whole in wholes], rounds=rounds, progress=False))
     return times[:-1] * reference["ms"] / times[-1] if reference else times
 
 
@@ -247,7 +247,7 @@ def _corrected(
         return np.column_stack(columns)
 
     cold, warm = (groups(*table) for table in tables)
-    share = cold_share(cold, warm, measured)
+    share = cold_fraction(cold, warm, measured)
     factors, intercept = correction(share * cold + (1 - share) * warm, measured)
     ends, blocks = (share * one + (1 - share) * other for one, other in zip(*tables, strict=True))
     scaled = blocks * factors[2:][np.broadcast_to(stages, blocks.shape[1:])]

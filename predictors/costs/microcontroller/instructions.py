@@ -15,10 +15,10 @@ from scipy.optimize import nnls
 from tqdm import tqdm
 
 from ofa.export.microcontroller.scratch import MVE_CHANNELS
-from ofa.predictors.costs.counts import at_each_side, counted
+from ofa.predictors.costs.counts import at_each_side, fold_table
 from ofa.predictors.costs.latency.correction import errors
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
@@ -154,7 +154,7 @@ def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int =
 
     fold = at_each_side(lambda part, side: sum(map(model.predict, works(part, side))))
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    return counted(space, "instructions", "instructions", fold, **head)
+    return fold_table(space, "instructions", "instructions", fold, **head)
 
 
 def measure(
@@ -181,7 +181,7 @@ def measure(
     environment = cortex_m.environment(threads=1, cpu=cpu)
     macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 2])
-    codes = rng.permutation(spread_sample(space, fit_subnets + test_subnets, macs, rng))
+    codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, macs, rng))
     fit_subnets = min(fit_subnets, ceil_div(len(codes) * fit_subnets, fit_subnets + test_subnets))
     counted: list[tuple[Work, int]] = []
     totals = []

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ofa.export.microcontroller.scratch import ALIGNMENT, operator_scratch
-from ofa.predictors.costs.counts import counted, fold_blocks, sides_read, weight_bytes
+from ofa.predictors.costs.counts import fold_blocks, fold_table, sides_read, weight_bytes
 from ofa.predictors.costs.table import CostTable
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.integers import round_up
@@ -76,7 +76,7 @@ def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str =
     """
     _check(cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    table = counted(space, "flash", "bytes", weight_bytes(1, 12), **head, info={"cpu": cpu})
+    table = fold_table(space, "flash", "bytes", weight_bytes(1, 12), **head, info={"cpu": cpu})
     return replace(table, fixed=table.fixed + _CODE[cpu], blocks=table.blocks + _BLOCK_CODE[cpu])
 
 

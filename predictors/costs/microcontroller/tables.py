@@ -19,7 +19,7 @@ from ofa.export.microcontroller.build import missing_tools
 from ofa.predictors.costs.latency.correction import errors
 from ofa.predictors.costs.microcontroller import instructions, program
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -50,7 +50,7 @@ def tables(
     fit_subnets = min(_FIT_WHOLE, fit_subnets)
     rng = np.random.default_rng([seed, 3])
     wanted = fit_subnets + test_subnets
-    codes = rng.permutation(spread_sample(space, wanted, CostTable.macs(space, **head), rng))
+    codes = rng.permutation(stratified_sample(space, wanted, CostTable.macs(space, **head), rng))
     if not measurable(runtime):
         codes = codes[:0]
     fit = ceil_div(len(codes) * fit_subnets, wanted)

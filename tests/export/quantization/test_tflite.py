@@ -178,8 +178,16 @@ def test_models_that_cannot_be_quantized(network):
 @pytest.mark.parametrize(
     "package, module, message",
     [
-        ("ai_edge_quantizer", "quantize", "ai-edge-quantizer is not installed: pip install 'once-for-all[tflite]'"),
-        ("ai_edge_litert", "quantize", "ai-edge-litert is not installed: pip install 'once-for-all[tflite]'"),
+        (
+            "ai_edge_quantizer",
+            "quantization.tflite",
+            "ai-edge-quantizer is not installed: pip install 'once-for-all[tflite]'",
+        ),
+        (
+            "ai_edge_litert",
+            "quantization.tflite",
+            "ai-edge-litert is not installed: pip install 'once-for-all[tflite]'",
+        ),
         ("tflite_micro", "runtimes.tflm", "tflite-micro is not installed: pip install 'once-for-all[mcu]'"),
     ],
 )

@@ -153,7 +153,7 @@ def test_the_modules_of_one_processor(model):
 
 
 def test_more_images_than_one_program_holds(sessions, model, images, monkeypatch):
-    monkeypatch.setattr(cortex_m, "_MOST_BYTES", 3 * 28 * 28)
+    monkeypatch.setattr(cortex_m, "_MAX_BYTES", 3 * 28 * 28)
     assert np.array_equal(cortex_m.run(sessions["cortex_m4"], images[:7]), tflm.run(tflm.load(model), images[:7]))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.export.runtimes.timing import interleaved, typical
+from ofa.export.runtimes.timing import interleaved, lower_quartile
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_real_graphs_rank_by_their_work():
         onnxruntime.prepared(onnxruntime.load(onnx_graph(module, shape).SerializeToString()), (1, *shape))
         for module in (small, large)
     ]
-    fast, slow = typical(interleaved(calls, rounds=5, progress=False))
+    fast, slow = lower_quartile(interleaved(calls, rounds=5, progress=False))
     assert 5 * fast < slow
 
 
@@ -97,6 +97,6 @@ def test_no_session_of_ours_has_threads_that_spin(monkeypatch):
     monkeypatch.setattr("onnxruntime.InferenceSession", session)
     module = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
     onnxruntime.load(onnxruntime.part(module, (3, 8, 8)), threads=2)
-    assert onnxruntime.part_int8(module, (3, 8, 8))
+    assert onnxruntime.convert_int8(module, (3, 8, 8))
     # onnxruntime's quantizer makes one more, of its own options.
     assert seen[0] == ["0", "0"] and seen.count(["0", "0"]) == 2

@@ -70,7 +70,7 @@ def test_the_rewritten_block_is_faster(int8):
             "ofa.export.quantization.tflite", reason="pip install 'once-for-all[tflite]'", exc_type=ValueError
         )
         noise = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
-        plain, fast = quantize.quantize_tflite(plain, [noise]), litert.part_int8(module, shape)
+        plain, fast = quantize.quantize_tflite(plain, [noise]), litert.convert_int8(module, shape)
     calls = [litert.prepared(litert.load(content), (1, *shape)) for content in (plain, fast)]
     slow, quick = np.median(interleaved(calls, rounds=9, progress=False), axis=0)
     assert 1.5 * quick < slow

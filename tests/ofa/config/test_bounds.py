@@ -13,7 +13,7 @@ from ofa.predictors.costs.table import CostTable
 from ofa.stages import measure
 from ofa.strategies.ranges import RANGES
 from ofa.strategies.validation import check_settings
-from ofa.targets.deployment import Device
+from ofa.targets.deployment import Deployment
 
 
 def numbers(model: type[BaseModel], where: str = ""):
@@ -117,4 +117,4 @@ def test_a_space_of_few_networks_can_be_measured(small):
     quality = {"test_subnets": 1, "mape": 0.1, "kendall_tau": None, "repeat_mape": 0.1, "repeat_kendall_tau": None}
     table = CostTable.macs(space, num_classes=2)
     table.info["quality"] = quality
-    assert measure._line(Device("onnxruntime", 32), table).endswith("(a repeated measurement: 10.0%)")
+    assert measure._line(Deployment("onnxruntime", 32), table).endswith("(a repeated measurement: 10.0%)")

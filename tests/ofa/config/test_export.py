@@ -11,7 +11,7 @@ from ofa.export.runtimes import machine
 from ofa.report.card_snippets import snippets
 from ofa.report.int8_note import cpu_note
 from ofa.targets import quantization_attempts
-from ofa.targets.deployment import Device
+from ofa.targets.deployment import Deployment
 from ofa.targets.quantization_attempts import quantised, remedies
 
 LIMITS = {"macs": "1x"}
@@ -70,7 +70,7 @@ def test_the_choices_are_those_of_export():
             assert getattr(section(**{key: value}), key) == value
 
 
-SERVER, PHONE = Device("onnxruntime", 8), Device("litert", 8)
+SERVER, PHONE = Deployment("onnxruntime", 8), Deployment("litert", 8)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ class Fake:
 
 def chosen(monkeypatch, device, accuracies, vnni=True):
     fake = Fake()
-    monkeypatch.setattr(Device, "scorer", fake)
+    monkeypatch.setattr(Deployment, "scorer", fake)
     monkeypatch.setattr(quantization_attempts, "onnxruntime", fake)
     monkeypatch.setattr(quantization_attempts, "has_vnni", lambda: vnni)
     ways = remedies(device, OnnxConfig())

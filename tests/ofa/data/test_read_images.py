@@ -16,7 +16,7 @@ from ofa.data.read_images import check_readable, finding_lines, read_images
 from ofa.data.readers.source import Source
 from ofa.data.sources import open_source
 from ofa.errors import UserError
-from ofa.pipeline.manifest import Journal
+from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import stage_inputs
 
 SPLITS = {"train": 12, "val": 10, "test": 10}
@@ -80,7 +80,7 @@ def test_deleting_what_was_left_out_changes_nothing_that_was_made(root, tmp_path
 
     def made_from() -> list:
         found = identity.data_identity(recipe.data, left_out=unreadable_images(run))
-        return [stage_inputs(Journal(run), "train", recipe), found]
+        return [stage_inputs(RunManifest(run), "train", recipe), found]
 
     read_images(opened(root), workers=0, folder=run)
     before = made_from()

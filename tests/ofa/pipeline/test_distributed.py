@@ -217,10 +217,10 @@ def test_a_port_left_by_a_dead_rank_0_is_not_taken(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", str(torchruns.port))
     monkeypatch.setattr(distributed, "rank", lambda: int(threading.current_thread() is not threading.main_thread()))
     with ThreadPoolExecutor() as pool:
-        other = pool.submit(distributed._meeting_place)
+        other = pool.submit(distributed.rendezvous_store)
         time.sleep(0.3)
         assert not other.done()
-        own = distributed._meeting_place()  # it lives as long as this name
+        own = distributed.rendezvous_store()  # it lives as long as this name
         own.set("who", "rank 0, alive")
         assert other.result(timeout=20).get("who") == b"rank 0, alive"
 
@@ -234,7 +234,7 @@ def test_alone_nothing_is_shared():
         assert not dist.is_initialized()
     assert (distributed.share(b"content"), distributed.share(None)) == (b"content", None)
     assert distributed.gather(2.5) == [2.5]
-    distributed.announce("train")
+    distributed.broadcast_stage("train")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_torchruns_variables(monkeypatch, variables, expected):
 @pytest.mark.parametrize("ends", ["released", "in a shared stage", "in a stage of its own"])
 def test_the_others_are_told_once_that_they_may_leave(monkeypatch, ends):
     told = []
-    monkeypatch.setattr(distributed, "announce", told.append)
+    monkeypatch.setattr(distributed, "broadcast_stage", told.append)
     followers = distributed.Followers()
     with followers.join("train"):
         pass

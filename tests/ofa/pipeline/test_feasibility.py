@@ -45,7 +45,7 @@ def test_each_target_is_told(small):
 @pytest.mark.parametrize("runtime", ["tflm", "cortex_m4"])
 def test_memory_of_microcontrollers_is_estimated(small, runtime, monkeypatch):
     module = SimpleNamespace(NAME=runtime)
-    monkeypatch.setattr(feasibility.Device, "module", module)
+    monkeypatch.setattr(feasibility.Deployment, "module", module)
 
     def checked(kilobytes):
         target = f"{{m: {{runtime: {runtime}, limits: {{sram_kb: {kilobytes}}}}}}}"

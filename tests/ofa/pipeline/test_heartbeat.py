@@ -129,7 +129,8 @@ def test_torchruns_process_is_ended_when_it_has_no_restart_left(restarts, ends):
     """It would wait for the other machine's too."""
     code = (
         "import subprocess, sys, time\n"
-        "subprocess.run([sys.executable, '-c', 'from ofa import heartbeat as h; h.AGENT_SECONDS = 0.5; h._end(1)'])\n"
+        "code = 'from ofa.pipeline import heartbeat as h; h.AGENT_SECONDS = 0.5; h._end(1)'\n"
+        "subprocess.run([sys.executable, '-c', code])\n"
         "time.sleep(4)\n"
     )
     variables = {"TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": restarts}

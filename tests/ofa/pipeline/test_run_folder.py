@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ofa.errors import UserError
-from ofa.pipeline.run_folder import FILES, FOLDERS, check_folder, inside, is_free, move_aside, sweep
+from ofa.pipeline.run_folder import FILES, FOLDERS, check_folder, inside, is_free, quarantine, sweep
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_nothing_is_moved_over_what_was_moved_aside_before(tmp_path: Path):
     path = tmp_path / "a.csv"
     for text, name in (("first", "a.csv.old"), ("second", "a.csv.old2"), ("third", "a.csv.old3")):
         path.write_text(text)
-        assert move_aside(path, "old") == tmp_path / name
+        assert quarantine(path, "old") == tmp_path / name
     assert [(tmp_path / name).read_text() for name in ("a.csv.old", "a.csv.old2", "a.csv.old3")] == [
         *("first", "second", "third")
     ]

@@ -7,7 +7,7 @@ import pytest
 from ofa.config.recipe_file import load_recipe
 from ofa.data.readers.splits import SPLIT_RULE
 from ofa.pipeline import stage_inputs
-from ofa.pipeline.manifest import Journal, digest
+from ofa.pipeline.manifest import RunManifest, digest
 from ofa.pipeline.stage_inputs import changes, told
 from ofa.stages import STAGES
 
@@ -74,7 +74,7 @@ def test_update_of_one_stage_allows_nothing_before_it(call, ran, copied, data):
     assert f"{TOLD}: measure, search, export and report run again" in out
     code, _, err = call("run", copied)
     assert (code, "nothing is thrown away unasked" in err) == (2, True)
-    assert [Journal(copied).allowed(name) for name in STAGES] == [False] * len(STAGES)
+    assert [RunManifest(copied).allowed(name) for name in STAGES] == [False] * len(STAGES)
 
 
 def test_a_changed_validation_image_leaves_training_alone(call, copied, data):
@@ -105,7 +105,7 @@ def test_another_recipe_is_told_with_what_else_changed(call, copied, small, data
 
 def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
     """Weights that came out otherwise (another version of torch, say) do not discard measured rows."""
-    journal = Journal(copied)
+    journal = RunManifest(copied)
     weights = copied / "supernet" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     journal.finish("train", journal.inputs("train"), [weights], seconds=1)
@@ -119,7 +119,7 @@ def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
 def test_moved_data_and_weights_are_no_change(copied):
     recipe = load_recipe(copied / "recipe.yaml")
     moved = recipe.model_copy(update={"data": recipe.data.model_copy(update={"workers": 9})})
-    assert changes(Journal(copied), "train", moved) == []
+    assert changes(RunManifest(copied), "train", moved) == []
     sections = stage_inputs._sections("train", recipe)
     assert not {"folder", "idx", "workers"} & sections["data"].keys()
     assert "init" not in sections["train"]
@@ -127,7 +127,7 @@ def test_moved_data_and_weights_are_no_change(copied):
 
 def test_a_key_that_came_with_a_newer_version_changes_nothing(copied):
     """An entry written before a key was there: its default is what was done then."""
-    recipe, journal = load_recipe(copied / "recipe.yaml"), Journal(copied)
+    recipe, journal = load_recipe(copied / "recipe.yaml"), RunManifest(copied)
     for name in STAGES:
         inputs = journal.inputs(name)
         for section in ("train", "collect", "search", "measure"):
@@ -155,7 +155,7 @@ def test_inputs_of_somebody_else_are_a_change_and_no_traceback(copied, inputs):
     for name in values:
         values[name]["inputs"] = inputs
     (copied / "run.json").write_text(json.dumps({**values, "digest": digest(values)}))
-    journal, recipe = Journal(copied), load_recipe(copied / "recipe.yaml")
+    journal, recipe = RunManifest(copied), load_recipe(copied / "recipe.yaml")
     assert journal.problem is None
     for name in STAGES:
         assert changes(journal, name, recipe)

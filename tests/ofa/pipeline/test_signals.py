@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ofa.pipeline import signals
-from ofa.pipeline.signals import raise_for, remembered_interrupts, stop_requests
+from ofa.pipeline.signals import catch_stop_signals, deferred_interrupt, raise_for
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 ENDS = {INT: KeyboardInterrupt, TERM: SystemExit}
@@ -39,14 +39,14 @@ def send(number):
 
 
 def test_nothing_came():
-    with stop_requests() as came:
+    with catch_stop_signals() as came:
         assert came() == 0
     assert came() == 0
 
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_is_a_wish(number):
-    with pytest.raises(LookupError), stop_requests() as came:
+    with pytest.raises(LookupError), catch_stop_signals() as came:
         send(number)
         assert came() == number
         assert came() == number
@@ -56,7 +56,7 @@ def test_a_signal_is_a_wish(number):
 @pytest.mark.parametrize("number", ENDS)
 def test_an_unheard_wish_is_kept_at_the_end(number):
     done = False
-    with pytest.raises(ENDS[number]) as ended, stop_requests():
+    with pytest.raises(ENDS[number]) as ended, catch_stop_signals():
         send(number)
         done = True
     assert done
@@ -67,7 +67,7 @@ def test_an_unheard_wish_is_kept_at_the_end(number):
 @pytest.mark.parametrize("second", ENDS)
 def test_a_second_signal_ends_at_once(first, second):
     reached = False
-    with pytest.raises(ENDS[first]) as ended, stop_requests():
+    with pytest.raises(ENDS[first]) as ended, catch_stop_signals():
         send(first)
         send(second)
         reached = True
@@ -80,7 +80,7 @@ def test_a_second_signal_ends_at_once(first, second):
 def test_patience_ends(monkeypatch, number):
     monkeypatch.setattr(signals, "_PATIENCE_SECONDS", 0.05)
     started = time.monotonic()
-    with pytest.raises(ENDS[number]), stop_requests():
+    with pytest.raises(ENDS[number]), catch_stop_signals():
         send(number)
         assert time.monotonic() - started < 0.05
         time.sleep(5)
@@ -89,14 +89,14 @@ def test_patience_ends(monkeypatch, number):
 
 @needs_alarm
 def test_patience_leaves_time_for_a_checkpoint_and_an_end_within_ten_seconds():
-    with pytest.raises(KeyboardInterrupt), stop_requests():
+    with pytest.raises(KeyboardInterrupt), catch_stop_signals():
         send(INT)
         assert 5 < signal.getitimer(signal.ITIMER_REAL)[0] < 9
 
 
 def test_one_after_the_other():
     for number, end in ENDS.items():
-        with pytest.raises(end), stop_requests() as came:
+        with pytest.raises(end), catch_stop_signals() as came:
             assert came() == 0
             send(number)
             assert came() == number
@@ -106,7 +106,7 @@ def test_outside_the_main_thread(handlers):
     found = []
 
     def work():
-        with stop_requests() as came:
+        with catch_stop_signals() as came:
             found.extend(signal.getsignal(number) for number in HANDLED)
             found.append(came())
 
@@ -142,7 +142,7 @@ def default_handler():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_ctrl_c_that_python_drops_is_heard_later(default_handler):
-    with pytest.raises(KeyboardInterrupt), remembered_interrupts() as check:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as check:
         check()
         _Finalised()  # its exception is ignored: "raise" here would fail the test
         dropped = True
@@ -151,14 +151,14 @@ def test_a_ctrl_c_that_python_drops_is_heard_later(default_handler):
 
 
 def test_a_ctrl_c_raises_at_once(default_handler):
-    with pytest.raises(KeyboardInterrupt), remembered_interrupts():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt():
         send(INT)
         pytest.fail("was not raised")
 
 
 def test_training_hears_it_first(default_handler):
-    with pytest.raises(KeyboardInterrupt), remembered_interrupts() as check:
-        with pytest.raises(KeyboardInterrupt), stop_requests() as came:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as check:
+        with pytest.raises(KeyboardInterrupt), catch_stop_signals() as came:
             send(INT)
             assert came() == INT
         check()  # it was no interrupt of ours
@@ -166,14 +166,14 @@ def test_training_hears_it_first(default_handler):
 
 
 def test_another_handler_stays(handlers):
-    with remembered_interrupts() as check:
+    with deferred_interrupt() as check:
         send(INT)
         check()
     assert handlers == [INT]
     handlers.clear()
 
 
-@pytest.mark.parametrize("context", [stop_requests, remembered_interrupts])
+@pytest.mark.parametrize("context", [catch_stop_signals, deferred_interrupt])
 def test_what_a_background_shell_ignores_stays_ignored(context):
     before = signal.signal(INT, signal.SIG_IGN)
     try:

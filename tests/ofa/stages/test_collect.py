@@ -6,7 +6,7 @@ import pytest
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
 from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import spread_sample
+from ofa.predictors.sampling import stratified_sample
 from ofa.stages import collect
 
 ACTIVE = ["--set", "collect.strategy=active", "--set", "collect.batch=10", "--set", "collect.subnets=30", "--update"]
@@ -22,12 +22,12 @@ def made_up(monkeypatch):
         return 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
 
     monkeypatch.setattr(collect, "top1", top1)
-    monkeypatch.setattr("ofa.pipeline.job.Job.specialised", lambda _job, subnet: subnet)
+    monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
     return measured
 
 
 def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, unfinished, made_up, monkeypatch):
-    monkeypatch.setattr(collect, "settled", lambda *_, **__: False)
+    monkeypatch.setattr(collect, "converged", lambda *_, **__: False)
     code, out, err = call("collect", copied, *ACTIVE)
     assert code == 0, err
     assert "30 subnets, validation accuracy" in out
@@ -37,7 +37,7 @@ def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, unfi
     codes, _ = subnet_csv.read(path, space)
     assert len({code.tobytes() for code in codes}) == 30
     macs = CostTable.macs(space, num_classes=10, in_chans=1)
-    first = spread_sample(space, 10, macs, np.random.default_rng([0, 2]))
+    first = stratified_sample(space, 10, macs, np.random.default_rng([0, 2]))
     assert {code.tobytes() for code in codes[:10]} == {code.tobytes() for code in first}
     assert all(np.all(np.diff(codes[start : start + 10, 0]) >= 0) for start in (0, 10, 20))
 
@@ -52,7 +52,7 @@ def test_batches_are_chosen_one_by_one_and_again_after_a_kill(call, copied, unfi
 
 
 def test_it_stops_when_the_front_has_settled(call, copied, made_up, monkeypatch):
-    monkeypatch.setattr(collect, "settled", lambda _scores, _costs, *, newest: newest == 20)
+    monkeypatch.setattr(collect, "converged", lambda _scores, _costs, *, newest: newest == 20)
     code, out, err = call("collect", copied, *ACTIVE, "--set", "collect.subnets=200")
     assert code == 0, err
     assert "30 subnets of 200 (the front has settled), validation" in out
@@ -61,7 +61,7 @@ def test_it_stops_when_the_front_has_settled(call, copied, made_up, monkeypatch)
 
 @pytest.mark.parametrize("row", [3, 13])
 def test_rows_of_other_subnets_are_put_aside(call, copied, unfinished, made_up, monkeypatch, row):
-    monkeypatch.setattr(collect, "settled", lambda *_, **__: False)
+    monkeypatch.setattr(collect, "converged", lambda *_, **__: False)
     assert call("collect", copied, *ACTIVE)[0] == 0
     path = copied / "accuracy.csv"
     whole = path.read_bytes()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ofa
-from ofa.strategies.pareto import crowding, front, ranks
+from ofa.strategies.pareto import crowding_distance, front, ranks
 
 # Few different values, so that there are ties and repeats.
 CASES = [
@@ -38,7 +38,7 @@ def test_crowding_by_hand():
     values = np.array([[0, 8], [1, 4], [4, 0], [3, 3], [5, 5], [2, 9]], float)
     rank = ranks(values)
     assert rank.tolist() == [0, 0, 0, 0, 1, 1]
-    apart = crowding(values, rank)
+    apart = crowding_distance(values, rank)
     # (1, 4) lies between (0, 8) and (3, 3), (3, 3) between (1, 4) and (4, 0); the ranges are 4 and 8.
     assert apart[[1, 3]] == pytest.approx([3 / 4 + 5 / 8, 3 / 4 + 4 / 8])
     assert np.isinf(apart[[0, 2, 4, 5]]).all()
@@ -46,7 +46,7 @@ def test_crowding_by_hand():
 
 def test_crowding_of_equal_rows_is_no_error():
     values = np.ones((4, 2))
-    assert not np.isnan(crowding(values, ranks(values))).any()
+    assert not np.isnan(crowding_distance(values, ranks(values))).any()
 
 
 STAGE = {"stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3, 4]}

@@ -107,7 +107,7 @@ def test_more_included_networks_than_a_population_are_all_evaluated():
 def test_a_good_included_network_is_a_parent():
     wanted = SPACE.sample(1, np.random.default_rng(5))[0]
 
-    class Wanted(Bumpy):
+    class ExportSpec(Bumpy):
         """There is one good network, and nothing around it says so."""
 
         def predict(self, codes):
@@ -115,7 +115,7 @@ def test_a_good_included_network_is_a_parent():
             return (codes == wanted).all(axis=1).astype(float)
 
     def nearest(include):
-        predictor = Wanted()
+        predictor = ExportSpec()
         ofa.search(SPACE, predictor, limits={}, include=include, population=20, generations=1, parents=0.01)
         return (predictor.asked[1] != wanted).sum(axis=1).min()
 
@@ -138,14 +138,14 @@ def test_avoiding_all_but_one_of_the_feasible_networks_leaves_that_one(strategy)
 
 
 def test_when_the_cheapest_network_is_avoided_its_neighbours_are_found():
-    costs = MACS.predict(np.stack([SPACE.encode(subnet) for subnet in neighbours(SPACE.smallest)]))
+    costs = MACS.predict(np.stack([SPACE.encode(subnet) for subnet in mutate(SPACE.smallest)]))
     limits = {MACS: float(costs.min())}
     predictor = Bumpy()
     result = ofa.search(SPACE, predictor, limits=limits, avoid=[SPACE.smallest], generations=2)
     assert result.costs["macs"] == limits[MACS] and result.evaluated == (costs == costs.min()).sum()
 
 
-def neighbours(subnet):
+def mutate(subnet):
     code = SPACE.encode(subnet)
     changed = []
     for gene in range(SPACE.genes):

@@ -12,7 +12,7 @@ from ofa.report.pace import drift_words, pace_note
 from ofa.report.tables import summary
 from ofa.supernet.files import write_json
 from ofa.targets import final_times as module
-from ofa.targets.deployment import Device
+from ofa.targets.deployment import Deployment
 from ofa.targets.final_times import Ready, final_times
 
 
@@ -27,17 +27,20 @@ def timed(tmp_path, monkeypatch):
         runtime = SimpleNamespace(
             prepared=lambda session, shape: session, load=lambda model, threads: model, part=lambda *_: None
         )
-        monkeypatch.setattr(Device, "module", property(lambda self: runtime))
+        monkeypatch.setattr(Deployment, "module", property(lambda self: runtime))
         # A model stands for its own time.
         monkeypatch.setattr(
             module, "_reference_model", lambda job, device, reference: (reference["ms"] * pace, (1, 8, 8))
         )
         monkeypatch.setattr(module, "interleaved", lambda calls, **_: 1e-3 * np.array([calls, calls], float))
-        monkeypatch.setattr(module, "time_there", lambda device, job, models, rounds: [time for time, _ in models])
+        monkeypatch.setattr(
+            module, "measure_remote_latency", lambda device, job, models, rounds: [time for time, _ in models]
+        )
         job = SimpleNamespace(folder=tmp_path, recipe=SimpleNamespace(measure=SimpleNamespace(threads=1)))
         address = "ssh:board" if remote else None
         ready = {
-            name: Ready(Device("litert", 32, address), clock, clock, (1, 8, 8)) for name, (clock, _) in models.items()
+            name: Ready(Deployment("litert", 32, address), clock, clock, (1, 8, 8))
+            for name, (clock, _) in models.items()
         }
         return final_times(job, ready)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ofa.predictors.costs import memory
-from ofa.predictors.costs.counts import at_each_side, counted, fold_blocks
+from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
 from ofa.predictors.costs.imported import published_names
 from ofa.predictors.costs.microcontroller import program
 from ofa.predictors.costs.microcontroller.instructions import works
@@ -94,7 +94,7 @@ def test_stem_and_head_on_microcontrollers(name):
 def test_tables_are_made_of_parts():
     space = SearchSpace.preset("tiny_mbv3")
     for combine, merge in (("sum", sum), ("max", max)):
-        table = counted(
+        table = fold_table(
             space, "own", "units", at_each_side(lambda part, side: len(part) + side), **HEAD, combine=combine
         )
         family = operators_of_family(space)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from ofa.predictors.costs.regression import FEWEST_ROWS, fit_costs
+from ofa.predictors.costs.regression import MIN_ROWS, fit_costs
 from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace
 
@@ -100,18 +100,18 @@ def test_constant_costs():
     assert table.predict(codes) == pytest.approx(np.full(50, 2.5)) and table.info["quality"]["kendall_tau"] == 0
 
 
-@pytest.mark.parametrize("count", [0, 1, FEWEST_ROWS - 1])
+@pytest.mark.parametrize("count", [0, 1, MIN_ROWS - 1])
 def test_too_few_rows(count):
-    codes, values = rows(TINY, FEWEST_ROWS)
+    codes, values = rows(TINY, MIN_ROWS)
     fit_costs(TINY, codes, values)
-    with pytest.raises(ValueError, match=f"{count} rows .* too few .*at least {FEWEST_ROWS}"):
+    with pytest.raises(ValueError, match=f"{count} rows .* too few .*at least {MIN_ROWS}"):
         fit_costs(TINY, codes[:count], values[:count])
 
 
 def test_too_few_networks():
-    codes, values = rows(TINY, FEWEST_ROWS)
+    codes, values = rows(TINY, MIN_ROWS)
     with pytest.raises(ValueError, match="20 rows of 1 networks are too few"):
-        fit_costs(TINY, np.repeat(codes[:1], FEWEST_ROWS, axis=0), values)
+        fit_costs(TINY, np.repeat(codes[:1], MIN_ROWS, axis=0), values)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])

@@ -136,7 +136,7 @@ def test_a_host_times_models(board, models, threads):
 @needs_sshd
 def test_int8_models(board):
     pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflite]'")
-    model = litert.part_int8(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (3, 8, 8))
+    model = litert.convert_int8(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (3, 8, 8))
     assert (timed("ssh:board", [(model, (3, 8, 8))], rounds=2, progress=False) > 0).all()
 
 

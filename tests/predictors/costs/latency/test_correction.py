@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.costs.latency.correction import cold_share, correction, errors
+from ofa.predictors.costs.latency.correction import cold_fraction, correction, errors
 
 
 def made_up(n, seed=0, groups=7):
@@ -46,4 +46,4 @@ def test_noise_makes_no_negative_factors():
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_cold_and_warm_are_told_apart(share):
     cold, warm = made_up(12), made_up(12, seed=1)
-    assert cold_share(cold, warm, 1.1 * (share * cold + (1 - share) * warm).sum(axis=1)) == share
+    assert cold_fraction(cold, warm, 1.1 * (share * cold + (1 - share) * warm).sum(axis=1)) == share

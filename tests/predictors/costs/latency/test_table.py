@@ -106,7 +106,7 @@ def test_fewer_networks_than_wanted():
 def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
     rng = np.random.default_rng(2)
     measured = latency_parts.measured_resolutions(SPACE)
-    assert len(measured) == latency_parts.MOST_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
+    assert len(measured) == latency_parts.MAX_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
     rows = [SPACE.resolutions.index(resolution) for resolution in measured]
     fixed, blocks = rng.random(5), rng.random((5, 4, 2, 2))
     blocks[:, 1, 0, 1] = np.nan  # an option that this stage does not have

@@ -7,7 +7,7 @@ import numpy as np
 from ofa.predictors.accuracy.features import Space
 
 
-def neighbours(space: Space, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def mutate(space: Space, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """``n`` canonical codes ``(n, genes)`` that differ from random ones of ``codes`` in about two genes."""
     parents = codes[rng.integers(0, len(codes), n)]
     anew = rng.integers(0, space.option_counts, size=parents.shape).astype(parents.dtype)
