@@ -112,8 +112,8 @@ def measure(
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
     ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.convert_int8`` where
-    there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info`` must
-    have that machine's environment: by default it is ``runtime.environment`` here.
+    there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info``
+    must have that machine's environment: by default it is ``runtime.environment`` here.
 
     ``info["quality"]`` reports the error on the other whole subnets, which the fit never saw: ``mape``,
     ``kendall_tau``, the ``pairs`` of predicted and measured ms, and as ``repeat_mape`` how well half of the rounds
