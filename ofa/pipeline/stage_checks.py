@@ -91,7 +91,7 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
 
 
 def _threads(recipe: Recipe) -> None:
-    here = any(device.timed and not device.remote for device in map(deployment_of, recipe.targets.values()))
+    here = any(each.timed and not each.remote for each in map(deployment_of, recipe.targets.values()))
     cores = os.cpu_count() or 1
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"

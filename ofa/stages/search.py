@@ -21,9 +21,9 @@ from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import Subnet
-from ofa.targets import deployment
 from ofa.targets.cost_files import load_tables
 from ofa.targets.deployment import Deployment, deployment_of
+from ofa.targets.measuring import counted, measure_subnets
 
 ATTEMPTS = 4
 
@@ -32,10 +32,12 @@ def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**deployment.counted(deployment_of(target), job), **load_tables(job, name, target)}
+        deployment = deployment_of(target)
+        measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
+        costs = {**counted(deployment, job.recipe.space, job.head), **measured}
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
         try:
-            found, candidates = _search_and_measure(job, deployment_of(target), predictor, limits, costs)
+            found, candidates = _search_and_measure(job, deployment, predictor, limits, costs)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
         subnets = [Subnet.from_dict(candidate["subnet"]) for candidate in candidates]
@@ -57,7 +59,7 @@ def run(job: Job) -> Outcome:
 
 def _search_and_measure(
     job: Job,
-    device: Deployment,
+    deployment: Deployment,
     predictor: AccuracyPredictor,
     limits: dict[CostTable, float],
     costs: dict[str, CostTable],
@@ -81,7 +83,10 @@ def _search_and_measure(
         few = [*found.top[:count], *_best_collected(job, room, count=ceil_div(count, 3))]
         new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
         job.check_interrupt()
-        known |= dict(zip(new, deployment.costs_of(device, job, new, costs) if new else [], strict=True))
+        if new:
+            threads = job.recipe.measure.threads
+            values = measure_subnets(deployment, job.recipe.space, new, job.head, tables=costs, threads=threads)
+            known |= dict(zip(new, values, strict=True))
         inside = [subnet for subnet in known if _excess(known[subnet], limits) <= 1]
         if inside:
             break
