@@ -100,9 +100,10 @@ def _threads(recipe: Recipe) -> None:
 
 def _search(recipe: Recipe, head: Head) -> None:
     """A first generation, on accuracies that are all the same."""
-    config = recipe.search.model_dump(exclude={"candidates"})
-    config |= {"generations": 1, "population": min(config["population"], _SEARCHED)}
-    search(recipe.space, _Alike(), limits={CostTable.macs(recipe.space, **head): np.inf}, seed=recipe.seed, **config)
+    settings = recipe.search.settings
+    settings |= {"generations": 1, "population": min(settings["population"], _SEARCHED)}
+    limits = {CostTable.macs(recipe.space, **head): np.inf}
+    search(recipe.space, _Alike(), limits=limits, strategy=recipe.search.strategy, seed=recipe.seed, **settings)
 
 
 class _Alike:

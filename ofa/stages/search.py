@@ -67,20 +67,22 @@ def _search_and_measure(
     """A search, and its best few networks with what was measured of them; one is ``chosen``.
 
     Among the few are the best inside the limits of those that taught the predictor: where it is weak, what was measured
-    is worth more. Chosen is the most accurate of those that measure inside the limits. Tables are right on average, and
-    a search finds where they are too hopeful: when no network measures inside, it is repeated with as much less room.
+    is worth more. Chosen is the most accurate of those that measure inside the limits.
+
+    The search exploits optimistic errors of the tables. If no candidate meets the limits when measured, limits are
+    tightened by the excess and the search is repeated.
     """
-    settings = job.recipe.search.model_dump()
-    count = settings.pop("candidates")
-    found, known, room = None, {}, dict(limits)
+    config, count = job.recipe.search, job.recipe.search.candidates
+    found, known, tightened_limits = None, {}, dict(limits)
     for _ in range(ATTEMPTS):
         try:
-            found = search(job.recipe.space, predictor, limits=room, seed=job.recipe.seed, **settings)
+            options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
+            found = search(job.recipe.space, predictor, limits=tightened_limits, **options)
         except InfeasibleLimit:
             if found is None:
                 raise
-            break  # the limits themselves can be met; less room than that cannot
-        few = [*found.top[:count], *_best_collected(job, room, count=ceil_div(count, 3))]
+            break  # the limits themselves can be met, tightened ones cannot
+        few = [*found.top[:count], *_best_collected(job, tightened_limits, count=ceil_div(count, 3))]
         new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
         job.check_interrupt()
         if new:
@@ -93,7 +95,7 @@ def _search_and_measure(
         best = known[min(known, key=lambda subnet: _excess(known[subnet], limits))]
         for table, limit in limits.items():
             if best.get(table.name, 0.0) > limit:
-                room[table] *= 0.99 * limit / best[table.name]
+                tightened_limits[table] *= 0.99 * limit / best[table.name]
     # Nothing measures inside: the one that is nearest, and the report says by how much it is above.
     judged = inside or [min(known, key=lambda subnet: _excess(known[subnet], limits))]
     accuracies = {}
