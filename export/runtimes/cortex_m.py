@@ -1,7 +1,7 @@
 """Cortex-M processors under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
 
 What it counts are instructions, not cycles and not time: how many cycles an instruction takes depends on the chip and
-its memory. The count of one program on one image is the same on every machine. So there is no ``prepared``.
+its memory. The count of one program on one image is the same on every machine. So there is no ``bind``.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def operators(session: Session, image: np.ndarray | None = None) -> list[Operato
     return [_operator(plan, step, count) for step, count in zip(steps, counts, strict=True)]
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The int8 TFLite model of an eval-mode module that reads ``shape`` (channels, height, width)."""
     from ofa.export.graph import onnx_graph
     from ofa.export.quantization.tflite import quantize_tflite

@@ -98,7 +98,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
     return session.wanted.decode(outputs)
 
 
-def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
+def bind(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
 
     ``shape`` is ``(1, channels, height, width)``.
@@ -118,7 +118,7 @@ def environment(*, threads: int) -> dict[str, Any]:
     return {"runtime": NAME, "version": version("ai-edge-litert"), "threads": threads, "cpu": cpu_name()}
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes for an eval-mode module on float32 maps of ``shape`` (channels, height, width).
 
     Raises ``NotImplementedError`` or ``ValueError`` naming the layer that is not known.
@@ -127,7 +127,7 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
 
 def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
-    """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
+    """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``convert``."""
     from ofa.export.quantization.tflite import quantize_tflite
 
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)

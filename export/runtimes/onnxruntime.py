@@ -51,7 +51,7 @@ def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray
     return np.concatenate(outputs)[: len(images)] if outputs else np.empty((0, *session.get_outputs()[0].shape[1:]))
 
 
-def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
+def bind(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times."""
     binding = session.io_binding()
     data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -60,7 +60,7 @@ def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> C
     return lambda: session.run_with_iobinding(binding)
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes, of an eval-mode module that reads ``shape`` (channels, height, width), in milliseconds."""
     return onnx_graph(module, shape).SerializeToString()
 
@@ -71,7 +71,7 @@ def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         source, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(part(module, shape))
+        source.write_bytes(convert(module, shape))
         images = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
         quantize_onnx(source, path, [images], check=False)
         return path.read_bytes()

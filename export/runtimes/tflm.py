@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro on this machine: the accuracy and the memory that a microcontroller's interpreter has.
 
 It runs the reference kernels; XNNPACK's int8 results differ from theirs by some units. It has no clock: how long it
-takes here says nothing about a microcontroller, so there is neither ``prepared`` nor ``part``.
+takes here says nothing about a microcontroller, so there is neither ``bind`` nor ``convert``.
 """
 
 from __future__ import annotations

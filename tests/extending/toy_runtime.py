@@ -1,10 +1,10 @@
 """A runtime from outside the product: torch, under another name."""
 
 from ofa.export.runtimes import torch
-from ofa.export.runtimes.torch import load, part, prepared, run
+from ofa.export.runtimes.torch import bind, convert, load, run
 
 NAME = "toy"
-__all__ = ["NAME", "environment", "load", "memory", "part", "prepared", "run"]
+__all__ = ["NAME", "bind", "convert", "environment", "load", "memory", "run"]
 
 
 def environment(*, threads):

@@ -217,7 +217,7 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
 
     family = FAMILIES[space.family]
     module = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-    return cortex_m.part(module, (in_chans, subnet.resolution, subnet.resolution))
+    return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
 
 
 def _per_value(counted: Sequence[tuple[Work, int]]) -> dict[str, float]:

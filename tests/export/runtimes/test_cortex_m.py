@@ -32,7 +32,7 @@ def int8(subnet, *, seed=0):
             norm.bias.data.normal_(0, 0.3)
             norm.running_mean.normal_(0, 0.2)
             norm.running_var.uniform_(0.3, 1.3)
-    return cortex_m.part(model.eval(), (1, subnet.resolution, subnet.resolution))
+    return cortex_m.convert_int8(model.eval(), (1, subnet.resolution, subnet.resolution))
 
 
 @pytest.fixture(scope="module")

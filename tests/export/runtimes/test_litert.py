@@ -104,7 +104,7 @@ def test_environment(threads):
 
 def test_prepared_calls_leave_the_data_in_place(conv):
     session = litert.load(conv[1])
-    call = litert.prepared(session, (1, 3, 8, 8))
+    call = litert.bind(session, (1, 3, 8, 8))
     outputs = []
     for _ in range(3):
         call()
@@ -118,6 +118,6 @@ def test_longer_models_take_longer():
     shape = (16, 32, 32)
     small = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1)).eval()
     large = nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(20))).eval()
-    calls = [litert.prepared(litert.load(litert.part(module, shape)), (1, *shape)) for module in (small, large)]
+    calls = [litert.bind(litert.load(litert.convert(module, shape)), (1, *shape)) for module in (small, large)]
     fast, slow = np.median(interleaved(calls, rounds=5, progress=False), axis=0)
     assert 5 * fast < slow
