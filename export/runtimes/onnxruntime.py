@@ -40,14 +40,14 @@ def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray
 
     Files with a fixed batch size run as often as that takes.
     """
-    given = session.get_inputs()[0]
+    tensor = session.get_inputs()[0]
     images = np.ascontiguousarray(images, np.float32)
-    batch = given.shape[0]
+    batch = tensor.shape[0]
     if not isinstance(batch, int) or batch == len(images):
-        return session.run(None, {given.name: images})[0]
+        return session.run(None, {tensor.name: images})[0]
     parts = [images[start : start + batch] for start in range(0, len(images), batch)]
     full = (np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)]) for part in parts)
-    outputs = [session.run(None, {given.name: part})[0] for part in full]
+    outputs = [session.run(None, {tensor.name: part})[0] for part in full]
     return np.concatenate(outputs)[: len(images)] if outputs else np.empty((0, *session.get_outputs()[0].shape[1:]))
 
 

@@ -134,7 +134,7 @@ def counted_work(operator: Any) -> Work:
 
     Raises ``ValueError`` for an operator that no block of our spaces has.
     """
-    given, wanted, kernel = operator.given, operator.wanted, operator.kernel
+    given, wanted, kernel = operator.input, operator.output, operator.kernel
     if operator.kind in ("conv2d_s8", "depthwise_conv2d_s8"):
         depthwise = operator.kind.startswith("depthwise")
         side = kernel[0] if depthwise else kernel[1]
