@@ -25,8 +25,8 @@ COSTS["energy"] = Cost(
     count=energy,
     shown=Shown(unit="uJ", size=1000.0, decimals=2),
 )
-STRATEGIES["climb"] = Strategy(run=climb, settings=ClimbSettings, help="Mutants of the best network.")
-KINDS["line"] = PredictorKind(help="A line.", load=lambda: Line)
+STRATEGIES["climb"] = Strategy(run=climb, settings=ClimbSettings, help="mutants of the best network")
+KINDS["line"] = PredictorKind(help="a line", load=lambda: Line)
 
 if __name__ == "__main__":
     from ofa.cli import main  # the recipe's types are made of the tables when it is imported

@@ -25,7 +25,7 @@ def test_every_key_of_limits_is_one_cost_s_and_says_what_it_takes():
     assert list(LimitsConfig.model_fields) == keys and len(set(keys)) == len(keys)
     for cost in COSTS.values():
         for key in cost.limits:
-            assert cost.about in LimitsConfig.model_fields[key.name].description
+            assert cost.about.removesuffix(".") in LimitsConfig.model_fields[key.name].description
 
 
 @pytest.mark.parametrize("cost", [name for name, cost in COSTS.items() if cost.limits])
