@@ -26,7 +26,7 @@ from ofa.errors import UserError
 from ofa.readers.source import Source, without
 from ofa.readers.splits import SPLIT_SEED, spread_order
 from ofa.sources import open_source
-from ofa.supernet.training.ranks import own_share
+from ofa.supernet.training.distributed import own_share
 
 if TYPE_CHECKING:
     from ofa.recipe import AugmentConfig, DataConfig

@@ -24,7 +24,7 @@ from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, from_bytes, to_bytes
-from ofa.supernet.training.initial import load_initial
+from ofa.supernet.training.initial_weights import load_initial
 from ofa.supernet.training.loop import Stopped
 from ofa.supernet.training.loop import train as train_supernet
 from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options

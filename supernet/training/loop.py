@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads, fixed
-from ofa.supernet.training import ranks
+from ofa.supernet.training import distributed as ranks
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, pack_optimizer, part, unpack_optimizer
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution

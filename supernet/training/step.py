@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import ranks
+from ofa.supernet.training import distributed as ranks
 from ofa.supernet.training.losses import SOFT_LOSSES, distillation_loss
 
 REMEDY = "lower the learning rate, or clip gradients (clip_grad)"

@@ -11,7 +11,7 @@ from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, to_bytes
-from ofa.supernet.training.initial import load_initial
+from ofa.supernet.training.initial_weights import load_initial
 
 SMALL = {
     "resolutions": [8, 12],

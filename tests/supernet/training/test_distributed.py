@@ -3,7 +3,7 @@
 Batch norm stays in eval mode here, with the statistics of earlier batches. While training, each process normalises its
 own share, which is the one thing in which two processes differ from one.
 
-Started as a script, this file is one of the two processes: ``test_ranks.py RANK FOLDER``.
+Started as a script, this file is one of the two processes: ``test_distributed.py RANK FOLDER``.
 """
 
 import copy
@@ -25,7 +25,8 @@ from torch import distributed as dist
 from ofa.predictors.cost import CostTable
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import loop, ranks
+from ofa.supernet.training import distributed as ranks
+from ofa.supernet.training import loop
 from ofa.supernet.training.loop import Settings, train
 from ofa.supernet.training.phases import Phase
 
