@@ -13,7 +13,7 @@ from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import from_bytes, part
 
 _PREFIX = "model."  # of a supernet's own keys, before timm's
-_SHOWN = 3
+MAX_SHOWN_PROBLEMS = 3
 
 
 def load_initial(net: Supernet, path: Path) -> list[str]:
@@ -37,9 +37,9 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
         given |= {name: torch.eye(len(own)) for name, own in wanted.items() if ".transforms." in name}
     left_out = _other_classifier(net, given, wanted)
     if problems := _problems(given, {name: own for name, own in wanted.items() if name not in left_out}, left_out):
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        more = f"; and {len(problems) - MAX_SHOWN_PROBLEMS} more" if len(problems) > MAX_SHOWN_PROBLEMS else ""
         raise ValueError(
-            f"{path} does not fit the largest network of this space: {'; '.join(problems[:_SHOWN])}{more}. "
+            f"{path} does not fit the largest network of this space: {'; '.join(problems[:MAX_SHOWN_PROBLEMS])}{more}. "
             "Use the space whose largest network the weights are of, and images with as many channels"
         )
     with torch.no_grad():

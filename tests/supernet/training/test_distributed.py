@@ -25,10 +25,10 @@ from torch import distributed as dist
 from ofa.predictors.cost import CostTable
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import distributed as ranks
-from ofa.supernet.training import loop
-from ofa.supernet.training.loop import Settings, train
+from ofa.supernet.training import distributed, weight_sharing
 from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch has no gloo")
 
@@ -56,9 +56,9 @@ EVEN, UNEVEN, SHORT = (16,), (15, 7, 16, 9, 3), (16, 1, 8, 0, 3)  # a batch of 3
 CASES = {
     "even": (SHRINKING, EVEN, {}),
     "uneven, clipped": (SHRINKING, UNEVEN, {"clip_grad": 0.3}),
-    "uneven, in pieces, moving average": (SHRINKING, UNEVEN, {"accumulate": 2, "ema": 0.9}),
+    "uneven, in pieces, moving average": (SHRINKING, UNEVEN, {"grad_accum_steps": 2, "ema": 0.9}),
     "empty": (SHRINKING, SHORT, {}),
-    "different": (SHRINKING, UNEVEN, {"ranks": "different"}),
+    "different": (SHRINKING, UNEVEN, {"subnets_per_rank": "independent"}),
     "sandwich": (SANDWICH, UNEVEN, {}),
     "attentive": (BEST_UP, SHORT, {}),
 }
@@ -104,7 +104,7 @@ def batches(epoch, start=0, *, sizes, steps=STEPS, rank=0, count=1):
         for image, label in zip(images, labels, strict=True):
             image[:, 6 * (label // 2) :, :][:, :6, 6 * (label % 2) :][:, :, :6] += 100
         if step >= start:
-            own = ranks.own_share(np.arange(n), rank=rank, ranks=count)
+            own = distributed.own_share(np.arange(n), rank=rank, ranks=count)
             yield torch.from_numpy(images[own]), torch.from_numpy(labels[own])
 
 
@@ -116,10 +116,10 @@ def prepare(images):
 def trained(case, *, rank=None, count=None):
     """State, and what happened: subnets and images of each step, losses, and how often processes spoke."""
     phases, sizes, options = CASES[case]
-    rank, count = ranks.rank() if rank is None else rank, ranks.count() if count is None else count
+    rank, count = distributed.rank() if rank is None else rank, distributed.world_size() if count is None else count
     net, steps, figures, calls, norms = new_net(), {}, [], Counter(), []
     real = {name: getattr(dist, name) for name in COLLECTIVES}
-    backward, clip = loop.backward, torch.nn.utils.clip_grad_norm_
+    backward, clip = weight_sharing.backward, torch.nn.utils.clip_grad_norm_
 
     def recorded(net, lesson, **settings):
         where = lesson.where.partition(", learning rate")[0]
@@ -137,16 +137,16 @@ def trained(case, *, rank=None, count=None):
         norms.append(float(clip(parameters, limit)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "backward", recorded)
+        patch.setattr(weight_sharing, "backward", recorded)
         patch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
         for name in COLLECTIVES:
             patch.setattr(dist, name, counted(name))
-        train(
+        train_supernet(
             net,
             phases,
             lambda epoch, start: batches(epoch, start, sizes=sizes, rank=rank, count=count),
-            steps=STEPS,
-            prepare=prepare,
+            steps_per_epoch=STEPS,
+            normalize=prepare,
             settings=Settings(weight_decay=0.01, **options),
             macs=CostTable.macs(SPACE, num_classes=4).predict,
             on_epoch=lambda _, phase, figure: figures.append(figure),
@@ -159,12 +159,12 @@ def trained(case, *, rank=None, count=None):
 
 def averaged(images):
     """``average_gradients`` of three parameters: used by both processes, by the second alone, by none."""
-    number = ranks.rank()
+    number = distributed.rank()
     parameters = [torch.zeros(2, 3, requires_grad=True) for _ in range(3)]
     parameters[0].grad = torch.full((2, 3), 1.0 + 8 * number)
     if number == 1:
         parameters[1].grad = torch.full((2, 3), 2.0)
-    total, sums = ranks.average_gradients(parameters, images=images[number], sums=(1.5 * number, 1.0))
+    total, sums = distributed.average_gradients(parameters, images=images[number], sums=(1.5 * number, 1.0))
     return [total, sums, *(None if p.grad is None else p.grad.flatten().tolist() for p in parameters)]
 
 
@@ -174,9 +174,9 @@ def main(number, folder):
     )
     units = {
         "averaged": [averaged((3, 1)), averaged((0, 0))],
-        "mean": ranks.mean(np.array([1.0, number]), torch.device("cpu"), images=3 - 2 * number).tolist(),
-        "mean of nothing": ranks.mean(np.array([number]), torch.device("cpu"), images=0).tolist(),
-        "place": [ranks.rank(), ranks.count()],
+        "mean": distributed.mean(np.array([1.0, number]), torch.device("cpu"), images=3 - 2 * number).tolist(),
+        "mean of nothing": distributed.mean(np.array([number]), torch.device("cpu"), images=0).tolist(),
+        "place": [distributed.rank(), distributed.world_size()],
     }
     (folder / f"units-{number}.json").write_text(json.dumps(units))
     for case in CASES:
@@ -306,7 +306,7 @@ def test_gradients_count_by_their_images(pair):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_make_up_the_batch_and_none_has_a_single_image(count):
     for size in range(40):
-        shares = [ranks.own_share(np.arange(size), rank=number, ranks=count) for number in range(count)]
+        shares = [distributed.own_share(np.arange(size), rank=number, ranks=count) for number in range(count)]
         assert sorted(np.concatenate(shares)) == list(range(size))
         assert size == 1 or all(len(share) != 1 for share in shares)
         assert max(map(len, shares)) - min(len(share) for share in shares if len(share) or not size) <= 1
@@ -315,8 +315,8 @@ def test_shares_make_up_the_batch_and_none_has_a_single_image(count):
 def test_alone_nothing_happens():
     parameter = torch.zeros(3, requires_grad=True)
     parameter.grad = gradient = torch.ones(3)
-    assert ranks.average_gradients([parameter], images=7, sums=(2.5,)) == (7, [2.5])
+    assert distributed.average_gradients([parameter], images=7, sums=(2.5,)) == (7, [2.5])
     assert parameter.grad is gradient and gradient.tolist() == [1, 1, 1]
-    assert (ranks.rank(), ranks.count()) == (0, 1)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
     values = np.array([1.0, 2.0])
-    assert ranks.mean(values, torch.device("cpu"), images=7) is values
+    assert distributed.mean(values, torch.device("cpu"), images=7) is values

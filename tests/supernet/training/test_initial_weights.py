@@ -266,5 +266,5 @@ def test_a_checkpoint_of_a_training_run(tmp_path, average):
     assert load_initial(target, path) == []
     assert_untouched(target, (other if average else net).state_dict())
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match="is damaged: it is not what was written; give another checkpoint"):
+    with pytest.raises(ValueError, match="is damaged: its content does not match its digest; give another checkpoint"):
         load_initial(target, path)
