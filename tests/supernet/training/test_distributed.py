@@ -26,6 +26,7 @@ from ofa.predictors.cost import CostTable
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training import distributed, weight_sharing
+from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.weight_sharing import train_supernet
@@ -157,6 +158,40 @@ def trained(case, *, rank=None, count=None):
     return net.state_dict(), {"steps": steps, "losses": losses, "images": images, "calls": calls, "norms": norms}
 
 
+@functools.cache
+def finetuned(*, rank=None, count=None):
+    """State, losses and calls between processes of a subnet's fine-tuning; batch norm as in ``Frozen``."""
+    rank = distributed.rank() if rank is None else rank
+    count = distributed.world_size() if count is None else count
+    model, teacher = (new_net().extract(subnet) for subnet in (SPACE.smallest, SPACE.largest))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train = lambda mode=True, module=module: module
+    losses, calls, real = [], Counter(), dist.all_reduce
+
+    def counted(*arguments, **settings):
+        calls["all_reduce"] += 1
+        return real(*arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "all_reduce", counted)
+        finetune(
+            model,
+            teacher,
+            lambda epoch, start: batches(epoch, start, sizes=SHORT, rank=rank, count=count),
+            epochs=2,
+            steps_per_epoch=STEPS,
+            lr=0.05,
+            resolution=8,
+            teacher_resolution=12,
+            normalize=prepare,
+            settings=Settings(weight_decay=0.01, clip_grad=0.3, ema=0.9, grad_accum_steps=2),
+            on_epoch=lambda figure: losses.append(figure["loss"]),
+            progress=False,
+        )
+    return model.state_dict(), {"losses": losses, "calls": calls}
+
+
 def averaged(images):
     """``average_gradients`` of three parameters: used by both processes, by the second alone, by none."""
     number = distributed.rank()
@@ -184,6 +219,10 @@ def main(number, folder):
         state = {name: tensor.contiguous() for name, tensor in state.items()}
         safetensors.torch.save_file(state, folder / f"{case}-{number}.safetensors")
         (folder / f"{case}-{number}.json").write_text(json.dumps(happened))
+    state, happened = finetuned()
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    safetensors.torch.save_file(state, folder / f"finetune-{number}.safetensors")
+    (folder / f"finetune-{number}.json").write_text(json.dumps(happened))
     dist.destroy_process_group()
 
 
@@ -282,6 +321,19 @@ def test_different_subnets_and_the_same_weights(results):
     for one, other in pairs:  # a batch has one resolution
         assert len({json.loads(subnet)["resolution"] for subnet in one[1:] + other[1:]}) == 1
     assert events["losses"] == others["losses"]
+
+
+def test_fine_tuning_by_two_equals_that_by_one(results):
+    (first, events), (second, _) = results("finetune")
+    start = new_net().extract(SPACE.smallest).state_dict()
+    alone, expected = finetuned()
+    half, _ = finetuned(rank=0, count=2)
+    assert farthest(alone, start) > 0.02
+    assert farthest(alone, half) > 50 * TOLERANCE
+    assert farthest(first, alone) < TOLERANCE
+    assert farthest(second, first) == 0
+    assert events["losses"] == pytest.approx(expected["losses"], rel=1e-5)
+    assert events["calls"] == {"all_reduce": 2 * STEPS}
 
 
 @pytest.mark.parametrize("case", list(CASES))

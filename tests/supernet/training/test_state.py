@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import json
 from dataclasses import replace
 
@@ -134,7 +135,7 @@ def test_a_step_with_two_optimizers_resumes_bit_for_bit(optimizer, stop):
 def test_both_levels_learn_and_every_step_matters():
     kept, _, _ = uninterrupted("sgd")
     steps = [from_bytes(kept[step]) for step in sorted(kept)]
-    for one, other in zip(steps, steps[1:], strict=False):
+    for one, other in itertools.pairwise(steps):
         for name in ("modules.architecture.logits", "optimizers.architecture.0.exp_avg"):
             assert not torch.equal(one.tensors[name], other.tensors[name])
     # The weights are all that the main optimizer has: a rate of 0, the first of the warm-up, leaves them alone.
