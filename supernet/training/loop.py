@@ -28,6 +28,7 @@ from ofa.supernet.training import distributed
 from ofa.supernet.training.checkpoint import Checkpoint
 from ofa.supernet.training.errors import REMEDY, Diverged, Stopped
 from ofa.supernet.training.mixup import mix
+from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.state import EpochSums, TrainState
 from ofa.supernet.training.step import Batch, apply_gradients, step_seed
 
@@ -115,8 +116,11 @@ def train(
                     loss = step(state, batch)
 
                 # Gradients, the loss and the wish to stop travel together, in one all-reduce.
-                n, told = len(batch.labels), (loss * len(batch.labels), float(hooks.stop()))
-                count, (loss_sum, stops) = apply_gradients(state, state.optimizer, state.trained, images=n, sums=told)
+                images_here = len(batch.labels)
+                sums = (loss * images_here, float(hooks.stop()))
+                count, (loss_sum, stops) = apply_gradients(
+                    state, state.optimizer, state.trained, images=images_here, sums=sums
+                )
                 if count:
                     state.scaler.update()
                     state.sums.loss += loss_sum / count
@@ -180,10 +184,12 @@ def _check_finite(net: nn.Module, where: str) -> None:
 def _figures(state: TrainState, *, lr: float) -> dict[str, Any]:
     """Of the epoch that the last step, at learning rate ``lr``, has finished."""
     sums, epoch = state.sums, state.step // state.steps_per_epoch
-    # A step's time depends on its number of networks; a frozen teacher's forward pass is about a third of one.
-    cost, *later_costs = [phase.subnets + (phase.teacher == "full") / 3 for phase in state.phases[state.phase_index :]]
-    later = zip(state.phases[state.phase_index + 1 :], later_costs, strict=True)
-    left = (state.phase.epochs - epoch) * cost + sum(phase.epochs * each for phase, each in later)
+
+    def cost(phase: Phase) -> float:  # of a step, in networks; a frozen teacher's forward pass is about a third of one
+        return phase.subnets + (phase.teacher == "full") / 3
+
+    later = state.phases[state.phase_index + 1 :]
+    left = (state.phase.epochs - epoch) * cost(state.phase) + sum(phase.epochs * cost(phase) for phase in later)
     return {
         "phase": state.phase.name,
         "epoch": epoch,
@@ -191,6 +197,6 @@ def _figures(state: TrainState, *, lr: float) -> dict[str, Any]:
         "lr": lr,
         "images_per_second": sums.images / sums.seconds,
         "seconds": sums.seconds,
-        "seconds_left": sums.seconds * left / cost,
+        "seconds_left": sums.seconds * left / cost(state.phase),
         "threads": torch.get_num_threads(),
     }
