@@ -11,18 +11,20 @@ TENSORBOARD = ["tensorboard>=2.15,<3"]
 TEST = ["pytest>=8,<10", "pytest-xdist>=3.5,<4", *TENSORBOARD, *MCU]
 
 ROOT = pathlib.Path(__file__).parent
-PACKAGES = {
+# Folder of the repository to its package; every folder below it that has an ``__init__.py`` is found.
+FOLDERS = {
     "ofa": "ofa",
-    "ofa.readers": "ofa/readers",
-    "ofa.strategies": "ofa/strategies",
-    "ofa.supernet": "supernet",
-    "ofa.supernet.families": "supernet/families",
-    "ofa.supernet.training": "supernet/training",
-    "ofa.predictors": "predictors",
-    "ofa.export": "export",
-    "ofa.export.runtimes": "export/runtimes",
-    "ofa.recipes": "recipes",
+    "supernet": "ofa.supernet",
+    "predictors": "ofa.predictors",
+    "export": "ofa.export",
+    "recipes": "ofa.recipes",
 }
+PACKAGES = {
+    ".".join((package, *init.parent.relative_to(ROOT / folder).parts)): init.parent.relative_to(ROOT).as_posix()
+    for folder, package in FOLDERS.items()
+    for init in sorted((ROOT / folder).rglob("__init__.py"))
+}
+
 
 setup(
     name="once-for-all",
@@ -35,7 +37,7 @@ setup(
     python_requires=">=3.10",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"], "ofa.export": ["cortex_m/*"]},
+    package_data={"ofa": ["py.typed"], "ofa.recipes": ["*.yaml"], "ofa.export.microcontroller": ["c/*"]},
     install_requires=[
         "torch>=2.9,<3",
         "timm>=1.0.20,<2",

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from nas_data import TABLES, Table
 
-from ofa.predictors.accuracy import AccuracyPredictor
-from ofa.predictors.active import best_within, next_batch, settled
-from ofa.predictors.validation import kendall_tau
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.active import best_under_budget, converged, next_batch
+from ofa.predictors.metrics import kendall_tau
 
-BATCH, MOST = 20, 200
+BATCH, MAX_CALLS = 20, 200
 VALUES = ("measured regret", "predicted regret", "tau")
 WAYS = ("random", "spread", "active")
 
@@ -36,12 +36,12 @@ def spread(table: Table, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def regrets(table: Table, rows: np.ndarray, limits: np.ndarray) -> tuple[float, float, float]:
     """By the best measured, by the best predicted, and Kendall tau over the whole table."""
-    best = best_within(limits, table.macs, table.accuracy)
+    best = best_under_budget(limits, table.macs, table.accuracy)
     predictor = AccuracyPredictor(table.space, kind="gp").fit(table.codes[rows], table.accuracy[rows])
     predicted = predictor.predict(table.codes)
     taken = [np.where(table.macs <= limit, predicted, -np.inf).argmax() for limit in limits]
     return (
-        float(np.mean(best - best_within(limits, table.macs[rows], table.accuracy[rows]))),
+        float(np.mean(best - best_under_budget(limits, table.macs[rows], table.accuracy[rows]))),
         float(np.mean(best - table.accuracy[taken])),
         kendall_tau(predicted, table.accuracy),
     )
@@ -61,20 +61,20 @@ def main() -> None:
         for seed in range(arguments.seeds):
             rng = np.random.default_rng(seed)
             order, rows = rng.permutation(len(table.codes)), spread(table, BATCH, rng)
-            ends.append(MOST)
+            ends.append(MAX_CALLS)
             while True:
                 n = len(rows)
                 for way, some in (("random", order[:n]), ("spread", spread(table, n, rng)), ("active", rows)):
                     found.setdefault((n, way), []).append(regrets(table, some, limits))
-                still = n > 2 * BATCH and settled(table.accuracy[rows], table.macs[rows], newest=2 * BATCH)
+                still = n > 2 * BATCH and converged(table.accuracy[rows], table.macs[rows], newest=2 * BATCH)
                 ends[-1] = min(ends[-1], n) if still else ends[-1]
-                if n >= MOST:
+                if n >= MAX_CALLS:
                     break
                 measured = table.codes[rows], table.accuracy[rows], table.macs[rows]
                 pool = {"pool": table.codes, "pool_costs": table.macs}
                 rows = np.concatenate([rows, next_batch(table.space, *measured, **pool, n=BATCH, seed=seed)])
         print(f"\n## {name}\n\n{len(table.codes)} networks; mean of {arguments.seeds} seeds; batches of {BATCH}.")
-        print(f"The front had settled after {', '.join(map(str, ends))} rows (at most {MOST}).\n")
+        print(f"The front had settled after {', '.join(map(str, ends))} rows (at most {MAX_CALLS}).\n")
         print("| rows | " + " | ".join(f"{value}: {way}" for value in VALUES for way in WAYS) + " |")
         print("|---" * (1 + len(VALUES) * len(WAYS)) + "|")
         for n in sorted({n for n, _ in found}):

@@ -187,13 +187,13 @@ def train() -> None:
     """The training loop itself: what it asks for batches tells the time of a step."""
     import torch
 
-    from ofa.predictors.cost import CostTable
+    from ofa.pipeline.threads import training_threads
+    from ofa.predictors.costs.table import CostTable
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
     from ofa.supernet.training.phases import progressive_shrinking
     from ofa.supernet.training.settings import Settings
     from ofa.supernet.training.weight_sharing import train_supernet
-    from ofa.threads import training_threads
 
     # One network at one resolution, so that every step of every policy is the same work.
     space = SearchSpace.preset("tiny_mbv3")
@@ -229,12 +229,12 @@ def collect() -> None:
     import numpy as np
     import torch
 
-    from ofa.predictors.collect import top1
-    from ofa.predictors.cost import CostTable
+    from ofa.pipeline.threads import Evaluation
+    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.sampling import top1
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
-    from ofa.threads import Evaluation
 
     space = SearchSpace.preset("tiny_mbv3")
     net, macs = Supernet(space, num_classes=10).eval(), CostTable.macs(space, num_classes=10)
@@ -267,15 +267,15 @@ def _rows() -> tuple:
 
 
 def fit(kind: str) -> Callable[[], object]:
-    from ofa.predictors.accuracy import AccuracyPredictor
+    from ofa.predictors.accuracy.predictor import AccuracyPredictor
 
     space, codes, accuracy = _rows()
     return lambda: AccuracyPredictor(space, kind=kind).fit(codes, accuracy)
 
 
 def search() -> Callable[[], object]:
-    from ofa.predictors.accuracy import AccuracyPredictor
-    from ofa.predictors.cost import CostTable
+    from ofa.predictors.accuracy.predictor import AccuracyPredictor
+    from ofa.predictors.costs.table import CostTable
     from ofa.strategies.search import search as find
 
     space, codes, accuracy = _rows()

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ofa.export import microcontroller
-from ofa.export import microcontroller_build as tools
+from ofa.export.microcontroller import build as tools
+from ofa.export.microcontroller import export
 from ofa.export.runtimes.cortex_m import part
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
@@ -74,7 +74,7 @@ def main() -> None:
                 folder = Path(scratch) / f"{preset} {name}"  # with a space
                 shape = (IMAGES, 1, subnet.resolution, subnet.resolution)
                 images = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
-                microcontroller.write_sources(model, folder, images=images, name=f"{preset}-{name}")
+                export.write_sources(model, folder, images=images, name=f"{preset}-{name}")
                 for cpu, details in tqdm(tools.PROCESSORS.items(), desc=folder.name, disable=None):
                     emulated = details.machine + ("" if details.emulated == details.name else f" ({details.emulated})")
                     rows.append([f"{preset}, {name}", details.name, emulated, *measured(folder, cpu)])

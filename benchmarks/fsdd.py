@@ -26,19 +26,19 @@ from fsdd_training import train_alone
 from torch import nn
 
 import ofa
-from ofa import accuracy_file
-from ofa.devices import Device, environment
+from ofa.config.recipe_file import load_recipe
 from ofa.export.runtimes import tflm
 from ofa.export.verify import accuracy
-from ofa.model_files import Wanted, open_session, write_models
-from ofa.predictors.collect import top1
-from ofa.predictors.cost import CostTable
-from ofa.recipe_file import load_recipe
-from ofa.stages import Job
+from ofa.pipeline import subnet_csv
+from ofa.pipeline.job import Job
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.sampling import top1
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
+from ofa.targets.deployment import Deployment, environment
+from ofa.targets.model_files import ExportSpec, open_session, write_models
 
-M4 = Device("cortex_m4", 8)
+M4 = Deployment("cortex_m4", 8)
 INT8_DROP = 0.01
 FINETUNE = {"epochs": 5, "lr": 0.05}
 
@@ -57,7 +57,7 @@ def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
 
 def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn.Module:
     """Writes the int8 model, its program and ``verify.json``, as the stage ``export`` does; returns ``model``."""
-    _, result = write_models(job, M4, Wanted(model, folder, resolution, {}, INT8_DROP))
+    _, result = write_models(job, M4, ExportSpec(model, folder, resolution, {}, INT8_DROP))
     write_json(folder / "verify.json", result)
     return model
 
@@ -65,7 +65,7 @@ def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn
 def best_measured(job: Job) -> dict[str, ofa.Subnet]:
     """For each target, of all networks whose validation accuracy the run measured; ties go to the least RAM."""
     space = job.recipe.space
-    codes, accuracies = accuracy_file.read(job.folder / "accuracy.csv", space)
+    codes, accuracies = subnet_csv.read(job.folder / "accuracy.csv", space)
     known = dict(zip(map(space.decode, codes), accuracies.tolist(), strict=True))
     for name in job.recipe.targets:
         for candidate in read_json(job.folder / "search" / f"{name}.json")["candidates"]:
@@ -109,7 +109,7 @@ def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
         folder = run / "models" / name
         subnet = ofa.Subnet.from_dict(read_json(folder / "subnet.json")["subnet"])
         rows.append(row(job, f"{name}, search", ofa.load_subnet(folder), folder, resolution=subnet.resolution))
-    full = job.specialised(job.recipe.space.largest).eval()
+    full = job.extract_calibrated(job.recipe.space.largest).eval()
     done = set()
     for name, subnet in best_measured(job).items():
         if subnet in done:
@@ -117,7 +117,7 @@ def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
         done.add(subnet)
         size = subnet.resolution
         for way in ("best measured", "best measured, fine-tuned"):
-            model, folder = job.specialised(subnet), run / re.sub(r"\W+", "_", way) / name
+            model, folder = job.extract_calibrated(subnet), run / re.sub(r"\W+", "_", way) / name
             if way.endswith("fine-tuned"):
                 train_alone(job, model, **FINETUNE, resolution=size, teacher=full)
             rows.append(

@@ -9,7 +9,7 @@ from fsdd_training import supernet_epochs, train_alone
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from ofa.stages import Job
+from ofa.pipeline.job import Job
 
 # Channels of the first convolution; channels and stride of each block. Published are blocks that are all alike; tapered
 # ones are wider where maps are smaller. Two maps of 16 x 16 x 40 or of 8 x 8 x 160 fill 22 KB beside image and stack.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ofa.stages import Job
+from ofa.pipeline.job import Job
+from ofa.stages.train import phases, settings
 from ofa.supernet.training.finetune import finetune
-from ofa.train_stage import phases, settings
 
 
 def supernet_epochs(job: Job) -> int:

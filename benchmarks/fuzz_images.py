@@ -29,9 +29,9 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from ofa.image_file import UnreadableImage, problem_of, read_image
-from ofa.preprocess import middle
-from ofa.readers.formats import NOT_PICTURES
+from ofa.data.image_file import UnreadableImage, problem_of, read_image
+from ofa.data.preprocess import middle
+from ofa.data.readers.formats import NOT_PICTURES
 
 MODES = ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
 OPTIONS = {

@@ -32,14 +32,15 @@ import torch  # before the processes are made, which then have it already
 from PIL import Image
 from recipe_mutations import BOMBS, bases, mutated, text_of
 
-from ofa import plan, run, stage_checks, stages  # noqa: F401
+from ofa import stages  # noqa: F401
 from ofa.cli import main as ofa
+from ofa.config.recipe import Recipe
+from ofa.config.recipe_file import dump_yaml, load_recipe
 from ofa.errors import UserError
-from ofa.recipe import Recipe
-from ofa.recipe_file import dump_yaml, load_recipe
+from ofa.pipeline import estimate, runner, stage_checks  # noqa: F401
 
 RUN_SECONDS, RUN_MEMORY = 400, 6 * 2**30
-MOST_PIXELS, MOST_WEIGHTS = 80, 2_000_000
+MAX_PIXELS, MAX_WEIGHTS = 80, 2_000_000
 # What keeps a run short. A mutated value below these stays.
 CAPS = {"epochs": 1, "subnets": 2, "rounds": 2, "population": 20, "generations": 2, "watch_images": 8, "workers": 1}
 CAPS |= {"fit_subnets": 39, "test_subnets": 4, "calibration_images": 40, "candidates": 2, "batch": 10}
@@ -132,12 +133,12 @@ def capped(values: Any) -> Any:
 
 
 def _runs_here(recipe: Recipe) -> bool:
-    from ofa.predictors.cost import CostTable
+    from ofa.predictors.costs.table import CostTable
 
     space = recipe.space
     weights = CostTable.params(space, num_classes=3).predict(space.encode(space.largest)[None])[0]
     remote = any(target.remote for target in recipe.targets.values())
-    return space.resolutions[-1] <= MOST_PIXELS and weights <= MOST_WEIGHTS and not remote
+    return space.resolutions[-1] <= MAX_PIXELS and weights <= MAX_WEIGHTS and not remote
 
 
 def _check_and_run(path: Path) -> tuple[str, str]:

@@ -26,8 +26,9 @@ import torch
 from kill_moments import RECIPE, made, replace_the_clock
 
 from ofa.cli import main
-from ofa.journal import Journal
-from ofa.stage_inputs import STAGE_TABLE, STAGES, all_needs
+from ofa.pipeline.manifest import RunManifest
+from ofa.pipeline.stage_inputs import all_needs
+from ofa.stages import STAGE_TABLE, STAGES
 
 
 def command(words: list[str], log: Path) -> tuple[int, str]:
@@ -98,7 +99,7 @@ DAMAGES: dict[str, Callable[[Path, random.Random, Path], None]] = {
 def stopped(whole: Path, place: Path, stage: str) -> Path:
     """A copy of the finished run as it is while ``stage`` runs."""
     copy = Path(shutil.copytree(whole, place))
-    journal = Journal(copy)
+    journal = RunManifest(copy)
     later = [name for name in STAGES if stage in all_needs(name)]
     for name in later:
         for path in journal.broken(name) or [copy / file for file in journal.outputs(name)]:
@@ -113,7 +114,7 @@ def stopped(whole: Path, place: Path, stage: str) -> Path:
         rows = (copy / "train" / "metrics.jsonl").read_text().splitlines(keepends=True)
         (copy / "train" / "metrics.jsonl").write_text("".join(rows[:-1]))
     if stage == "collect":
-        from ofa.accuracy_file import _digest
+        from ofa.pipeline.subnet_csv import _digest
 
         lines = (whole / "accuracy.csv").read_text().splitlines()[:7]
         (copy / "accuracy.csv").write_text("\n".join(lines) + "\n")
@@ -162,7 +163,7 @@ def case(run: Path, name: str, how: str, rng: random.Random, outside: Path, expe
 
 
 def made_by(run: Path, stage: str) -> list[str]:
-    journal = Journal(run)
+    journal = RunManifest(run)
     half = [path.relative_to(run).as_posix() for pattern in STAGE_TABLE[stage].partial for path in run.glob(pattern)]
     return [*half, *(journal.outputs(stage) if journal.finished(stage) else ())]
 

@@ -21,8 +21,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from ofa.image_file import MAX_PIXELS, UnreadableImage, read_image
-from ofa.preprocess import middle
+from ofa.data.image_file import MAX_PIXELS, UnreadableImage, read_image
+from ofa.data.preprocess import middle
 
 SIDE = int(MAX_PIXELS**0.5)
 

@@ -15,16 +15,16 @@ import numpy as np
 import ofa
 from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.runtimes.machine import cpu_name
-from ofa.export.runtimes.timing import interleaved, typical
-from ofa.predictors.collect import spread_sample
+from ofa.export.runtimes.timing import interleaved, lower_quartile
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.supernet import FAMILIES
 
 SPACES = {"tiny_mbv3": 3, "mcu": 3, "ofa_mbv3": 4}
 KINDS = {
     "ORT float32": (onnxruntime, onnxruntime.part),
-    "ORT int8": (onnxruntime, onnxruntime.part_int8),
+    "ORT int8": (onnxruntime, onnxruntime.convert_int8),
     "LiteRT float32": (litert, litert.part),
-    "LiteRT int8": (litert, litert.part_int8),
+    "LiteRT int8": (litert, litert.convert_int8),
 }
 
 
@@ -42,7 +42,9 @@ def main() -> None:
             content = part(model, shape)
             calls.append(runtime.prepared(runtime.load(content), (1, *shape)))
             sizes.append(len(content) / 1024)
-    times = 1e3 * typical(interleaved(calls, rounds=options.rounds, progress=False)).reshape(len(rows), len(KINDS))
+    times = 1e3 * lower_quartile(interleaved(calls, rounds=options.rounds, progress=False)).reshape(
+        len(rows), len(KINDS)
+    )
     kilobytes = np.reshape(sizes, times.shape)
     print(f"| space | subnet, pixels | ms | {' | '.join(KINDS)} | KB: {' | KB: '.join(KINDS)} |")
     print("|" + "---|" * (3 + 2 * len(KINDS)))
@@ -62,7 +64,7 @@ def main() -> None:
 def _spread(name: str, count: int) -> list[ofa.Subnet]:
     space = ofa.SearchSpace.preset(name)
     macs = ofa.CostTable.macs(space, num_classes=1000)
-    return [space.decode(code) for code in spread_sample(space, count, macs, np.random.default_rng(0))]
+    return [space.decode(code) for code in stratified_sample(space, count, macs, np.random.default_rng(0))]
 
 
 if __name__ == "__main__":

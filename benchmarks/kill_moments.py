@@ -2,10 +2,10 @@
 
     python benchmarks/kill_moments.py --kills 100 --out benchmarks/results/kill_moments.md
 
-A process imports torch once and forks a process a command (as tests/ofa/test_kills.py does). Each is killed at a
-random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is compared with
-one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of the timed calls
-is replaced by numbers that hang on the call alone; the calls themselves run.
+A process imports torch once and forks a process a command, as tests/ofa/pipeline/test_kills.py does. Each is killed
+at a random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is
+compared with one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of
+the timed calls is replaced by numbers that depend on the call alone; the calls themselves run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 from ofa.cli import main
-from ofa.journal import Journal
-from ofa.stage_inputs import STAGES
+from ofa.pipeline.manifest import RunManifest
+from ofa.stages import STAGES
 from ofa.supernet.training.checkpoint import read_checkpoint
 
 RECIPE = """
@@ -85,7 +85,7 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 def replace_the_clock() -> None:
     """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
-    for name in ("ofa.stages", "onnxscript"):  # the exporter imports the second for seconds
+    for name in ("ofa.pipeline.job", "onnxscript"):  # the exporter imports the second for seconds
         importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):
@@ -123,7 +123,7 @@ def without_clock(values):
 
 def at_work(folder: Path) -> str:
     """The stage that a killed process was in."""
-    journal = Journal(folder)
+    journal = RunManifest(folder)
     if journal.lost:
         return "before the first stage"
     started = [name for name in STAGES if journal.inputs(name)]
@@ -150,11 +150,11 @@ def experiment(kills: int, seed: int) -> str:
         if code:
             raise SystemExit(log.read_text())
         expected, runs, done = made(Path(place) / "whole"), 0, 0
-        durations = {name: Journal(Path(place) / "whole").seconds(name) for name in STAGES}
+        durations = {name: RunManifest(Path(place) / "whole").seconds(name) for name in STAGES}
         print(f"a whole run: {whole:.1f} s, {len(expected)} files, {durations}", flush=True)
         folder, here = Path(place) / "0", collections.Counter()
         while done < kills or folder.exists():
-            left = [name for name in STAGES if not Journal(folder).finished(name)] if folder.exists() else STAGES
+            left = [name for name in STAGES if not RunManifest(folder).finished(name)] if folder.exists() else STAGES
             # Twice in each stage of a run, or once and once in the next; then it may end.
             stage = next((name for name in left if here[name] < 2), None)
             after = rng.uniform(0, durations[stage]) if stage else 0

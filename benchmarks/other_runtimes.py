@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from ai_edge_quantizer import quantizer
 
+from ofa.config.recipe_file import load_recipe
 from ofa.export.runtimes import litert
-from ofa.export.tflite import export_tflite
-from ofa.recipe_file import load_recipe
-from ofa.stages import Job
+from ofa.export.tflite.export import export_tflite
+from ofa.pipeline.job import Job
 from ofa.supernet.saving import load_subnet
 
 HERE = Path(__file__).parent

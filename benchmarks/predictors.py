@@ -22,7 +22,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from svg_plot import Panel, write_svg
 
-from ofa.predictors.accuracy import AccuracyPredictor
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 
 ROWS = (25, 50, 100, 300, 900)
 KINDS = ("floor", "gp", "mlp", "trees", "auto")

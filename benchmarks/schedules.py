@@ -25,9 +25,9 @@ import torch
 from cifar10 import CLASSES, SPACE, Cifar10, prepare
 from scipy.stats import kendalltau
 
-from ofa import plan
-from ofa.predictors.collect import spread_sample
-from ofa.predictors.cost import CostTable
+from ofa.pipeline import estimate
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.families.mobilenetv3 import build, describe
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
@@ -92,7 +92,7 @@ def alike_in_compute(name: str, *, epochs: int) -> tuple[Phase, ...]:
 
 
 def macs_of_step(phase: Phase) -> float:
-    return plan.macs_of_step(SPACE, phase, MACS, draws=400)
+    return estimate.macs_of_step(SPACE, phase, MACS, draws=400)
 
 
 def trained_supernet(name: str, data: Cifar10, options: argparse.Namespace) -> Supernet:
@@ -160,12 +160,12 @@ def train_alone(data: Cifar10, options: argparse.Namespace) -> None:
 
 def compared() -> list[Subnet]:
     """Evenly over the range of multiply-accumulates, the same for every schedule and seed."""
-    return [SPACE.decode(code) for code in spread_sample(SPACE, COMPARED, MACS, np.random.default_rng(1))]
+    return [SPACE.decode(code) for code in stratified_sample(SPACE, COMPARED, MACS, np.random.default_rng(1))]
 
 
 def alone() -> list[Subnet]:
     """Fewer, likewise; both ends of the space are among them."""
-    return [SPACE.decode(code) for code in spread_sample(SPACE, ALONE, MACS, np.random.default_rng(2))]
+    return [SPACE.decode(code) for code in stratified_sample(SPACE, ALONE, MACS, np.random.default_rng(2))]
 
 
 # -- rows and tables --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from ofa import heartbeat
+from ofa.pipeline import heartbeat
 
 RECIPE = """
 space:

@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # of the output's range
 EQUAL_PREDICTIONS = 0.999
 
 
-class Disagreement(ValueError):
+class VerificationError(ValueError):
     """The exported file computes something else than the model."""
 
 
@@ -45,15 +45,15 @@ def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: 
     }
 
 
-def accept_or_reject(path: Path, result: dict[str, Any]) -> None:
-    """Raises ``Disagreement`` when ``compare`` found too large a difference; the file is ``.rejected`` then."""
+def check_tolerance(path: Path, result: dict[str, Any]) -> None:
+    """Raises ``VerificationError`` when ``compare`` found too large a difference; the file is ``.rejected`` then."""
     # Written so that NaN fails.
     close = result["largest_difference"] <= TOLERANCE * result["range"]
     if close and result["equal_predictions"] >= EQUAL_PREDICTIONS:
         return
     rejected = path.with_name(path.name + ".rejected")
     path.replace(rejected)
-    raise Disagreement(
+    raise VerificationError(
         f"{rejected}: the exported model disagrees with the torch model (largest difference "
         f"{result['largest_difference']:.3g} of an output range {result['range']:.3g}, "
         f"{result['equal_predictions']:.1%} equal predictions on {result['images']} images); do not use this file, "

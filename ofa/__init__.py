@@ -13,10 +13,10 @@ import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime
 
 if TYPE_CHECKING:
     from ofa.export.onnx import export_onnx
-    from ofa.export.tflite import export_tflite
-    from ofa.opened_run import open_run
-    from ofa.predictors.accuracy import AccuracyPredictor
-    from ofa.predictors.cost import CostTable
+    from ofa.export.tflite.export import export_tflite
+    from ofa.pipeline.opened_run import open_run
+    from ofa.predictors.accuracy.predictor import AccuracyPredictor
+    from ofa.predictors.costs.table import CostTable
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.saving import load_subnet, save_subnet
@@ -31,17 +31,17 @@ if (_beside / "supernet" / "space.py").is_file() and str(_beside) not in __path_
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AccuracyPredictor": "ofa.predictors.accuracy",
-    "CostTable": "ofa.predictors.cost",
+    "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
+    "CostTable": "ofa.predictors.costs.table",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",
     "Supernet": "ofa.supernet.supernet",
     "calibrate": "ofa.supernet.calibration",
     "export_onnx": "ofa.export.onnx",
-    "export_tflite": "ofa.export.tflite",
+    "export_tflite": "ofa.export.tflite.export",
     "load_subnet": "ofa.supernet.saving",
-    "open_run": "ofa.opened_run",
+    "open_run": "ofa.pipeline.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
 }

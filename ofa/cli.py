@@ -15,19 +15,10 @@ import typer
 
 from ofa import __version__
 from ofa.errors import UserError, denied
+from ofa.stages import STAGE_TABLE
 
 if TYPE_CHECKING:
-    from ofa.recipe import Recipe
-
-STAGE_HELP = {
-    "train": "Train the supernet.",
-    "collect": "Measure the validation accuracy of sampled subnets.",
-    "predict": "Fit the accuracy predictor to the measured subnets.",
-    "measure": "Time the space's blocks on each target's runtime.",
-    "search": "Search the best subnet inside each target's limits.",
-    "export": "Write, verify and measure each target's model.",
-    "report": "Write the report of a finished run.",
-}
+    from ofa.config.recipe import Recipe
 
 app = typer.Typer(
     add_completion=False,
@@ -77,7 +68,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
     Example: ofa run recipes/quickstart.yaml --out runs/first --set train.epochs=3
     """
     recipe, folder = _open(source, out, set_)
-    from ofa.run import STAGES
+    from ofa.stages import STAGES
 
     _go(recipe, folder, STAGES, update=update)
 
@@ -87,7 +78,7 @@ def _stage_command(stage: str) -> Callable[..., None]:
         recipe, folder = _open(source, out, set_)
         _go(recipe, folder, (stage,), update=update)
 
-    command.__doc__ = f"{STAGE_HELP[stage]} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
+    command.__doc__ = f"{STAGE_TABLE[stage].help} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
     return command
 
 
@@ -128,14 +119,14 @@ def measure(
     _go(recipe, folder, ("measure",), update=update)
 
 
-for _stage in STAGE_HELP:
+for _stage in STAGE_TABLE:
     app.command(_stage)(measure if _stage == "measure" else _stage_command(_stage))
 
 
 def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
     """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
-    from ofa.recipe_errors import nearest
-    from ofa.recipe_target import REMOTE
+    from ofa.config.errors import nearest
+    from ofa.config.target import REMOTE
 
     if target and target not in recipe.targets:
         raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
@@ -152,9 +143,9 @@ def check(source: Source, set_: Set = None) -> None:
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
     recipe, _ = _open(source, None, set_)
-    from ofa.escape import printable_lines
-    from ofa.plan import plan
-    from ofa.readers.one_look import one_look
+    from ofa.data.readers.one_look import one_look
+    from ofa.pipeline.estimate import plan
+    from ofa.report.escape import printable_lines
 
     with one_look():
         for line in plan(recipe):
@@ -192,7 +183,7 @@ def runtimes() -> None:
 
     Example: ofa runtimes
     """
-    from ofa.installed import runtime_lines
+    from ofa.targets.requirements import runtime_lines
 
     typer.echo("\n".join(runtime_lines()))
 
@@ -203,18 +194,18 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
 
     Example: ofa show runs/quickstart
     """
-    from ofa.run_folder import check_folder
+    from ofa.pipeline.run_folder import check_folder
 
     check_folder(run)
     if not (run / "recipe.yaml").is_file():
         raise UserError(f"{run}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
-    from ofa.report import show as text
+    from ofa.report.build import show as text
 
     typer.echo(text(run))
 
 
 def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
-    from ofa.run import run_stages
+    from ofa.pipeline.runner import run_stages
 
     try:
         run_stages(recipe, folder, stages=stages, update=update)
@@ -231,8 +222,8 @@ class _Stopped(Exception):
 
 def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
     """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.recipe_file import find_recipe, is_file, load_recipe
-    from ofa.run_folder import check_folder
+    from ofa.config.recipe_file import find_recipe, is_file, load_recipe
+    from ofa.pipeline.run_folder import check_folder
 
     folder = Path(source)
     if is_file(folder / "recipe.yaml"):
@@ -245,7 +236,7 @@ def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tup
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
     if debug:
         traceback.print_exc()
-    from ofa.escape import printable_lines
+    from ofa.report.escape import printable_lines
 
     print(printable_lines(message), file=sys.stderr)
     raise SystemExit(code)

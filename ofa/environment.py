@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, MutableMapping
 # How often a thread of libgomp (GCC's OpenMP, which torch has) looks whether the others are done before it sleeps:
 # about three milliseconds, libgomp's own number, said here so that every build of it does the same. Fewer looks make a
 # quiet machine's training step up to twice as slow, and a busy machine's no faster. There the number of threads
-# decides, which is measured (ofa/threads.py, benchmarks/results/busy_machine.md).
+# decides, which is measured (ofa/pipeline/threads.py, benchmarks/results/busy_machine.md).
 SPIN_COUNT = "300000"
 # Each name that we set, and the user's variables that then decide instead.
 _DEFAULTS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -1,7 +1,7 @@
 """Active collection: measure next the subnets that may move the front of accuracy over cost.
 
 Pure functions over what has been measured so far; whoever measures calls ``candidates``, ``next_batch``, measures, and
-asks ``settled`` whether to go on.
+asks ``converged`` whether to go on.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from ofa.predictors.collect import spread_sample
-from ofa.predictors.cost import CostTable
-from ofa.predictors.features import Space
-from ofa.predictors.neighbours import neighbours
-from ofa.predictors.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.features import Space
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.mutation import mutate
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.space import SearchSpace
 
 _LEVELS = 100
@@ -33,9 +33,9 @@ def candidates(
     Half are spread over ``cost``, half differ in a gene or three from the measured front, where better ones are likely.
     """
     costs = cost.predict(codes)
-    front = codes[np.asarray(accuracy) >= best_within(costs, costs, accuracy)]
-    wide = spread_sample(space, n - n // 2, cost, rng)
-    return np.unique(np.concatenate([wide, neighbours(space, front, n // 2, rng)]), axis=0)
+    front = codes[np.asarray(accuracy) >= best_under_budget(costs, costs, accuracy)]
+    wide = stratified_sample(space, n - n // 2, cost, rng)
+    return np.unique(np.concatenate([wide, mutate(space, front, n // 2, rng)]), axis=0)
 
 
 def next_batch(
@@ -89,12 +89,12 @@ def improvement(
     Measured networks count by their predicted accuracy: a lucky measurement should not hide its neighbours.
     """
     mean, std = predictor.predict(pool, return_std=True)
-    best = best_within(pool_costs, costs, predictor.predict(codes))
+    best = best_under_budget(pool_costs, costs, predictor.predict(codes))
     ahead = (mean - best) / std
     return (mean - best) * norm.cdf(ahead) + std * norm.pdf(ahead)
 
 
-def best_within(limits: np.ndarray, costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+def best_under_budget(limits: np.ndarray, costs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     """The front: for each limit ``(k,)`` the highest accuracy among networks that cost no more.
 
     Below the cheapest network it is the lowest accuracy of all.
@@ -105,7 +105,7 @@ def best_within(limits: np.ndarray, costs: np.ndarray, accuracy: np.ndarray) -> 
     return np.concatenate([[np.min(accuracy)], best])[found]
 
 
-def settled(accuracy: np.ndarray, costs: np.ndarray, *, newest: int, tolerance: float = 0.01) -> bool:
+def converged(accuracy: np.ndarray, costs: np.ndarray, *, newest: int, tolerance: float = 0.01) -> bool:
     """Whether the last ``newest`` of the rows, in order of measurement, have moved the front too little to go on.
 
     The front's mean height over evenly spaced costs must have risen by less than ``tolerance`` times the spread of the
@@ -115,6 +115,6 @@ def settled(accuracy: np.ndarray, costs: np.ndarray, *, newest: int, tolerance: 
     if not 0 < newest < len(accuracy) or len(costs) != len(accuracy):
         raise ValueError(f"newest is {newest} of {len(accuracy)} accuracies and {len(costs)} costs; leave rows before")
     limits = np.linspace(costs.min(), costs.max(), _LEVELS)
-    before = best_within(limits, costs[:-newest], accuracy[:-newest])
-    after = best_within(limits, costs, accuracy)
+    before = best_under_budget(limits, costs[:-newest], accuracy[:-newest])
+    after = best_under_budget(limits, costs, accuracy)
     return bool(np.mean(np.maximum(after - before, 0)) < tolerance * np.ptp(accuracy))

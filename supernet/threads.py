@@ -25,7 +25,7 @@ _FIRST_HOPELESS, _FIRST_SECONDS = 4.0, 1.0  # and after a first run so many time
 # Between measurements, in times of what the last one took: where work became slower, and where fewer threads than
 # there are were chosen, since other processes end.
 _WAIT_SLOWER, _WAIT_FEWER = 10, 100
-_LEAST_WAIT_FEWER = 60.0  # seconds
+_MIN_WAIT_FEWER = 60.0  # seconds
 
 
 class Threads:
@@ -89,7 +89,7 @@ class Threads:
         if self._slow:
             return waited >= _WAIT_SLOWER * self._cost
         few = self.count < self.candidates[0]
-        return few and waited >= max(_WAIT_FEWER * self._cost, _LEAST_WAIT_FEWER)
+        return few and waited >= max(_WAIT_FEWER * self._cost, _MIN_WAIT_FEWER)
 
     def measure(self, trial: Callable[[], object]) -> None:
         """Chooses by running ``trial``, a typical piece of work, with each number of threads in turn."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ofa.predictors.cost import CostTable
-from ofa.predictors.features import features
+from ofa.predictors.accuracy.features import features
+from ofa.predictors.costs.table import CostTable
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 

@@ -13,11 +13,12 @@ from torch import nn
 
 from ofa.export.extras import missing
 from ofa.export.graph import onnx_graph
+from ofa.export.quantization import affine
 from ofa.export.runtimes.machine import cpu_name
-from ofa.export.runtimes.resident import resident
-from ofa.export.tflite import tflite_bytes
-from ofa.export.tflite_flatbuffer import metadata_of
-from ofa.export.tflite_xnnpack import for_xnnpack
+from ofa.export.runtimes.process_memory import resident
+from ofa.export.tflite.export import tflite_bytes
+from ofa.export.tflite.flatbuffer import metadata_of
+from ofa.export.tflite.xnnpack import for_xnnpack
 from ofa.supernet.image_batches import Normalisation
 
 try:
@@ -48,15 +49,13 @@ class Port:
             values = 255 * (values * np.array(self.pixels_of.std) + np.array(self.pixels_of.mean))
         if self.dtype.kind == "f":
             return np.ascontiguousarray(values, self.dtype)
-        limits = np.iinfo(self.dtype)
-        steps = np.rint(values / np.float32(self.scale)) + self.zero_point
-        return np.ascontiguousarray(np.clip(steps, limits.min, limits.max), self.dtype)
+        return np.ascontiguousarray(affine.quantize(values, self.scale, self.zero_point, self.dtype))
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """What the tensor holds as float32."""
         if self.dtype.kind == "f":
             return values.astype(np.float32, copy=False)
-        return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+        return affine.dequantize(values, self.scale, self.zero_point)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +126,9 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     return tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=False))
 
 
-def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
-    from ofa.export.quantize import quantize_tflite
+    from ofa.export.quantization.tflite import quantize_tflite
 
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
     return quantize_tflite(tflite_bytes(for_xnnpack(onnx_graph(module, shape), int8=True)), [images])

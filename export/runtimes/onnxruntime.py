@@ -14,7 +14,7 @@ from torch import nn
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx_session import session_options
 from ofa.export.runtimes.machine import cpu_name
-from ofa.export.runtimes.resident import resident
+from ofa.export.runtimes.process_memory import resident
 
 NAME = "onnxruntime"
 
@@ -65,9 +65,9 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     return onnx_graph(module, shape).SerializeToString()
 
 
-def part_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The same in int8 (quantize and dequantize nodes), with ranges seen on one random map."""
-    from ofa.export.quantize_onnx import quantize_onnx
+    from ofa.export.quantization.onnx import quantize_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         source, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"

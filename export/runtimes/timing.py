@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 # Repetitions of a warm call in a round: for about so many seconds, at least and at most so often.
-SECONDS, FEWEST, MOST = 1e-3, 3, 20
+SECONDS, MIN_CALLS, MAX_CALLS = 1e-3, 3, 20
 REFERENCE_EVERY = 20  # calls
 
 
@@ -20,7 +20,7 @@ def interleaved(
     cold: Collection[int] = (),
     reference: int | None = None,
     seconds: float = SECONDS,
-    most: int = MOST,
+    most: int = MAX_CALLS,
     seed: int = 0,
     description: str = "measure",
     progress: bool = True,
@@ -32,13 +32,14 @@ def interleaved(
     takes when it runs again and again. The calls numbered in ``cold`` run once instead, after others: what they read is
     not in the processor's caches, as that of a block inside a network is not. With ``reference``, that call is timed
     between the others and each round's times are divided by how much slower than usual it was; ``on_pace`` is given its
-    seconds in each round, for ``drift``. A warm-up round comes first. ``typical`` of the result tells one time a call.
+    seconds in each round, for ``drift``. A warm-up round comes first. ``lower_quartile`` of the result is one time a
+    call.
     """
     repeats = []
     for number, call in enumerate(calls):
         call()
         once = 0 if number in cold else min(_timed(call) for _ in range(3))
-        repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(FEWEST, most), most)))
+        repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(MIN_CALLS, most), most)))
     times, pace = np.empty((rounds, len(calls))), np.ones(rounds)
     for number in tqdm(range(rounds), desc=description, unit="round", disable=None if progress else True):
         references = []
@@ -59,7 +60,7 @@ def drift(pace: np.ndarray) -> float:
     return float(max(thirds) / min(thirds))
 
 
-def typical(times: np.ndarray) -> np.ndarray:
+def lower_quartile(times: np.ndarray) -> np.ndarray:
     """One time a call ``(calls,)`` of ``interleaved``'s ``(rounds, calls)``: the lower quartile of the rounds.
 
     What disturbs a measurement only ever makes it longer, so a low quantile varies less than the mean or the median;

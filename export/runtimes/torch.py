@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ofa.export.runtimes.machine import cpu_name
-from ofa.export.runtimes.resident import resident
+from ofa.export.runtimes.process_memory import resident
 from ofa.supernet.saving import load_subnet
 
 NAME = "torch"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import time
+from collections.abc import Iterator
 
-from ofa.strategies.problem import Problem
+import numpy as np
+from tqdm import tqdm
+
+from ofa.strategies.problem import Problem, Settings
 
 
 class Archive:
@@ -19,7 +23,7 @@ class Archive:
     def __init__(self, problem: Problem) -> None:
         self._score = problem.score
         self._seen = set(_keys(problem.avoid))
-        none = problem.anchors[:0]
+        none = problem.feasible_seeds[:0]
         self._codes, self._scores, self._costs = [none], [np.empty(0)], [np.empty((0, len(problem.limits)))]
         self._evaluated, self._best = 0, -np.inf
         self.history: list[dict[str, float]] = []
@@ -56,6 +60,19 @@ class Archive:
     def networks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All of them in the order of evaluation: codes ``(n, genes)``, scores ``(n,)``, costs ``(n, c)``."""
         return np.concatenate(self._codes), np.concatenate(self._scores), np.concatenate(self._costs)
+
+
+def rounds(settings: Settings, archive: Archive) -> Iterator[np.random.Generator]:
+    """One generator a generation, until a setting says stop.
+
+    What one generation draws does not depend on how much another did.
+    """
+    for generation in tqdm(
+        range(1, settings.generations + 1), desc="search", unit="generation", disable=not settings.progress
+    ):
+        if archive.stale >= settings.patience or time.monotonic() >= settings.deadline:
+            return
+        yield np.random.default_rng((settings.seed, generation))
 
 
 def best_first(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:

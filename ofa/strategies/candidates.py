@@ -25,18 +25,18 @@ class Candidates(NamedTuple):
 
 
 def drawn(problem: Problem, archive: Archive, n: int, rng: np.random.Generator) -> Candidates:
-    """At most ``n`` random networks, after those of the problem's ``include`` and ``anchors`` that are not known yet.
+    """At most ``n`` random networks, after the unknown ones of the problem's ``include`` and ``feasible_seeds``.
 
     All of ``include`` come, even when they are more than ``n``.
     """
     tried = draw(problem.space, 2 * n, rng)
     codes, costs, good = problem.kept(tried)
-    targets = problem.anchors[rng.integers(len(problem.anchors), size=(~good).sum())]
+    targets = problem.feasible_seeds[rng.integers(len(problem.feasible_seeds), size=(~good).sum())]
     mended = mend(problem.space, tried[~good], targets, lambda mixed: problem.kept(mixed)[2], rng)
     mended, mended_costs, _ = problem.kept(mended)
     # The mended ones first: they lie near the limit, where the best networks are.
-    codes = np.concatenate([problem.include, problem.anchors, mended, codes])
-    costs = np.concatenate([problem.costs(problem.include), problem.costs(problem.anchors), mended_costs, costs])
+    codes = np.concatenate([problem.include, problem.feasible_seeds, mended, codes])
+    costs = np.concatenate([problem.costs(problem.include), problem.costs(problem.feasible_seeds), mended_costs, costs])
     new = archive.unseen(codes)
     new = new[: max(n, (new < len(problem.include)).sum())]
     return Candidates(codes[new], costs[new], float(good.mean()))
@@ -74,4 +74,8 @@ def first(problem: Problem, archive: Archive, settings: Settings) -> Candidates:
     rng = np.random.default_rng((settings.seed, 0))
     found = drawn(problem, archive, settings.population, rng)
     # Where limits leave room for next to nothing, what is left lies around the anchors.
-    return found if len(found.codes) else bred(problem, archive, problem.anchors, settings.population, rng, settings)
+    return (
+        found
+        if len(found.codes)
+        else bred(problem, archive, problem.feasible_seeds, settings.population, rng, settings)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.strategies.archive import Archive, best_first
+from ofa.strategies.archive import Archive, best_first, rounds
 from ofa.strategies.candidates import bred, first
 from ofa.strategies.problem import Problem, Settings
 
@@ -21,7 +21,7 @@ def evolve(problem: Problem, settings: Settings) -> Archive:
     if not len(codes):
         return archive
     scores = archive.add(codes, costs, share)
-    for rng in settings.rounds(archive):
+    for rng in rounds(settings, archive):
         order = best_first(scores, costs)[:keep]
         codes, scores, costs = codes[order], scores[order], costs[order]
         born = bred(problem, archive, codes, settings.population - len(codes), rng, settings)

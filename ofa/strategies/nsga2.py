@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.strategies.archive import Archive
+from ofa.strategies.archive import Archive, rounds
 from ofa.strategies.candidates import bred, first
-from ofa.strategies.pareto import crowding, front, ranks
+from ofa.strategies.pareto import crowding_distance, front, ranks
 from ofa.strategies.problem import Problem, Settings
 
 
@@ -25,8 +25,8 @@ def nsga2(problem: Problem, settings: Settings) -> Archive:
         return archive
     values = np.column_stack([-archive.add(codes, costs, share), costs[:, columns]])
     rank = ranks(values)
-    apart, best = crowding(values, rank), values[front(values)]
-    for rng in settings.rounds(archive):
+    apart, best = crowding_distance(values, rank), values[front(values)]
+    for rng in rounds(settings, archive):
         pool = codes[_winners(rank, apart, rng.integers(len(codes), size=(2, 2 * settings.population)))]
         born = bred(problem, archive, pool, settings.population, rng, settings)
         if not len(born.codes):
@@ -40,7 +40,7 @@ def nsga2(problem: Problem, settings: Settings) -> Archive:
                 archive.stale = 0
         codes, values = np.concatenate([codes, born.codes]), np.concatenate([values, new])
         rank = ranks(values)
-        apart = crowding(values, rank)
+        apart = crowding_distance(values, rank)
         stay = np.lexsort((-apart, rank))[: settings.population]
         codes, values, rank, apart = codes[stay], values[stay], rank[stay], apart[stay]
     return archive

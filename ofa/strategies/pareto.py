@@ -41,7 +41,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def crowding(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
+def crowding_distance(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
     """How far each row's neighbours in its own front are apart ``(n,)``: summed over the values, each divided by its
     range in that front; infinite at both ends of a front (section III-B of the same paper)."""
     distance = np.zeros(len(values))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from ofa.strategies.archive import Archive
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -54,7 +49,7 @@ class Problem:
     costs: Function
     limits: np.ndarray
     objectives: tuple[int, ...]
-    anchors: np.ndarray
+    feasible_seeds: np.ndarray
     include: np.ndarray
     avoid: np.ndarray
 
@@ -78,15 +73,3 @@ class Settings:
     patience: float
     deadline: float
     progress: bool
-
-    def rounds(self, archive: Archive) -> Iterator[np.random.Generator]:
-        """One generator a generation, until a setting says stop.
-
-        What one generation draws does not hang on how much another did.
-        """
-        for generation in tqdm(
-            range(1, self.generations + 1), desc="search", unit="generation", disable=not self.progress
-        ):
-            if archive.stale >= self.patience or time.monotonic() >= self.deadline:
-                return
-            yield np.random.default_rng((self.seed, generation))

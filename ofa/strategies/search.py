@@ -16,8 +16,8 @@ from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.nsga2 import nsga2
 from ofa.strategies.pareto import front
 from ofa.strategies.problem import Problem, Settings, Space
-from ofa.strategies.random_draws import draw_all
-from ofa.strategies.wishes import check_costs, check_include, check_seconds, check_settings, codes_of
+from ofa.strategies.random_search import draw_all
+from ofa.strategies.validation import check_costs, check_include, check_seconds, check_settings, codes_of
 from ofa.supernet.space import Subnet
 
 _TOP = 20
@@ -138,7 +138,7 @@ def search(
         costs,
         limits=np.array([limits.get(cost, np.inf) for cost in tables], float),
         objectives=tuple(tables.index(cost) for cost in objectives),
-        anchors=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
+        feasible_seeds=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
         include=wanted,
         avoid=unwanted,
     )

@@ -17,7 +17,7 @@ import torch
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx, read_metadata
 from ofa.export.runtimes import onnxruntime
-from ofa.export.verify import accept_or_reject, accuracy, compare
+from ofa.export.verify import accuracy, check_tolerance, compare
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -114,7 +114,7 @@ def test_file_is_accepted_and_a_tampered_one_rejected(exported, tmp_path):
     session = onnxruntime.load(path)
     result = compare(model, lambda x: onnxruntime.run(session, x), batches)
     assert result["images"] == 24 and result["equal_predictions"] == 1
-    accept_or_reject(path, result)
+    check_tolerance(path, result)
     assert path.exists()
 
     proto = onnx.load(path)
@@ -126,7 +126,7 @@ def test_file_is_accepted_and_a_tampered_one_rejected(exported, tmp_path):
     session = onnxruntime.load(bad)
     result = compare(model, lambda x: onnxruntime.run(session, x), batches)
     with pytest.raises(ValueError, match=r"model\.onnx\.rejected: the exported model disagrees"):
-        accept_or_reject(bad, result)
+        check_tolerance(bad, result)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx.rejected"]
 
 

@@ -10,7 +10,7 @@ from ofa.export.formats import MAX_OPSET, MIN_OPSET
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx, read_metadata
 from ofa.export.onnx_opset import opset_of, set_batch, set_opset
-from ofa.export.quantize_onnx import quantize_onnx
+from ofa.export.quantization.onnx import quantize_onnx
 from ofa.export.runtimes import onnxruntime
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet

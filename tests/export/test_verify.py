@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ofa.export.verify import EQUAL_PREDICTIONS, TOLERANCE, Disagreement, accept_or_reject, accuracy, compare
+from ofa.export.verify import EQUAL_PREDICTIONS, TOLERANCE, VerificationError, accuracy, check_tolerance, compare
 
 BATCHES = [torch.tensor([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0]]), torch.tensor([[5.0, -1.0, 0.0]])]
 MODEL = nn.Identity()
@@ -56,8 +56,8 @@ def test_outputs_that_are_no_numbers_are_rejected(tmp_path, batch, value, where)
 
     result = compare(MODEL, run, BATCHES)
     assert not result["largest_difference"] < 1e30
-    with pytest.raises(Disagreement):
-        accept_or_reject(path, result)
+    with pytest.raises(VerificationError):
+        check_tolerance(path, result)
 
 
 def test_a_model_without_numbers_is_rejected(tmp_path):
@@ -65,8 +65,8 @@ def test_a_model_without_numbers_is_rejected(tmp_path):
     path.touch()
     for images in ([BATCHES[0], torch.full((1, 3), torch.nan)], [torch.full((1, 3), torch.nan), BATCHES[0]]):
         path.touch()
-        with pytest.raises(Disagreement):
-            accept_or_reject(path, compare(MODEL, lambda x: x, images))
+        with pytest.raises(VerificationError):
+            check_tolerance(path, compare(MODEL, lambda x: x, images))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_model_without_numbers_is_rejected(tmp_path):
 def test_close_is_accepted(tmp_path, changes):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
-    accept_or_reject(path, {**GOOD, **changes})
+    check_tolerance(path, {**GOOD, **changes})
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.onnx", b"model")]
 
 
@@ -100,8 +100,8 @@ def test_doubt_is_rejected_and_the_file_kept_aside(tmp_path, changes, words):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
     (tmp_path / "model.onnx.rejected").write_bytes(b"an older one")
-    with pytest.raises(Disagreement) as caught:
-        accept_or_reject(path, {**GOOD, **changes})
+    with pytest.raises(VerificationError) as caught:
+        check_tolerance(path, {**GOOD, **changes})
     assert words in str(caught.value) and str(tmp_path / "model.onnx.rejected") in str(caught.value)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.onnx.rejected", b"model")]
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from ofa.recipe_file import dump_yaml, find_recipe, load_recipe
+from ofa.config.recipe_file import dump_yaml, find_recipe, load_recipe
 
 SHIPPED = ("fashion_mnist", "fashion_mnist_devices", "image_folder", "imagenet_ofa_mbv3", "quickstart")
 HOSTILE: tuple[Any, ...] = (

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ofa.cli import main
-from ofa.journal import Journal
+from ofa.pipeline.manifest import RunManifest
 
 torch.set_num_threads(1)  # tests run beside each other
 
@@ -110,7 +110,7 @@ def unfinished(copied):
     """``unfinished(stage)``: the copied run as if killed in that stage."""
 
     def undo(stage: str) -> Path:
-        journal = Journal(copied)
+        journal = RunManifest(copied)
         journal.start(stage, journal.inputs(stage))
         return copied
 

@@ -7,15 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from ofa import __version__, installed
-from ofa.cli import STAGE_HELP, main
+from ofa import __version__
+from ofa.cli import main
+from ofa.config.recipe_file import find_recipe
+from ofa.config.target import Target
 from ofa.errors import UserError
-from ofa.recipe_file import find_recipe
-from ofa.recipe_target import Target
+from ofa.stages import STAGES
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
+from ofa.targets import requirements
 
-COMMANDS = ["run", *STAGE_HELP, "check", "spaces", "runtimes", "show"]
+COMMANDS = ["run", *STAGES, "check", "spaces", "runtimes", "show"]
 
 
 def ofa(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -36,7 +38,7 @@ def started(monkeypatch):
     def run_stages(recipe, folder, *, stages, update):
         calls.append((recipe, folder, tuple(stages), update))
 
-    monkeypatch.setitem(sys.modules, "ofa.run", SimpleNamespace(STAGES=tuple(STAGE_HELP), run_stages=run_stages))
+    monkeypatch.setitem(sys.modules, "ofa.pipeline.runner", SimpleNamespace(STAGES=STAGES, run_stages=run_stages))
     return calls
 
 
@@ -82,8 +84,8 @@ def test_runtimes_prints_versions(capsys):
 
 
 def test_runtimes_say_what_they_lack(capsys, monkeypatch):
-    monkeypatch.setattr(installed, "find_spec", lambda name: None)
-    monkeypatch.setattr(installed.shutil, "which", lambda name: None)
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: None)
     lines = {line.split()[0]: line for line in ofa(capsys, "runtimes")[1].splitlines()}
     assert lines["litert"].endswith("needs: pip install 'once-for-all[tflite]'")
     assert "'once-for-all[mcu,tflite]'; make, arm-none-eabi-gcc, " in lines["cortex_m4"]
@@ -125,18 +127,18 @@ def test_run_and_stages_pass_everything_on(capsys, started, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert ofa(capsys, "run", "quickstart") == (0, "", "")
     arguments = ["quickstart", "--out", "there", "--set", "train.epochs=3", "--set", "seed=4", "--update"]
-    for stage in STAGE_HELP:
+    for stage in STAGES:
         assert ofa(capsys, stage, *arguments)[0] == 0
     (recipe, folder, stages, update), *others = started
-    assert (folder, stages, update) == (Path("runs/quickstart"), tuple(STAGE_HELP), False)
+    assert (folder, stages, update) == (Path("runs/quickstart"), STAGES, False)
     assert recipe.train.epochs != 3
-    assert [call[2] for call in others] == [(stage,) for stage in STAGE_HELP]
+    assert [call[2] for call in others] == [(stage,) for stage in STAGES]
     for recipe, folder, _, update in others:
         assert (recipe.train.epochs, recipe.seed, folder, update) == (3, 4, Path("there"), True)
 
 
 def test_a_run_folder_stands_for_its_recipe(capsys, started, tmp_path, monkeypatch):
-    from ofa.recipe_file import dump_yaml, find_recipe, load_recipe
+    from ofa.config.recipe_file import dump_yaml, find_recipe, load_recipe
 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "mine"
@@ -159,7 +161,7 @@ def test_how_a_run_ends(capsys, started, monkeypatch, raised, code, message):
     def stop(*_, **__):
         raise raised
 
-    monkeypatch.setattr(sys.modules["ofa.run"], "run_stages", stop)
+    monkeypatch.setattr(sys.modules["ofa.pipeline.runner"], "run_stages", stop)
     exit_code, _, err = ofa(capsys, "run", "quickstart")
     assert (exit_code, err.strip()) == (code, message)
 
@@ -168,7 +170,7 @@ def test_a_defect_of_ours_keeps_its_traceback(started, monkeypatch):
     def stop(*_, **__):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(sys.modules["ofa.run"], "run_stages", stop)
+    monkeypatch.setattr(sys.modules["ofa.pipeline.runner"], "run_stages", stop)
     with pytest.raises(ZeroDivisionError, match="ours"):
         main(["run", "quickstart"])
 

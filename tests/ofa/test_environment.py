@@ -61,7 +61,7 @@ def test_they_are_set_before_anything_is_loaded():
     assert python(code) == f"False {list(OURS.values())}\n"
 
 
-@pytest.mark.parametrize("module", ["ofa.export.runtimes.onnxruntime", "ofa.export.quantize_onnx"])
+@pytest.mark.parametrize("module", ["ofa.export.runtimes.onnxruntime", "ofa.export.quantization.onnx"])
 def test_onnxruntime_leaves_nothing_in_the_home_folder(tmp_path, module):
     home, other = tmp_path / "home", str(tmp_path / "other")
     home.mkdir()

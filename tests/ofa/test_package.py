@@ -57,7 +57,7 @@ def test_a_users_own_files_shadow_nothing(tmp_path):
         "import ofa, export, predictors, supernet, recipes\n"
         "assert not any(module.ours for module in (export, predictors, supernet, recipes))\n"
         "space = ofa.SearchSpace.preset('tiny_mbv3')\n"
-        "import ofa.supernet.supernet, ofa.predictors.cost, ofa.export.onnx, ofa.strategies.search\n"
+        "import ofa.supernet.supernet, ofa.predictors.costs.table, ofa.export.onnx, ofa.strategies.search\n"
         "print(ofa.CostTable.macs(space, num_classes=10).predict(space.encode(space.largest)[None])[0] > 0)\n"
     )
     assert python(code, tmp_path) == "True\n"
@@ -76,7 +76,7 @@ def test_inside_a_clone_with_a_normal_install():
 
 
 def test_a_shipped_recipe_is_found_from_any_folder(tmp_path):
-    code = "from ofa.recipe_file import find_recipe; print(find_recipe('quickstart'))"
+    code = "from ofa.config.recipe_file import find_recipe; print(find_recipe('quickstart'))"
     (found,) = python(code, tmp_path).splitlines()
     assert Path(found).name == "quickstart.yaml"
     assert Path(found).read_text().startswith("# The handwritten digits")

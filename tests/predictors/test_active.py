@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.accuracy import AccuracyPredictor
-from ofa.predictors.active import best_within, candidates, improvement, next_batch, settled
-from ofa.predictors.cost import CostTable
-from ofa.predictors.neighbours import neighbours
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.active import best_under_budget, candidates, converged, improvement, next_batch
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.mutation import mutate
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
 
@@ -34,7 +34,7 @@ def test_batches_are_new_spread_and_repeatable():
 
 def test_finds_a_better_front_than_random_rows():
     limits = np.linspace(np.quantile(COSTS, 0.05), COSTS.max(), 20)
-    truth = best_within(limits, COSTS, TRUTH)
+    truth = best_under_budget(limits, COSTS, TRUTH)
     regrets = []
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(POOL))
@@ -45,7 +45,9 @@ def test_finds_a_better_front_than_random_rows():
             )
             rows = np.concatenate([rows, chosen])
         assert len(set(rows)) == 60
-        regrets.append([np.mean(truth - best_within(limits, COSTS[some], TRUTH[some])) for some in (rows, order[:60])])
+        regrets.append(
+            [np.mean(truth - best_under_budget(limits, COSTS[some], TRUTH[some])) for some in (rows, order[:60])]
+        )
     active, random = np.mean(regrets, axis=0)
     assert active < 0.5 * random
 
@@ -70,18 +72,18 @@ def test_improvement_is_of_the_front_at_the_same_cost():
 
 
 def test_front():
-    found = best_within(np.array([0.5, 1, 2.5, 9]), np.array([2.0, 1, 3]), np.array([0.9, 0.5, 0.7]))
+    found = best_under_budget(np.array([0.5, 1, 2.5, 9]), np.array([2.0, 1, 3]), np.array([0.9, 0.5, 0.7]))
     assert found.tolist() == [0.5, 0.5, 0.9, 0.9]
 
 
 def test_settled_when_the_front_stands_still():
     costs = np.array([1.0, 2, 3, 1.5, 2.5])
-    assert settled(np.array([0.5, 0.6, 0.7, 0.5, 0.6]), costs, newest=2)
-    assert not settled(np.array([0.5, 0.6, 0.7, 0.65, 0.6]), costs, newest=2)
-    assert settled(np.array([0.5, 0.6, 0.7, 0.65, 0.6]), costs, newest=2, tolerance=0.5)
+    assert converged(np.array([0.5, 0.6, 0.7, 0.5, 0.6]), costs, newest=2)
+    assert not converged(np.array([0.5, 0.6, 0.7, 0.65, 0.6]), costs, newest=2)
+    assert converged(np.array([0.5, 0.6, 0.7, 0.65, 0.6]), costs, newest=2, tolerance=0.5)
     for newest in (0, 5):
         with pytest.raises(ValueError, match="newest"):
-            settled(np.ones(5), costs, newest=newest)
+            converged(np.ones(5), costs, newest=newest)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_candidates_are_spread_and_near_the_front():
 def test_neighbours_are_canonical_and_near():
     space = SearchSpace.preset("ofa_mbv3")
     parent = space.sample(1, np.random.default_rng(0))
-    found = neighbours(space, parent, 200, np.random.default_rng(1))
+    found = mutate(space, parent, 200, np.random.default_rng(1))
     assert np.array_equal(found, space.canonical(found)) and found.dtype == parent.dtype
     changed = (found != parent).sum(axis=1)
     assert 0.5 < np.median(changed) <= 4 and len(np.unique(found, axis=0)) > 50

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from ofa.predictors import predictor as module
+from ofa.predictors.accuracy import predictor as module
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.blas import one_blas_thread
-from ofa.predictors.predictor import AccuracyPredictor
-from ofa.predictors.regression import fit_costs
+from ofa.predictors.costs.regression import fit_costs
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")

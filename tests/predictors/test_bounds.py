@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.accuracy import AccuracyPredictor
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.bounds import above_zero, between, limits_of
-from ofa.predictors.cost import CostTable, table_shape
-from ofa.predictors.regression import fit_costs
+from ofa.predictors.costs.regression import fit_costs
+from ofa.predictors.costs.table import CostTable, table_shape
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")

@@ -1,0 +1,183 @@
+"""Builds and runs the C that ``export_c`` wrote: by its own Makefile, under qemu-system-arm."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+APT = "apt-get install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+_TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
+_MAX_LINES = 6  # of what a failed compiler said
+
+
+class Cpu(NamedTuple):
+    """``name`` is the Makefile's CPU, ``machine`` what QEMU emulates, with the processor ``emulated``; ``variant`` the
+    one of ``microcontroller_sources`` that the program has."""
+
+    name: str
+    machine: str
+    emulated: str
+    variant: str
+
+
+# Those that every export measures, and that a recipe's target may be.
+CPUS = {
+    "cortex_m4": Cpu("cortex-m4", "mps2-an386", "cortex-m4", "cortex-m4"),
+    "cortex_m55": Cpu("cortex-m55", "mps3-an547", "cortex-m55", "cortex-m55"),
+}
+# All that the Makefile knows. A machine may have a larger processor, which runs the smaller one's code as it is.
+PROCESSORS = CPUS | {
+    "cortex_m0plus": Cpu("cortex-m0plus", "mps2-an385", "cortex-m3", "cortex-m4"),
+    "cortex_m3": Cpu("cortex-m3", "mps2-an385", "cortex-m3", "cortex-m4"),
+    "cortex_m7": Cpu("cortex-m7", "mps2-an500", "cortex-m7", "cortex-m4"),
+    "cortex_m23": Cpu("cortex-m23", "mps2-an505", "cortex-m33", "cortex-m4"),
+    "cortex_m33": Cpu("cortex-m33", "mps2-an505", "cortex-m33", "cortex-m4"),
+    "cortex_m85": Cpu("cortex-m85", "mps3-an547", "cortex-m55", "cortex-m55"),
+}
+
+# Variables that the Makefile reads: those of the shell (conda sets CFLAGS for this computer) are not meant for it.
+_NOT_FOR_MAKE = {
+    *("MAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "GNUMAKEFLAGS", "CFLAGS", "LDFLAGS", "LDLIBS", "DEFINES"),
+    *("PROFILE", "CPU", "OUT", "LIBRARY", "BOARD", "BOARD_LD", "COMPILER_PATH", "C_INCLUDE_PATH", "CPATH"),
+}
+
+
+class Sizes(NamedTuple):
+    """Bytes of a program without the stored examples: ``flash`` is code, constants and initial data; ``data`` is the
+    statically allocated RAM (arena, input and output included)."""
+
+    flash: int
+    data: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """The numbers that a program printed, by name, in order."""
+
+    numbers: dict[str, list[int]]
+
+    def one(self, name: str) -> int:
+        return self.numbers[name][0]
+
+
+def missing_tools() -> str | None:
+    """A sentence that names the programs that are not installed and the line that installs them; None if all are."""
+    absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    return f"{', '.join(absent)} not found: {APT}" if absent else None
+
+
+def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[str] = (), timeout: float = 600) -> Path:
+    """The program of an ``export_c`` folder for ``cpu`` (a key of ``PROCESSORS``); ``options`` go to make.
+
+    Raises ``ValueError`` with the apt line when a tool is not there, and with the compiler's words when it fails.
+    """
+    absent = missing_tools()
+    if absent:
+        raise ValueError(absent)
+    place = _place(cpu, out)
+    _share_library(Path(folder), cpu)
+    command = ["make", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={place}", *options]
+    result = _run(command, timeout=timeout, what=f"building {folder} for {cpu}", remedy="")
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        overflow = [line for line in lines if "overflowed by" in line]
+        if overflow:
+            raise ValueError(
+                f"the program for {cpu} does not fit the memory of {PROCESSORS[cpu].machine}: "
+                f"{overflow[0].rpartition(': ')[2]}; take a smaller subnet or resolution, or fewer images at once"
+            )
+        said = [line for line in lines if "error" in line.lower()] or lines
+        raise ValueError(f"building {folder} for {cpu} failed; the compiler says:\n" + "\n".join(said[:_MAX_LINES]))
+    return Path(folder) / place / "model"
+
+
+def _place(cpu: str, out: str | None) -> str:
+    """Where in its folder a program is built: a relative name, for make takes none with a space."""
+    return out or f"build-{PROCESSORS[cpu].name}"
+
+
+def _share_library(folder: Path, cpu: str) -> None:
+    """Lets the folder's own place for the objects of CMSIS-NN be that of all models: a link, whatever its path has."""
+    place = folder / f"build-{PROCESSORS[cpu].name}" / "library"
+    place.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        place.symlink_to(_library(cpu), target_is_directory=True)
+
+
+@cache
+def _library(cpu: str) -> str:
+    """A folder for the objects of CMSIS-NN, the same for every model, as long as this process lives."""
+    path = tempfile.mkdtemp(prefix=f"ofa-{cpu}-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def run(folder: Path, *, cpu: str, out: str | None = None, timeout: float = 600) -> Output:
+    """Runs a program that ``build`` made, under QEMU.
+
+    Raises ``ValueError`` when it faults or does not end in ``timeout`` seconds.
+    """
+    command = ["make", "-s", "-C", str(folder), f"CPU={PROCESSORS[cpu].name}", f"OUT={_place(cpu, out)}", "check"]
+    what = f"running {folder} on {PROCESSORS[cpu].machine} under qemu-system-arm"
+    result = _run(command, timeout=timeout, what=what, remedy="; give it more time, or fewer images at once")
+    numbers: dict[str, list[int]] = {}
+    for line in (result.stdout + result.stderr).splitlines():  # QEMU's semihosting writes to either
+        name, _, value = line.partition(" ")
+        if value.lstrip("-").isdigit():
+            numbers.setdefault(name, []).append(int(value))
+    if "stack" not in numbers:  # the last line that a program prints
+        said = " ".join((result.stdout + result.stderr).split())[-500:]
+        raise ValueError(f"{what} stopped before its end: {said}")
+    return Output(numbers)
+
+
+def sizes(program: Path) -> Sizes:
+    """What a built program takes. Raises ``ValueError`` when it is no ELF file."""
+    result = _run(["arm-none-eabi-size", "-A", str(program)], timeout=60, what=f"reading {program}", remedy="")
+    sections: dict[str, int] = {}
+    for line in result.stdout.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0].startswith(".") and words[1].isdigit():
+            sections[words[0]] = int(words[1])
+    if ".text" not in sections:
+        raise ValueError(f"{program} is no program for Cortex-M: {result.stderr.strip()}")
+    flash = sum(sections.get(name, 0) for name in (".vectors", ".text", ".rodata", ".data"))
+    return Sizes(flash, sections.get(".data", 0) + sections.get(".bss", 0))
+
+
+def _run(command: list[str], *, timeout: float, what: str, remedy: str) -> subprocess.CompletedProcess[str]:
+    # In a process group of its own, so that a QEMU that hangs ends with make.
+    process = subprocess.Popen(
+        command,
+        env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_MAKE},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except BaseException as error:
+        _end(process)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ValueError(f"{what} took longer than {timeout:g} seconds{remedy}") from error
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,53 @@
+"""The keys ``onnx:`` and ``tflite:`` of a target: what its model files look like, beside what the device needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ofa.config.errors import Problem
+from ofa.config.types import Section
+from ofa.export.formats import INT8_OPSET, MAX_OPSET, MIN_OPSET
+
+
+class OnnxConfig(Section):
+    """Of ``model.onnx`` and ``model.int8.onnx``.
+
+    ``opset``: default is the lowest that the network needs. ``batch: 1`` fixes the batch size, as NNAPI and CoreML need
+    it. Of int8 files: ``symmetric`` for TensorRT; ``weights`` are ``signed``, or ``reduced`` to seven bits or
+    ``unsigned`` for x86 processors without VNNI, and by default what keeps the accuracy.
+    """
+
+    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = None
+    batch: Literal[1] | None = None
+    symmetric: bool = False
+    weights: Literal["signed", "reduced", "unsigned"] | None = None
+
+
+class TfliteConfig(Section):
+    """Of a phone's TFLite file. ``input: uint8`` takes pixels and normalises them itself; ``float32`` takes normalised
+    values also when the network is int8, which without the key takes int8."""
+
+    input: Literal["float32", "int8", "uint8"] | None = None
+
+
+def export_problems(
+    where: str, onnx: OnnxConfig, tflite: TfliteConfig, *, runtime: str, bits: Literal[32, 8]
+) -> list[Problem]:
+    """What of a target's file formats contradicts its runtime and the bits of its numbers; ``where`` is its key."""
+    problems = []
+    int8_onnx = runtime == "onnxruntime" and bits == 8
+    for key in ("symmetric", "weights"):
+        if getattr(onnx, key) and not int8_onnx:
+            text = "is of int8 files that ONNX Runtime runs (runtime: onnxruntime, precision: int8); leave it out"
+            problems.append((f"{where}.onnx.{key}", text))
+    if onnx.symmetric and onnx.weights == "unsigned":
+        problems.append((f"{where}.onnx.weights", "unsigned weights are not symmetric; use signed or reduced"))
+    if int8_onnx and onnx.opset and onnx.opset < INT8_OPSET:
+        problems.append((f"{where}.onnx.opset", f"int8 files need opset {INT8_OPSET} or later"))
+    if tflite.input and runtime != "litert":
+        problems.append((f"{where}.tflite.input", "is of files that LiteRT runs (runtime: litert); leave it out"))
+    elif tflite.input == "int8" and bits == 32:
+        problems.append((f"{where}.tflite.input", "a float32 network takes float32 or uint8"))
+    return problems

@@ -1,0 +1,28 @@
+"""Where images come from: the embedded digits, idx files, or a folder of images. Readers are in ``readers``.
+
+Splits belong to the data, not to a run: they depend on the images' names alone (``ofa.data.readers.splits``). So a
+test image never becomes a training image because a run was given another seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ofa.data.readers.digits import digits_source
+from ofa.data.readers.idx import idx_source
+from ofa.data.readers.image_folder import folder_source
+from ofa.data.readers.source import Source
+
+if TYPE_CHECKING:
+    from ofa.config.recipe import DataConfig
+
+
+def open_source(config: DataConfig, *, resolution: int) -> Source:
+    """The images that ``data:`` names; ``resolution`` is the size of the embedded digits. Raises ``UserError``."""
+    if config.folder is not None:
+        options = {"validation": config.validation, "test_share": config.test_share, "test": config.test}
+        return folder_source(Path(config.folder), **options)
+    if config.idx is not None:
+        return idx_source(Path(config.idx), validation=config.validation, test_share=config.test_share)
+    return digits_source(resolution)

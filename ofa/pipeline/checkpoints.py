@@ -1,0 +1,47 @@
+"""The last few checkpoints of a training run, on disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ofa.pipeline.run_folder import quarantine
+from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+KEPT = 3
+PATTERN = "checkpoint-*.safetensors"
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint. A damaged one is moved aside, named, and the one before it is taken."""
+    paths = sorted(folder.glob(PATTERN), reverse=True)
+    for number, path in enumerate(paths):
+        try:
+            return read_checkpoint(path)
+        except (ValueError, IsADirectoryError) as error:
+            aside = quarantine(path, "damaged")
+            rest = f"training goes on from {paths[number + 1].name}" if paths[number + 1 :] else "training starts anew"
+            print(f"{error}: moved to {aside.name}, {rest}", flush=True)
+    return None
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Atomically; then removes all but the last few."""
+    write_checkpoint(folder / f"checkpoint-{checkpoint.global_step:09d}.safetensors", checkpoint)
+    for old in sorted(folder.glob(PATTERN))[:-KEPT]:
+        old.unlink()
+
+
+class Timer:
+    """When the next checkpoint between two epochs is due: after so many steps, or minutes."""
+
+    def __init__(self, *, steps: int | None, minutes: float | None) -> None:
+        self._steps, self._seconds, self._last = steps, None if minutes is None else 60 * minutes, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        if self._steps and step % self._steps == 0:
+            return True
+        return self._seconds is not None and time.monotonic() - self._last >= self._seconds
+
+    def written(self) -> None:
+        self._last = time.monotonic()

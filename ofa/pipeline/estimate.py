@@ -1,0 +1,194 @@
+"""What a recipe would do, for ``ofa check``: stages, subnets, steps, and the time they will take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ofa.config.recipe import Recipe
+from ofa.config.target import TIMED_RUNTIMES, Limit
+from ofa.data.identity import data_place
+from ofa.data.loader import open_data
+from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
+from ofa.data.sources import open_source
+from ofa.data.summary import data_lines
+from ofa.errors import UserError
+from ofa.pipeline.feasibility import measure_smallest
+from ofa.pipeline.stage_checks import check_stages
+from ofa.pipeline.step_memory import image_bytes
+from ofa.pipeline.threads import explained, training_threads
+from ofa.predictors.costs.table import CostTable
+from ofa.predictors.sampling import stratified_sample
+from ofa.report.duration import duration
+from ofa.stages.train import phases
+from ofa.supernet.space import SearchSpace
+from ofa.supernet.supernet import Supernet
+from ofa.supernet.threads import Threads
+from ofa.supernet.training.phases import Phase, sample_subnets
+from ofa.supernet.training.sampling import CandidateScorer, sample_resolution
+from ofa.supernet.training.step import resize
+from ofa.targets.requirements import check_installed
+
+# Seconds of an export with its verification, and of a latency table; the least exact parts of the estimate.
+_EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
+_TRIAL_IMAGES, _TRIAL_BYTES, _TRIAL_STEPS = 64, 2**29, 50
+_TRIAL_SUBNETS = 500
+_EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
+
+
+def plan(recipe: Recipe) -> Iterator[str]:
+    """The plan, line by line; every image is read on the way, up to ``MAX_CHECKED`` of a split.
+
+    Raises ``UserError`` when the data is missing or wrong, or what a target needs is not installed; of missing data
+    after the lines that can be told without it.
+    """
+    check_installed(recipe.targets)
+    space = recipe.space
+    yield f"{recipe.name}: a valid recipe"
+    yield f"space     {space.size:,} networks, {space.genes} genes"
+    place = data_place(recipe.data)
+    if place is not None and not place.is_dir():
+        yield from _schedule(phases(recipe), None)
+        yield from _rest(recipe)
+        key = "folder" if recipe.data.folder else "idx"
+        raise UserError(
+            f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
+        )
+    lines = []
+    source = open_source(recipe.data, resolution=space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
+    yield from (f"image     {line}" for line in finding_lines(findings))
+    if (largest := max(map(len, source.splits.values()))) > MAX_CHECKED and source.kind == "folder":
+        yield f"image     {MAX_CHECKED:,} of {largest:,} images of a split were read; the run reads all of them first"
+    check_readable(source, findings)
+    left_out = [finding.image for finding in findings if finding.unreadable]
+    data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed, left_out=left_out)
+    yield from data_lines(data)
+    head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines += check_stages(recipe, data)
+    lines += measure_smallest(recipe, head)
+    macs = CostTable.macs(space, **head)
+    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, head)
+    steps = data.steps(recipe.train.batch_size)
+    train = [
+        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
+        for phase in phases(recipe)
+    ]
+    collect = recipe.collect
+    evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
+    images = evaluated + min(collect.calibration_images, data.counts["train"])
+    spread = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    collected = min(collect.subnets, space.size)
+    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
+    total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
+    lines += _schedule(phases(recipe), steps)
+    lines += [*_rest(recipe), f"threads   {explained(threads)}"]
+    lines.append(
+        f"time      about {duration(total)} on this machine: training {duration(sum(train))}, measuring accuracy "
+        f"{duration(measure_accuracy)}, the rest {duration(total - sum(train) - measure_accuracy)}"
+    )
+    yield from lines
+
+
+def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
+    lines = []
+    for phase in schedule:
+        opened = f"open: kernel {phase.kernel}, depth {phase.depth}, expand {phase.expand}"
+        count = "" if steps is None else f" = {phase.epochs * steps} steps"
+        lines.append(
+            f"train     {phase.name}: {phase.epochs} epochs{count}, learning rate {phase.lr:.3g}, "
+            f"{phase.subnets} subnet(s) a step, {opened}"
+        )
+    return lines
+
+
+def _rest(recipe: Recipe) -> list[str]:
+    lines = [
+        f"collect   accuracy of {_collected(recipe)}",
+        f"predict   {recipe.predictor.kind}",
+        *_measured(recipe),
+    ]
+    for name, target in recipe.targets.items():
+        limits = ", ".join(_limit(limit) for limit in target.limits)
+        precision = " int8" if target.bits == 8 else ""
+        where = f" on {target.remote}" if target.remote else ""
+        lines.append(f"target    {name}: {target.runtime}{precision}{where}, {limits}")
+    return lines
+
+
+def _measured(recipe: Recipe) -> list[str]:
+    devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
+    whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
+    lines = []
+    if has_latency := [runtime for runtime in devices if runtime in TIMED_RUNTIMES]:
+        lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(has_latency)}")
+    for name, target in recipe.targets.items():
+        if target.costs:
+            lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
+    if others := [runtime for runtime in devices if runtime not in TIMED_RUNTIMES]:
+        lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
+    return lines
+
+
+def _collected(recipe: Recipe) -> str:
+    config = recipe.collect
+    if config.strategy == "spread":
+        return f"{config.subnets} subnets"
+    return f"at most {config.subnets} subnets, chosen {config.batch} at a time"
+
+
+def _limit(limit: Limit) -> str:
+    if limit.relative:
+        return f"{limit.cost} at most {limit.value:g}x the largest subnet's"
+    unit = {"latency": " ms", "sram": " bytes", "flash": " bytes"}.get(limit.cost, "")
+    return f"{limit.cost} at most {limit.value:g}{unit}"
+
+
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:
+    """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
+    space = recipe.space
+    code = space.encode(space.largest)
+    code[0] = len(space.resolutions) // 2
+    net = Supernet(space, **head).train()
+    fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
+    batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
+    images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
+    labels = torch.zeros(batch, dtype=torch.long)
+
+    def step() -> None:
+        torch.nn.functional.cross_entropy(net(resize(images, images.shape[-1])), labels).backward()
+
+    times = []
+    threads = training_threads(told=lambda sentence: None, compiled=recipe.train.compile)
+    with threads.used():
+        if threads.due():
+            threads.measure(step)
+        for _ in range(4):
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+    return min(times) / (batch * float(macs.predict(code[None])[0])), threads
+
+
+def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: int = _TRIAL_STEPS) -> float:
+    """Mean MACs of one image in a step of ``phase``; what has no backward pass (candidates, teacher) counts a third."""
+    rng, asked = np.random.default_rng(0), []
+
+    def loss(codes: np.ndarray) -> np.ndarray:
+        asked.append(macs.predict(codes).sum())
+        return np.zeros(len(codes))
+
+    trained, taught = 0.0, 0.0
+    for _ in range(draws):
+        resolution = sample_resolution(space, rng)
+        scorer = CandidateScorer(macs=macs.predict, loss=loss)
+        codes = sample_subnets(space, phase, rng=rng, resolution=resolution, scorer=scorer)
+        trained += macs.predict(codes).sum()
+        if phase.teacher == "full":
+            full = space.encode(space.largest)
+            full[0] = resolution
+            taught += macs.predict(full[None])[0]
+    return float(trained + _EVALUATION * (sum(asked) + taught)) / draws

@@ -1,0 +1,220 @@
+"""A recipe into a run folder: which stages must run, and what is done when a file is damaged or the recipe changed.
+
+This module imports no torch, so that a run with nothing to do says so at once; modules of ``ofa.stages`` do the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ofa.config.recipe import Recipe
+from ofa.config.recipe_file import dump_yaml
+from ofa.data.identity import data_identity
+from ofa.data.image_findings import FINDINGS
+from ofa.data.readers.one_look import one_look
+from ofa.errors import UserError, denied
+from ofa.pipeline import distributed
+from ofa.pipeline.manifest import RunManifest
+from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
+from ofa.pipeline.run_lock import owned
+from ofa.pipeline.run_update import check_discard, check_update
+from ofa.pipeline.signals import deferred_interrupt
+from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
+from ofa.stages import STAGE_TABLE, STAGES
+from ofa.supernet.files import write_atomic
+from ofa.targets.requirements import check_installed
+
+if TYPE_CHECKING:
+    from ofa.pipeline.job import Job, Outcome
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, update: bool = False) -> None:
+    """Runs ``stages`` in order; those that are finished and whose inputs have not changed are skipped.
+
+    Prints one line a stage, and the report's table at the end. ``update`` lets ``recipe`` replace the run folder's own.
+
+    Under torchrun, every process calls it: see ``ofa.pipeline.distributed``.
+
+    Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
+    """
+    with explain_full_disk(folder), distributed.group(), one_look(), deferred_interrupt() as check_interrupt:
+        if distributed.rank() > 0:
+            from ofa.pipeline.job import Job
+
+            job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
+            distributed.run_worker(lambda name: _do(job(), name))
+            return
+        followers = distributed.Followers()
+        try:
+            _check_before(recipe, folder)
+            with owned(folder):
+                _run(recipe, folder, stages, update=update, check_interrupt=check_interrupt, followers=followers)
+        except UserError:
+            followers.release()
+            raise
+    if "report" in stages:
+        from ofa.report.build import show
+
+        print(f"\n{show(folder)}")
+
+
+def _check_before(recipe: Recipe, folder: Path) -> None:
+    """Raises ``UserError`` for what is wrong around the folder, before anything is written."""
+    data_identity(recipe.data)  # raises when it is not there
+    if recipe.train.init and not recipe.train.init.is_file():
+        raise UserError(f"train.init: {recipe.train.init} is not there; give the path of a .safetensors file")
+    check_installed(recipe.targets)
+    if not (folder / "recipe.yaml").exists() and not is_free(folder):
+        raise UserError(f"{folder} is there already and is no run folder; give another one with --out")
+    check_folder(folder)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    stages: Sequence[str],
+    *,
+    update: bool,
+    check_interrupt: Callable[[], None],
+    followers: distributed.Followers,
+) -> None:
+    sweep(folder)
+    journal = RunManifest(folder)
+    if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
+        _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
+    check_update(journal, recipe, folder, stages, update=update)
+    _bind_recipe(recipe, folder)
+    if mended := journal.mend():
+        print(mended, flush=True)
+    job = None
+    for number, name in enumerate(stages):
+        check_interrupt()
+        if name not in distributed.SHARED_STAGES:
+            followers.release()
+        _check_needs(journal, name, recipe, folder, fresh=stages[:number])
+        anew = check_discard(journal, name, recipe, folder, update=update) or journal.inputs(name) is None
+        broken = []
+        if journal.finished(name) and not anew:
+            broken = journal.broken(name)
+            if not broken:
+                journal.settle(name)
+                archive_partial(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
+                continue
+        if job is None:
+            # Said before torch is imported, which takes seconds.
+            print(f"{folder}: {', '.join(stages[number:])}", flush=True)
+            from ofa.data.summary import data_lines
+            from ofa.pipeline.job import Job
+            from ofa.pipeline.stage_checks import check_stages
+
+            _read_images(recipe, folder)
+            job = Job(recipe, folder, check_interrupt=check_interrupt)
+            print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
+        if name == "train":
+            check_stages(recipe, job.data)  # before anything is written or put away
+        if anew:
+            half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
+            archive_partial(half_done, "old", "is of another recipe, other data or other weights")
+        _set_aside(broken)
+        inputs = stage_inputs(journal, name, recipe)
+        started = time.perf_counter()
+        journal.start(name, inputs)
+        with followers.join(name):
+            files, summary = _do(job, name)
+        seconds = time.perf_counter() - started
+        logs = [folder / log for log in STAGE_TABLE[name].logs]
+        journal.finish(name, inputs, files, seconds=seconds, logs=logs)
+        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+    followers.release()
+    if job is None:
+        print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
+
+
+def _do(job: Job, name: str) -> Outcome:
+    """Runs one stage. Every process of a shared stage calls it."""
+    from ofa.pipeline.threads import Evaluation
+
+    stage = import_module(f"ofa.stages.{name}")
+    if STAGE_TABLE[name].shared:
+        job.share_unreadable()
+    if name == "train":  # it chooses threads for its own steps
+        return stage.run(job)
+    kept = job.folder / "threads.json" if name == "collect" else None
+    job.evaluation = Evaluation(kept, resume=(job.folder / "accuracy.csv").exists())
+    with job.evaluation.threads.used():
+        return stage.run(job)
+
+
+def _read_images(recipe: Recipe, folder: Path) -> None:
+    """Reads every image that was not read before. Raises ``UserError`` when too many cannot be read."""
+    from ofa.data.read_images import check_readable, finding_lines, read_images
+    from ofa.data.sources import open_source
+
+    source = open_source(recipe.data, resolution=recipe.space.resolutions[-1])
+    findings = read_images(source, workers=recipe.data.workers, folder=folder)
+    for line in finding_lines(findings, folder):
+        print(f"  {line}", flush=True)
+    check_readable(source, findings)
+
+
+def _bind_recipe(recipe: Recipe, folder: Path) -> None:
+    """Makes ``recipe`` the folder's."""
+    path, text = folder / "recipe.yaml", dump_yaml(recipe.to_dict())
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    write_atomic(path, text)
+
+
+def _check_needs(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
+    """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
+    before = all_needs(name)
+    for need in STAGES:
+        if need not in before or need in fresh:
+            continue
+        remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"
+        if not journal.finished(need):
+            raise UserError(f"{name} needs the stage {need} first: {remedy}")
+        if found := changes(journal, need, recipe):
+            raise UserError(f"{name} needs the stage {need} again, as its inputs changed ({told(found)}): {remedy}")
+        if need in STAGE_TABLE[name].needs and (broken := journal.broken(need)):
+            raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
+
+
+def archive_partial(paths: Sequence[Path], reason: str, why: str) -> None:
+    for path in paths:
+        print(f"{path} {why}: moved to {quarantine(path, reason).name}", flush=True)
+
+
+def _set_aside(broken: Sequence[Path]) -> None:
+    for path in broken:
+        if path.exists():
+            aside = quarantine(path, "damaged")
+            print(f"{path} is not what was written (damaged or edited): moved to {aside.name}, made anew", flush=True)
+        else:
+            print(f"{path} is missing: made anew", flush=True)
+
+
+@contextmanager
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
+            raise UserError(
+                f"{folder}: the disk is full ({free / 2**20:.0f} MiB free); what was finished is intact, "
+                "make room and give the same command again"
+            ) from error
+        if text := denied(error):
+            raise UserError(text) from error
+        raise

@@ -1,0 +1,125 @@
+"""What the stages themselves say of a recipe, asked before the first one starts.
+
+Each stage builds what it would build (on torch's device ``meta``, which has no memory) and does a first small step with
+it, so that there is no second list of rules that could differ from the stages' own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from ofa.config.recipe import Recipe
+from ofa.data.loader import Data
+from ofa.errors import UserError
+from ofa.pipeline import feasibility
+from ofa.pipeline.step_memory import check_memory
+from ofa.predictors.costs.table import CostTable
+from ofa.stages.train import TENSORBOARD, phases, settings, start_from
+from ofa.strategies.search import search
+from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.mixup import make_mixup
+from ofa.supernet.training.optim import make_optimizer, make_scheduler
+from ofa.supernet.training.phases import sample_subnets
+from ofa.supernet.training.sampling import CandidateScorer
+from ofa.targets.deployment import deployment_of
+
+_SEARCHED = 30  # networks that the trial of the search looks at
+
+Head = Mapping[str, int]
+
+
+def check_stages(recipe: Recipe, data: Data) -> list[str]:
+    """Lines to print of limits that are narrow. Raises ``UserError`` that lists what the stages refuse."""
+    head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    problems: list[str] = []
+    lines: list[str] = []
+    checks: list[Callable[[], list[str] | None]] = [
+        lambda: _images(recipe, data),
+        lambda: _training(recipe, head, steps=data.steps(recipe.train.batch_size)),
+        lambda: check_memory(recipe, head, images=data.counts["train"]),
+        lambda: _threads(recipe),
+        lambda: feasibility.check_limits(recipe, head),
+        lambda: _search(recipe, head),
+    ]
+    for check in checks:
+        try:
+            with _draws_kept():
+                lines += check() or []
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return lines
+
+
+def _images(recipe: Recipe, data: Data) -> None:
+    if (count := data.counts["train"]) < 2:
+        raise UserError(f"data: {count} training image(s); batch norm needs two")
+    try:
+        data.try_augmentation()
+    except Exception as error:  # whatever timm's own words for it are
+        raise UserError(f"data.augment: timm cannot do that to an image: {error}") from error
+
+
+def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
+    config, space, schedule, same = recipe.train, recipe.space, phases(recipe), settings(recipe)
+    rates = {"drop_rate": config.dropout, "drop_path_rate": config.drop_path}
+    macs = CostTable.macs(space, **head).predict
+    try:
+        with torch.device("meta"):
+            net = Supernet(space, **head, **rates)
+        make_mixup(same, num_classes=net.num_classes)
+        for number, phase in enumerate(schedule):
+            optimizer = make_optimizer(net, same, lr=phase.lr)
+            length = {"steps_per_epoch": steps, "total_steps": phase.epochs * steps}
+            make_scheduler(optimizer, same, **length, warm=number == 0).step_update(0)
+            scorer = CandidateScorer(macs=macs, loss=lambda codes: np.zeros(len(codes)))
+            sample_subnets(space, phase, rng=np.random.default_rng(0), resolution=0, scorer=scorer)
+        for target in recipe.targets.values():
+            if target.finetune:
+                make_optimizer(net, same, lr=target.finetune.lr)
+    except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
+        raise UserError(f"train: {error}") from error
+    if config.tensorboard and find_spec("tensorboard") is None:
+        raise UserError(TENSORBOARD)
+    if config.init:
+        start_from(net, config, schedule[0])
+
+
+def _threads(recipe: Recipe) -> None:
+    here = any(device.timed and not device.remote for device in map(deployment_of, recipe.targets.values()))
+    cores = os.cpu_count() or 1
+    if here and recipe.measure.threads > cores:
+        asked = f"{recipe.measure.threads} threads on {cores} cores"
+        raise UserError(f"measure.threads: {asked} wait for each other; give at most {cores}")
+
+
+def _search(recipe: Recipe, head: Head) -> None:
+    """A first generation, on accuracies that are all the same."""
+    config = recipe.search.model_dump(exclude={"candidates"})
+    config |= {"generations": 1, "population": min(config["population"], _SEARCHED)}
+    search(recipe.space, _Alike(), limits={CostTable.macs(recipe.space, **head): np.inf}, seed=recipe.seed, **config)
+
+
+class _Alike:
+    def predict(self, codes: np.ndarray) -> np.ndarray:
+        return np.zeros(len(codes))
+
+
+@contextmanager
+def _draws_kept() -> Iterator[None]:
+    """What the checks draw from global generators changes nothing for what comes after."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

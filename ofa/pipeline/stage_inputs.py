@@ -1,0 +1,158 @@
+"""What each stage is made from, and what of it has changed since it ran.
+
+A stage's inputs are kept by their parts, so that a change can be named: sections of the recipe as values, the data by
+its folders, the initial weights and the files of other stages as digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ofa.config.recipe import Recipe
+from ofa.config.recipe_file import recipe_differences
+from ofa.data.identity import Rows, data_identity
+from ofa.data.image_findings import unreadable_images
+from ofa.errors import UserError
+from ofa.pipeline.manifest import Inputs, RunManifest, digest, file_digest
+from ofa.stages import STAGE_TABLE
+from ofa.targets import own_costs
+
+# What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
+# the data and the initial weights lie (what they are is compared by itself).
+_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}
+_MAX_TOLD = 5
+
+
+def is_costly(name: str, recipe: Recipe) -> bool:
+    """Whether what the stage made takes training or measurements to make again."""
+    trains = name == "export" and any(target.finetune for target in recipe.targets.values())
+    return STAGE_TABLE[name].costly or trains
+
+
+def all_needs(name: str) -> set[str]:
+    """The stages that must be finished before ``name``, however indirectly."""
+    needs = STAGE_TABLE[name].needs
+    return set(needs).union(*map(all_needs, needs))
+
+
+def stage_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+    """What the stage would be made from now. The stages that it needs must be finished."""
+    stage = STAGE_TABLE[name]
+    inputs = _own_inputs(journal, name, recipe)
+    if stage.needs:
+        inputs["needs"] = {need: digest(journal.outputs(need)) for need in stage.needs}
+    return inputs
+
+
+def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
+    """What changed since the stage was last started, a sentence's part each; empty when nothing did, or when it never
+    was. Without ``with_needs`` the files of other stages are not looked at."""
+    before = journal.inputs(name)
+    if not isinstance(before, dict):
+        return []  # an older version kept one digest, which cannot be compared
+    now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(journal, name, recipe)
+    try:
+        return [
+            *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
+            *_data_changes(before.get("data") or {}, now.get("data", {})),
+            *_weights_changes(before, now),
+            *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
+        ]
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        return [f"{journal.path} does not say what {name} was made from"]  # it is not of our making
+
+
+def told(found: Sequence[str]) -> str:
+    """Some of the changes, as text."""
+    more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
+    return "; ".join(found[:_MAX_TOLD]) + more
+
+
+def _own_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+    inputs: Inputs = {"recipe": _sections(name, recipe)}
+    if "data" in STAGE_TABLE[name].sections:
+        left_out = unreadable_images(journal.folder)
+        identity = data_identity(recipe.data, splits=STAGE_TABLE[name].splits, left_out=left_out)
+        inputs["data"] = _by_folder(identity)
+    if name == "train" and recipe.train.init:
+        inputs["initial weights"] = file_digest(recipe.train.init)
+    return inputs
+
+
+def _sections(name: str, recipe: Recipe) -> dict[str, Any]:
+    values = recipe.to_dict() | {"runtimes": _runtimes(recipe)}
+    if name != "report":
+        del values["data"]["licence"]
+    for section, keys in _IDLE.items():
+        for key in keys:
+            del values[section][key]
+    return {section: values[section] for section in STAGE_TABLE[name].sections}
+
+
+def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
+    return {
+        name: [
+            target.runtime,
+            target.bits,
+            *([target.remote] if target.remote else []),
+            *([own_costs.identity(target.costs)] if target.costs else []),
+        ]
+        for name, target in recipe.targets.items()
+    }
+
+
+def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
+    if digest(before) == digest(now):
+        return []
+    return recipe_differences(_with_defaults(before, name, recipe), now)
+
+
+def _with_defaults(before: dict[str, Any], name: str, recipe: Recipe) -> dict[str, Any]:
+    """The sections as this version writes them: a key that came since has its default, which changed nothing."""
+    values = recipe.to_dict() | {key: value for key, value in before.items() if key != "runtimes"}
+    for section, keys in _IDLE.items():
+        if section in before and isinstance(before[section], dict):
+            values[section] = {**{key: recipe.to_dict()[section][key] for key in keys}, **before[section]}
+    try:
+        whole = Recipe.from_dict(values)
+    except UserError:  # a key that is no more, say
+        return before
+    filled = _sections(name, whole) | ({"runtimes": before["runtimes"]} if "runtimes" in before else {})
+    return {section: value for section, value in filled.items() if section in before}
+
+
+def _by_folder(identity: Rows) -> dict[str, list[Any]]:
+    """How many files there are in each folder of the data, and a digest of what is known of them."""
+    folders: dict[str, list[Any]] = {}
+    for row in identity:
+        folders.setdefault(str(row[0]).rpartition("/")[0] or ".", []).append(row)
+    return {folder: [len(rows), digest(rows)] for folder, rows in sorted(folders.items())}
+
+
+def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    found = []
+    for folder in sorted(before.keys() | now.keys()):
+        was, count = (side[folder][0] if folder in side else 0 for side in (before, now))
+        if folder == ".":
+            if before.get(folder) != now.get(folder):
+                found.append("data: its classes or its files are others")
+        elif count > was:
+            found.append(f"data: {folder} has {count - was} files more")
+        elif count < was:
+            found.append(f"data: {folder} has {was - count} files less")
+        elif before[folder] != now[folder]:
+            found.append(f"data: files in {folder} were changed or replaced")
+    return found
+
+
+def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
+    was, wanted = (side.get("initial weights") for side in (before, now))
+    if was == wanted:
+        return []
+    how = "no longer given" if wanted is None else "given now" if was is None else "its weights are others"
+    return [f"train.init: {how}"]
+
+
+def _needs_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [f"{need} made other files since" for need in now if before.get(need) != now[need]]

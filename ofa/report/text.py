@@ -1,0 +1,93 @@
+"""A report in plain text: for the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ofa.report.classes import class_tables
+from ofa.report.escape import markdown as inline
+from ofa.report.escape import markdown_line, printable
+from ofa.report.notes import details, error_notes, notes
+from ofa.report.subnet_drawing import chosen, line
+from ofa.report.tables import Table, candidates, errors, one_line, summary, training
+
+# A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
+_MAX_CANDIDATES, _MAX_PHASES = 5, 8
+
+
+def screen(values: dict[str, Any]) -> str:
+    """What ``ofa show`` prints: some sixty lines for three targets."""
+    blocks = ["\n".join(_aligned(summary(values), rule=True)), _printed(notes(values))]
+    measured, left_out = _first_candidates(candidates(values))
+    if measured.rows:
+        blocks.append(_titled(measured, left_out))
+    blocks.append("\n".join([*_aligned(errors(values), title=True), _printed(error_notes(values))]))
+    if subnets := chosen(values):
+        names = [printable(subnet.name) for subnet in subnets]
+        width = max(map(len, names))
+        lines = (f"{name:<{width}}  {line(subnet)}" for name, subnet in zip(names, subnets, strict=True))
+        blocks.append("\n".join(["Subnets", *lines]))
+    phases = training(values)
+    if phases.rows:
+        left_out = len(phases.rows) - _MAX_PHASES
+        blocks.append(_titled(phases._replace(rows=phases.rows[-_MAX_PHASES:]), left_out))
+    return "\n\n".join(blocks)
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """``report.md``."""
+    blocks = [f"# {inline(values['name'])}", markdown_table(summary(values)), _lines(notes(values))]
+    for table in (candidates(values), errors(values), *class_tables(values)):
+        if table.rows:
+            blocks += [f"## {inline(table.title)}", markdown_table(table)]
+    blocks.append(_lines(error_notes(values)))
+    if subnets := chosen(values):
+        blocks += ["## Subnets", "\n".join(f"- {markdown_line(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
+    if (phases := training(values)).rows:
+        blocks += [f"## {phases.title}", markdown_table(phases)]
+    return "\n\n".join([*blocks, _lines(details(values))]) + "\n"
+
+
+def _lines(texts: list[str]) -> str:
+    return "\n".join(map(markdown_line, texts))
+
+
+def _printed(texts: list[str]) -> str:
+    return "\n".join(map(printable, texts))
+
+
+def _first_candidates(table: Table) -> tuple[Table, int]:
+    """At most a few of each target, the chosen among them, and how many others there are."""
+    kept, count = [], dict[str, int]()
+    mark = table.columns.index("chosen")
+    for row in sorted(table.rows, key=lambda row: not row[mark].text):
+        name = row[0].text
+        count[name] = count.get(name, 0) + 1
+        if count[name] <= _MAX_CANDIDATES:
+            kept.append(row)
+    rows = [row for row in table.rows if row in kept]
+    return table._replace(rows=rows), len(table.rows) - len(rows)
+
+
+def _titled(table: Table, left_out: int) -> str:
+    more = [f"({left_out} more in report.html)"] if left_out > 0 else []
+    return "\n".join([*_aligned(table, title=True), *more])
+
+
+def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[str]:
+    """Lines of equal columns below a header of one or two lines."""
+    deep = max(column.count("\n") for column in table.columns) + 1
+    headers = [tuple(f"{column}\n".split("\n")[number] for column in table.columns) for number in range(deep)]
+    rows: list[Sequence[str]] = [*headers, *(tuple(printable(cell.text) for cell in row) for row in table.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if rule:
+        lines.insert(deep, "-" * max(map(len, lines)))
+    return [table.title, *lines] if title else lines
+
+
+def markdown_table(table: Table) -> str:
+    """GitHub's kind of table."""
+    head = "| " + " | ".join(map(inline, map(one_line, table.columns))) + " |\n|" + "---|" * len(table.columns)
+    return "\n".join([head, *("| " + " | ".join(inline(cell.text) for cell in row) + " |" for row in table.rows)])

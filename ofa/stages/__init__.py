@@ -1,0 +1,86 @@
+"""The stages of a run, in order: the one table of what each does, reads and leaves.
+
+What a stage does is ``run(job)`` of the module of its name in this package. The table itself imports nothing, so that
+``ofa run`` with nothing to do ends at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage does, what it is made from, and what it leaves.
+
+    Attributes:
+        help: one sentence, for the command line.
+        sections: all of the recipe that it reads.
+        needs: stages whose files it reads.
+        splits: whose images it reads.
+        partial: files that it leaves half done, and goes on from.
+        logs: files that grow while it runs.
+        costly: whether it trains or measures. What such a stage made is never discarded without ``--update``. The
+            others are made again, in seconds, whenever something that they read has changed.
+        shared: whether all processes of torchrun do it together.
+    """
+
+    help: str
+    sections: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
+    costly: bool = False
+    shared: bool = False
+
+
+STAGE_TABLE: dict[str, Stage] = {
+    "train": Stage(
+        help="Train the supernet.",
+        sections=("seed", "space", "data", "train"),
+        splits=("train",),
+        partial=("train/checkpoint-*.safetensors", "train/metrics.jsonl"),
+        logs=("train/metrics.jsonl",),
+        costly=True,
+        shared=True,
+    ),
+    "collect": Stage(
+        help="Measure the validation accuracy of sampled subnets.",
+        sections=("seed", "space", "data", "collect"),
+        needs=("train",),
+        splits=("train", "validation"),
+        partial=("accuracy.csv", "accuracy.digests"),
+        costly=True,
+        shared=True,
+    ),
+    "predict": Stage(
+        help="Fit the accuracy predictor to the measured subnets.",
+        sections=("seed", "space", "predictor"),
+        needs=("collect",),
+    ),
+    "measure": Stage(
+        help="Time the space's blocks on each target's runtime.",
+        sections=("seed", "space", "data", "measure", "runtimes"),
+        costly=True,
+    ),
+    "search": Stage(
+        help="Search the best subnet inside each target's limits.",
+        sections=("seed", "space", "data", "collect", "search", "targets"),
+        needs=("train", "collect", "predict", "measure"),
+        splits=("train", "validation"),
+    ),
+    "export": Stage(
+        help="Write, verify and measure each target's model.",
+        sections=("space", "data", "collect", "targets"),
+        needs=("train", "search"),
+        splits=("train", "validation"),
+    ),
+    "report": Stage(
+        help="Write the report of a finished run.",
+        sections=("name", "data", "measure"),
+        needs=("predict", "measure", "search", "export"),
+        splits=("train", "validation", "test"),
+    ),
+}
+STAGES = tuple(STAGE_TABLE)

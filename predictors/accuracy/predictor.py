@@ -1,0 +1,174 @@
+"""The accuracy predictor: what a subnet would score, learnt from a few hundred measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ofa.predictors.accuracy import serialization
+from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.selection import KINDS, compare
+from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
+from ofa.predictors.blas import one_blas_thread
+from ofa.predictors.bounds import between, limits_of
+from ofa.predictors.metrics import networks_of
+
+Kind = Literal["gp", "mlp", "trees", "auto"]
+
+_CHUNK = 1024
+# Fewer rows cannot tell kinds apart: their comparison would be a draw of lots.
+_COMPARABLE = 20
+
+
+class AccuracyPredictor(RegressorMixin, BaseEstimator):
+    """A scikit-learn regressor from codes ``(n, genes)`` to accuracy, in whatever unit accuracy was measured.
+
+    ``kind="gp"``: a Gaussian process, most often the best for few rows and the fastest fit. ``kind="mlp"``: five small
+    networks, and ``kind="trees"``: five times gradient-boosted trees, each fitted without another fifth of the rows.
+    ``kind="auto"``: the one of highest cross-validated Kendall tau (``gp`` below 20 rows).
+    ``model=``: any regressor with ``fit`` and ``predict`` (``get_params`` too, or it is deep-copied); it sees
+    ``features(space, codes)`` and ``kind`` is not used. All give a standard deviation that is scaled on rows left out
+    of a fit, so that about 68 % of new measurements fall within one.
+
+    Fitted attributes: ``kind_`` (what was fitted; of a ``model`` its class name), ``scores_`` (with ``auto`` Kendall
+    tau of each kind, else empty), ``dropped_`` (rows without an accuracy), ``model_``, and ``mean_`` and ``scale_`` of
+    the accuracies, which are standardised for the fit.
+    """
+
+    def __init__(self, space: Space, *, kind: Kind = "gp", model: Any = None, seed: int = 0) -> None:
+        self.space = space
+        self.kind = kind
+        self.model = model
+        self.seed = seed
+
+    @one_blas_thread
+    def fit(self, codes: np.ndarray, accuracy: np.ndarray) -> AccuracyPredictor:
+        """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
+
+        Rows whose accuracy is NaN were not measured: they are left out, and counted in ``dropped_``.
+
+        Raises ``ValueError`` when shapes disagree, an accuracy is infinite, there are fewer than five rows or two
+        networks, ``kind`` is unknown, or ``model`` is no regressor.
+        """
+        self._check_parameters()
+        codes, accuracy = self._checked(codes), np.asarray(accuracy, float)
+        if accuracy.shape != (len(codes),):
+            raise ValueError(f"accuracy has the shape {accuracy.shape}; {len(codes)} codes need ({len(codes)},)")
+        if np.isinf(accuracy).any():
+            raise ValueError(
+                f"accuracy[{int(np.argmax(np.isinf(accuracy)))}] is infinite; give NaN for unmeasured ones"
+            )
+        measured = ~np.isnan(accuracy)
+        self.dropped_ = int((~measured).sum())
+        codes, accuracy = codes[measured], accuracy[measured]
+        networks = networks_of(codes)
+        if len(codes) < 5 or networks.max() < 1:
+            dropped = f" ({self.dropped_} more have no accuracy)" if self.dropped_ else ""
+            raise ValueError(
+                f"{len(codes)} rows of {len(set(networks))} networks{dropped}; a fit needs at least 5 rows and 2 "
+                "networks"
+            )
+        # Equal values need not have a standard deviation of exactly zero, nor a mean of exactly the value.
+        constant = np.ptp(accuracy) == 0
+        self.range_ = (float(accuracy.min()), float(accuracy.max()))
+        self.limits_ = limits_of(accuracy)
+        self.mean_ = float(accuracy[0] if constant else accuracy.mean())
+        self.scale_ = float(1.0 if constant else accuracy.std())
+        targets = (accuracy - self.mean_) / self.scale_
+        self.scores_ = {}
+        if self.model is not None:
+            self.kind_ = type(self.model).__name__
+            self.model_ = SklearnRegressor.learn(self.model, self.space, codes, targets, networks, self.seed)
+            return self
+        self.kind_ = self.kind
+        if self.kind == "auto":
+            few = len(codes) < _COMPARABLE or constant
+            self.scores_ = {} if few else compare(self.space, codes, targets, self.seed)
+            self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default="gp")
+        self.model_ = KINDS[self.kind_].learn(self.space, codes, targets, networks, self.seed)
+        return self
+
+    @one_blas_thread
+    def predict(self, codes: np.ndarray, *, return_std: bool = False) -> Any:
+        """Accuracy ``(n,)`` float64 of canonical codes ``(n, genes)``; with ``return_std`` also its std ``(n,)``.
+
+        The standard deviation is that of a new measurement: it includes the noise of measuring. Any number of codes
+        fits in memory. Where all measured accuracies are shares, or percents, predictions are too: above the highest
+        measured they approach 1 (100), below the lowest 0, in the order that they had.
+
+        Raises ``sklearn.exceptions.NotFittedError`` before ``fit``.
+        """
+        check_is_fitted(self, "model_")
+        codes = self._checked(codes)
+        mean, std = np.empty(len(codes)), np.empty(len(codes))
+        for part in _chunks(len(codes)):
+            inputs = features(self.space, codes[part]).astype(float)
+            mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
+        mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
+        return (mean, std * self.scale_) if return_std else mean
+
+    def save(self, folder: Path) -> None:
+        """Writes ``predictor.json`` and ``predictor.npz``, each whole or not at all.
+
+        Raises ``ValueError`` for a predictor with ``model=``, which only a pickle could hold.
+        """
+        check_is_fitted(self, "model_")
+        if self.model is not None:
+            raise ValueError(
+                f"a predictor with model={self.kind_} cannot be stored, for files here hold no pickles; keep the "
+                f"measured rows and fit it again, or use kind= one of {', '.join(map(repr, KINDS))}, 'auto'"
+            )
+        values = {
+            "kind": self.kind,
+            "chosen": self.kind_,
+            "scores": self.scores_,
+            "seed": int(self.seed),
+            "mean": self.mean_,
+            "scale": self.scale_,
+            "range": list(self.range_ or ()),
+            "limits": list(self.limits_ or ()),
+        }
+        serialization.write(Path(folder), values, self.space, self.model_.arrays())
+
+    @classmethod
+    @one_blas_thread
+    def load(cls, folder: Path) -> AccuracyPredictor:
+        """The predictor that ``save`` wrote: it predicts bit for bit what the saved one did on the same machine.
+
+        Raises ``ValueError`` naming the file that is missing, damaged or of another version.
+        """
+        folder = Path(folder)
+        values, space, arrays = serialization.read(folder, "kind", "chosen", "scores", "seed", "mean", "scale")
+        predictor = cls(space, kind=values["kind"], seed=values["seed"])
+        predictor.kind_, predictor.scores_ = values["chosen"], values["scores"]
+        predictor.mean_, predictor.scale_ = values["mean"], values["scale"]
+        # Predictors of before have no range.
+        predictor.range_, predictor.limits_ = (tuple(values.get(key) or ()) or None for key in ("range", "limits"))
+        try:
+            predictor.model_ = KINDS[predictor.kind_](space, arrays)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{folder / 'predictor.npz'} is not a whole predictor ({error}); fit it again") from error
+        return predictor
+
+    def _check_parameters(self) -> None:
+        known = [*KINDS, "auto"]
+        if self.kind not in known:
+            raise ValueError(f"kind is {self.kind!r}; there are {', '.join(map(repr, known))}")
+        usable = all(callable(getattr(self.model, name, None)) for name in ("fit", "predict"))
+        if self.model is not None and (isinstance(self.model, type) or not usable):
+            raise ValueError(f"model is {self.model!r}; give an object with fit and predict, such as Ridge()")
+
+    def _checked(self, codes: np.ndarray) -> np.ndarray:
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != self.space.genes:
+            raise ValueError(f"codes have the shape {codes.shape}; this space needs (n, {self.space.genes})")
+        return codes
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))

@@ -1,0 +1,65 @@
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ofa.report.subnet_drawing import chosen, drawn, line, pictures
+from ofa.supernet.families import mobilenetv3
+from ofa.supernet.space import SearchSpace
+
+SPACE = SearchSpace.preset("tiny_mbv3")
+
+
+def shown(space, code, name="phone"):
+    return drawn(name, space.to_dict(), space.decode(code).to_dict())
+
+
+def test_one_line_tells_all_that_runs():
+    smallest = SPACE.decode(np.zeros(SPACE.genes, np.int8))
+    text = line(drawn("phone", SPACE.to_dict(), smallest.to_dict()))
+    stages = [
+        f"{stage.width}: " + " ".join([f"k{stage.kernels[0]}e{stage.expands[0]}"] * stage.depths[0])
+        for stage in SPACE.stages
+    ]
+    assert text == f"{SPACE.resolutions[0]} px  " + " | ".join(stages)
+
+
+@pytest.mark.parametrize("name", ["tiny_mbv3", "ofa_mbv3"])
+def test_blocks_are_those_of_the_built_network(name):
+    space = SearchSpace.preset(name)
+    code = space.sample(1, np.random.default_rng(3))[0]
+    subnet = space.decode(code)
+    model = mobilenetv3.build(mobilenetv3.describe(space, subnet, num_classes=10, in_chans=3))
+    _, built, _ = mobilenetv3.parts(model)
+    for stage, blocks in zip(shown(space, code).stages, built, strict=True):
+        assert len(stage.blocks) == len(blocks)
+        for block, real in zip(stage.blocks, blocks, strict=True):
+            assert (block.middle, stage.width) == (real.conv_pw.out_channels, real.conv_pwl.out_channels)
+            assert block.kernel == real.conv_dw.kernel_size[0]
+
+
+def test_pictures_have_one_scale():
+    large = shown(SPACE, SPACE.encode(SPACE.largest), "<large>")
+    small = shown(SPACE, np.zeros(SPACE.genes, np.int8), "small")
+    root = ElementTree.fromstring(f"<div>{pictures([large, small])}</div>")
+    figures = root.findall(".//figure")
+    assert [figure.find("figcaption").text for figure in figures] == ["<large>", "small"]
+    seen = {}
+    for figure, subnet in zip(figures, (large, small), strict=True):
+        blocks = [block for stage in subnet.stages for block in stage.blocks]
+        bars = [one for one in figure.findall(".//rect") if one.find("title") is not None]
+        assert len(bars) == len(blocks)
+        for bar, block in zip(bars, blocks, strict=True):
+            # Equal channels and kernels look equal in every picture.
+            look = bar.get("height"), bar.get("class")
+            assert seen.setdefault((block.middle, block.kernel), look) == look
+        texts = [one.text for one in figure.findall(".//text")]
+        assert texts[:2] == [str(subnet.resolution), "px"] and f"k{blocks[0].kernel}" in texts
+    heights = [float(seen[key][0]) for key in sorted(seen)]
+    assert heights == sorted(heights) and heights[0] < heights[-1]
+    classes = {kernel: look[1] for (_, kernel), look in seen.items()}
+    assert len(set(classes.values())) == len(classes)
+
+
+def test_without_a_space_there_is_nothing_to_draw():
+    assert chosen({"targets": {"phone": {"subnet": SPACE.largest.to_dict()}}}) == [] and pictures([]) == ""

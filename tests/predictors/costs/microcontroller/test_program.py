@@ -1,0 +1,98 @@
+"""RAM and flash tables beside what programs are written with and measured to take."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tflite_micro", reason="pip install 'once-for-all[mcu]'")
+pytest.importorskip("bakenn", reason="pip install 'once-for-all[mcu]'")
+pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflite]'")
+
+from ofa.export.microcontroller.build import CPUS, missing_tools
+from ofa.export.microcontroller.export import write_sources
+from ofa.export.runtimes import cortex_m
+from ofa.export.runtimes.cortex_m import part
+from ofa.predictors.costs.microcontroller.program import STACK, flash, ram
+from ofa.supernet.families import mobilenetv3
+from ofa.supernet.integers import round_up
+from ofa.supernet.space import SearchSpace
+
+# Residuals in the first block, maps of odd sizes, expand ratios below one, an untypical head.
+ODD = {
+    "resolutions": [17, 33],
+    "stem": {"width": 8, "first_width": 8, "stride": 1, "first_act": "relu6"},
+    "stages": [
+        {"width": 48, "stride": 2, "depths": [1, 3], "kernels": [1, 3], "expands": [0.5, 2], "act": "relu6"},
+        {"width": 20, "depths": [2], "kernels": [5], "expands": [1, 2.5, 6], "act": "relu6"},
+    ],
+    "head": {"width": 500, "features": 40},
+    "act": "relu6",
+}
+SPACES = {"mcu": SearchSpace.preset("mcu"), "mcu_32": SearchSpace.preset("mcu_32"), "odd": SearchSpace.from_dict(ODD)}
+
+
+@pytest.mark.parametrize("name, in_chans", [("mcu", 3), ("mcu_32", 1), ("mcu_32", 3), ("odd", 2)])
+def test_arenas_are_those_that_programs_get(name, in_chans, tmp_path):
+    space, head = SPACES[name], {"num_classes": 5, "in_chans": in_chans}
+    codes = space.sample(3, np.random.default_rng(4))
+    small = np.concatenate([codes, [space.encode(space.smallest)]])
+    for number, code in enumerate(small):
+        subnet = space.decode(code)
+        shape = (in_chans, subnet.resolution, subnet.resolution)
+        module = mobilenetv3.build(mobilenetv3.describe(space, subnet, **head)).eval()
+        names = [details.variant for details in CPUS.values()]
+        image = np.zeros((1, *shape), np.float32)
+        made = write_sources(part(module, shape), tmp_path / f"{number}", images=image, names=names)
+        for cpu, details in CPUS.items():
+            table = ram(space, **head, cpu=cpu)
+            arena = table.predict(code[None])[0] - STACK[cpu] - round_up(int(np.prod(shape)), 4) - 8
+            assert arena == made[details.variant].arena, (cpu, subnet)
+
+
+def test_larger_kernels_need_more_and_never_less():
+    space = SPACES["mcu_32"]
+    table = ram(space, num_classes=10, in_chans=1)
+    codes = space.sample(200, np.random.default_rng(0))
+    wider = codes.copy()
+    wider[:, space.kernel_genes] = 2
+    wider = space.canonical(wider)
+    assert (table.predict(wider) >= table.predict(codes)).all()
+    assert (table.predict(wider) > table.predict(codes)).any()
+
+
+def test_some_subnets_fit_in_22_kilobytes():
+    space = SPACES["mcu_32"]
+    share = np.mean(
+        ram(space, num_classes=10, in_chans=1).predict(space.sample(500, np.random.default_rng(0))) <= 22528
+    )
+    assert 0.3 < share < 0.95
+
+
+def test_the_smallest_map_decides_when_its_scratch_is_large():
+    """A late 7x7 depthwise convolution works in more memory than early maps take."""
+    space = SPACES["mcu_32"]
+    small = dataclasses.replace(space.smallest, kernels=(3,) * 9 + (7,), expands=(2,) * 9 + (6,), depths=(1, 1, 1, 2))
+    codes = np.stack([space.encode(space.smallest), space.encode(small)])
+    low, high = ram(space, num_classes=10, in_chans=1).predict(codes)
+    assert high > low + 2 * 240 * 49 - 8000
+    assert high > 2 * 240 * 49
+
+
+@pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
+@pytest.mark.parametrize("name, in_chans, cpu", [("mcu_32", 1, "cortex_m4"), ("mcu_32", 3, "cortex_m55")])
+def test_programs_need_what_the_tables_say_or_a_little_less(name, in_chans, cpu):
+    space, head = SPACES[name], {"num_classes": 5, "in_chans": in_chans}
+    code = space.sample(1, np.random.default_rng(6))
+    subnet = space.decode(code[0])
+    module = mobilenetv3.build(mobilenetv3.describe(space, subnet, **head)).eval()
+    session = cortex_m.load(part(module, (in_chans, subnet.resolution, subnet.resolution)), cpu=cpu)
+    found = cortex_m.figures(session)
+    assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
+    assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 3000
+
+
+@pytest.mark.parametrize("table", [ram, flash])
+def test_another_cpu_is_refused(table):
+    with pytest.raises(ValueError, match="cpu is 'cortex_m0'; it must be one of cortex_m4, cortex_m55"):
+        table(SPACES["mcu"], num_classes=2, cpu="cortex_m0")
