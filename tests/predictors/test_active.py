@@ -5,7 +5,7 @@ import pytest
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.active import best_under_budget, candidates, converged, improvement, next_batch
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.mutation import mutate
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace

@@ -5,8 +5,8 @@ import pytest
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.bounds import above_zero, between, limits_of
+from ofa.predictors.costs.cost_table import CostTable, table_shape
 from ofa.predictors.costs.regression import fit_costs
-from ofa.predictors.costs.table import CostTable, table_shape
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample, top1
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace

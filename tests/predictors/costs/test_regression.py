@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.regression import MIN_ROWS, fit_costs
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace
 
 TINY = SearchSpace.preset("tiny_mbv3")

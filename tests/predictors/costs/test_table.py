@@ -10,7 +10,7 @@ from torch import nn
 
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes import torch as torch_runtime
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet

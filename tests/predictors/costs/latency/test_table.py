@@ -7,9 +7,9 @@ import pytest
 from torch import nn
 
 from ofa.export.runtimes import onnxruntime, torch
+from ofa.predictors.costs.cost_table import CostTable, along_area
 from ofa.predictors.costs.latency import parts as latency_parts
 from ofa.predictors.costs.latency import table as latency
-from ofa.predictors.costs.table import CostTable, along_area
 from ofa.supernet.space import SearchSpace, Subnet
 
 SPACE = SearchSpace.from_dict(
