@@ -70,7 +70,7 @@ class Table:
             genes = (*part.genes, *(() if part.depth_gene is None else (part.depth_gene,)))
             if not all(0 <= gene < len(num_options) for gene in genes):
                 raise ValueError(f"part {number} has the genes {genes}; this space has {len(num_options)}")
-            if (shape := tuple(num_options[list(part.genes)])) != part.costs.shape:
+            if (shape := tuple(num_options[list(part.genes)].tolist())) != part.costs.shape:
                 raise ValueError(f"part {number} has costs of shape {part.costs.shape}; its genes have {shape} options")
 
     @one_blas_thread

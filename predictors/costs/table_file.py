@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Space, tuple[Part, ...], dict[st
     if version != FORMAT:
         raise ValueError(f"its format is {version!r}")
     parts = tuple(
-        Part(tuple(row["genes"]), np.array(row["costs"], np.float64), row["depth_gene"], row["min_option"])
+        Part(tuple(row["genes"]), np.array(row["costs"], np.float64), row["depth_gene"], index(row["min_option"]))
         for row in values.pop("parts")
     )
     return space, parts, values
