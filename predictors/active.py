@@ -100,8 +100,8 @@ def best_under_budget(limits: np.ndarray, costs: np.ndarray, accuracy: np.ndarra
     """
     order = np.argsort(costs, kind="stable")
     best = np.maximum.accumulate(np.asarray(accuracy, float)[order])
-    found = np.searchsorted(np.asarray(costs)[order], limits, side="right")
-    return np.concatenate([[np.min(accuracy)], best])[found]
+    affordable = np.searchsorted(np.asarray(costs)[order], limits, side="right")  # how many networks
+    return np.concatenate([[np.min(accuracy)], best])[affordable]
 
 
 def converged(accuracy: np.ndarray, costs: np.ndarray, *, newest: int, tolerance: float = 0.01) -> bool:

@@ -24,14 +24,14 @@ def stratified_sample(space: SearchSpace, n: int, cost: Table, rng: np.random.Ge
         candidates = np.unique(np.concatenate([candidates, space.sample(100 * n, rng)]), axis=0)
     candidates = rng.permutation(candidates)
     costs = cost.predict(candidates)
-    wanted = np.linspace(costs.min(), costs.max(), n)
+    levels = np.linspace(costs.min(), costs.max(), n)
     chosen: list[int] = []
     free = np.ones(len(candidates), bool)
     # From the ends inwards, so that both ends are kept.
-    for target in wanted[np.argsort(-np.abs(np.arange(n) - (n - 1) / 2), kind="stable")]:
+    for level in levels[np.argsort(-np.abs(np.arange(n) - (n - 1) / 2), kind="stable")]:
         if not free.any():
             break
-        distance = np.where(free, np.abs(costs - target), np.inf)
+        distance = np.where(free, np.abs(costs - level), np.inf)
         chosen.append(int(distance.argmin()))
         free[chosen[-1]] = False
     order = sorted(chosen, key=lambda index: (costs[index], candidates[index].tolist()))

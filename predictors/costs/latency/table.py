@@ -95,13 +95,8 @@ def measure(
     net_times = typical[subnet_ids]
     table = corrected_table(space, cold, warm, fit, net_times[: len(fit)])
 
-    # The error on subnets that the fit has not seen, beside what measuring them again would give.
-    test_ids = subnet_ids[len(fit) :]
-    halves = (
-        [lower_quartile(times[half::2])[test_ids] for half in (0, 1)] if rounds > 1 else [net_times[len(fit) :]] * 2
-    )
-    repeat = {f"repeat_{name}": value for name, value in cost_errors(*halves).items()}
-    found = {
+    # Where it was measured, and the error on the subnets that the fit has not seen.
+    measured_with = {
         **runtime.environment(threads=threads),
         "date": datetime.date.today().isoformat(),
         "blocks": n_parts - 1,
@@ -111,9 +106,9 @@ def measure(
         **(info or {}),
         "reference": {"subnet": space.decode(codes[0]).to_dict(), "ms": float(net_times[0])},
         **({"pace_drift": drift(paces[0])} if paces else {}),
-        "quality": cost_quality(table.predict(test), net_times[len(fit) :], fit_subnets=len(fit)) | repeat,
+        "quality": _quality(table, test, times[:, subnet_ids[len(fit) :]], fit_subnets=len(fit)),
     }
-    return replace(table, info=found)
+    return replace(table, info=measured_with)
 
 
 def time_subnets(
@@ -155,3 +150,13 @@ def reference_model(
 def _part_costs(space: SearchSpace, few: SearchSpace, layout: Layout, times: np.ndarray) -> list[np.ndarray]:
     """Milliseconds of stem, head and each block at every resolution, from ``times`` at the few that were measured."""
     return [along_area(space, few.resolutions, costs) for costs in layout.costs(few, times)]
+
+
+def _quality(table: Table, codes: np.ndarray, times: np.ndarray, *, fit_subnets: int) -> dict[str, Any]:
+    """The errors on ``codes``, whose ms are ``times`` ``(rounds, n)``, beside what measuring them again would give."""
+    halves = [times[::2], times[1::2]] if len(times) > 1 else [times, times]
+    repeat = cost_errors(*map(lower_quartile, halves))
+    return {
+        **cost_quality(table.predict(codes), lower_quartile(times), fit_subnets=fit_subnets),
+        **{f"repeat_{name}": value for name, value in repeat.items()},
+    }
