@@ -20,7 +20,7 @@ from ofa.data.loader import Data
 from ofa.errors import UserError
 from ofa.pipeline import feasibility
 from ofa.pipeline.step_memory import check_memory
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages.train import TENSORBOARD, phases, settings, start_from
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet

@@ -11,7 +11,7 @@ from ofa.errors import UserError
 from ofa.export.verify import VerificationError
 from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.sampling import top1
+from ofa.predictors.metrics import top1
 from ofa.report.escape import without_folders_inside
 from ofa.stages.train import phases, settings
 from ofa.supernet.files import read_json, write_atomic, write_json

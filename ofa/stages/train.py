@@ -19,8 +19,8 @@ from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.run_folder import quarantine
 from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
