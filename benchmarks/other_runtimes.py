@@ -172,7 +172,7 @@ def main() -> None:
     whole = [
         model
         for model in found
-        if model.path.name == "model.int8.tflite" and litert.load(model.path).given.dtype == np.int8
+        if model.path.name == "model.int8.tflite" and litert.load(model.path).input.dtype == np.int8
     ]
     found += [per_channel(whole[0], job, Path(folder.name))] if whole else []
     for model in found:
