@@ -222,13 +222,13 @@ class _Stopped(Exception):
 
 def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
     """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.config.recipe_file import find_recipe, is_file, load_recipe
+    from ofa.config.recipe_file import find_recipe, is_file, load_recipe, load_run_recipe
     from ofa.pipeline.run_folder import check_folder
 
     folder = Path(source)
     if is_file(folder / "recipe.yaml"):
         check_folder(folder)
-        return load_recipe(folder / "recipe.yaml", overrides=overrides or ()), out or folder
+        return load_run_recipe(folder, overrides=overrides or ()), out or folder
     recipe = load_recipe(find_recipe(source), overrides=overrides or ())
     return recipe, out or Path("runs") / recipe.name
 

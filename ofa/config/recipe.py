@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from ofa.config.errors import Problem, invalid_keys, nearest, recipe_error, short
+from ofa.config.renamed import renamed_problems, with_new_names
 from ofa.config.target import Target, TargetName, target_problems
 from ofa.config.train import TrainConfig, train_problems
 from ofa.config.types import (
@@ -105,8 +106,8 @@ class DataConfig(Section):
     idx: Absolute | None = None
     channels: Annotated[int, AfterValidator(_channels)] | None = None
     crop_pct: real(0.25, 1) | None = None
-    validation: Share = 0.2
-    test_share: Share = 0.2
+    val_fraction: Share = 0.2
+    test_fraction: Share = 0.2
     test: Text | None = None
     workers: whole(0, MAX_WORKERS) = 2
     licence: Text | None = None
@@ -185,6 +186,8 @@ class Recipe(Section):
         # An empty section ("data:" with every key commented out) means its defaults.
         values = {key: value for key, value in values.items() if value is not None}
         values["space"], problems = _whole_space(values.get("space"))
+        problems += renamed_problems(values)
+        values = with_new_names(values)  # so that one run of the command shows every problem
         try:
             # Strict JSON mode is what YAML needs: lists become tuples, but "3" is no number and true is no 1.
             recipe = cls.model_validate_json(_as_json(values), strict=True)

@@ -66,19 +66,16 @@ Phases = Annotated[
 
 
 class TrainConfig(Section):
-    """Training. ``epochs`` and ``lr`` (the peak) are for a schedule named by preset: the full network's, where it has a
-    phase of its own. ``init``: weights of the full network to start from; ``skip_first_phase`` then leaves out its
-    training. ``later_lr`` multiplies the learning rates of a preset's phases after the first. ``watch_images``:
-    validation images on which every epoch measures three networks."""
+    """How the supernet is trained."""
 
     phases: Phases = "progressive_shrinking"
     epochs: Epochs | None = None
     lr: LearningRate | None = None
-    later_lr: real(1e-3, 1e3) = 1.0
+    shrinking_lr_scale: real(1e-3, 1e3) = 1.0
     init: Absolute | None = None
     skip_first_phase: bool = False
     batch_size: whole(2, MAX_BATCH) = 64
-    accumulate: whole(1, MAX_BATCH // 2) = 1
+    grad_accum_steps: whole(1, MAX_BATCH // 2) = 1
     optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
     lr_schedule: Literal["cosine", "linear"] = "cosine"
     momentum: zero_or(1e-3, 0.9999) = 0.9
@@ -88,16 +85,16 @@ class TrainConfig(Section):
     drop_path: zero_or(1e-6, 0.95) = 0.0
     mixup: zero_or(0.01, 100) = 0.0
     cutmix: zero_or(0.01, 100) = 0.0
-    distill: zero_or(1e-6, 1000) = 1.0
-    loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
+    distill_weight: zero_or(1e-6, 1000) = 1.0
+    distill_loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
     warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = 0.0
     clip_grad: real(1e-6, 1e6) | None = None
     ema: Share | None = None
     amp: bool = True
     compile: bool = False
-    ranks: Literal["same", "different"] = "same"
+    subnets_per_rank: Literal["shared", "independent"] = "shared"
     checkpoint: CheckpointConfig = CheckpointConfig()
-    watch_images: whole(0, MAX_IMAGES) = 500
+    eval_images: whole(0, MAX_IMAGES) = 500
     tensorboard: bool = False
 
 
@@ -117,13 +114,13 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
             problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
         elif not isinstance(train.phases, str) and value is not None:
             problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
-    if train.accumulate > train.batch_size // 2:
+    if train.grad_accum_steps > train.batch_size // 2:
         text = f"must be at most {train.batch_size // 2}, so that a piece of a batch has two images"
-        problems.append(("train.accumulate", f"{text}; it is {train.accumulate}"))
+        problems.append(("train.grad_accum_steps", f"{text}; it is {train.grad_accum_steps}"))
     if train.optimizer == "sgd" and not train.momentum:
         problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
-    if train.later_lr != 1 and not isinstance(train.phases, str):
-        problems.append(("train.later_lr", "not with listed phases; set train.phases.1.lr and so on"))
+    if train.shrinking_lr_scale != 1 and not isinstance(train.phases, str):
+        problems.append(("train.shrinking_lr_scale", "not with listed phases; set train.phases.1.lr and so on"))
     if train.skip_first_phase and not train.init:
         problems.append(("train.skip_first_phase", "needs train.init: the weights that the first phase would train"))
     if train.skip_first_phase and train.phases in ("sandwich", "attentive"):

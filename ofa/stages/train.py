@@ -43,7 +43,7 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     config = recipe.train
     if isinstance(config.phases, str):
         first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
-        schedule = (first, *(replace(phase, lr=phase.lr * config.later_lr) for phase in later))
+        schedule = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         schedule = tuple(phase.phase(first=number == 0) for number, phase in enumerate(config.phases))
     return schedule[1:] if config.skip_first_phase else schedule
@@ -52,8 +52,15 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
 def settings(recipe: Recipe) -> Settings:
     """What of ``train:`` is the same in all phases."""
     config = recipe.train
-    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in ("seed", "soft_loss")}
-    return Settings(**same, soft_loss=config.loss, seed=recipe.seed)
+    own = {
+        "distill": config.distill_weight,
+        "soft_loss": config.distill_loss,
+        "accumulate": config.grad_accum_steps,
+        "ranks": {"shared": "same", "independent": "different"}[config.subnets_per_rank],
+        "seed": recipe.seed,
+    }
+    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in own}
+    return Settings(**same, **own)
 
 
 def run(job: Job) -> Outcome:
@@ -115,7 +122,7 @@ def run(job: Job) -> Outcome:
         except TooFewImages as error:
             raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
         except OutOfMemory as error:
-            raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
+            raise UserError(f"training stopped: {error} (train.batch_size, train.grad_accum_steps)") from error
     if first_rank:
         save_weights(net, job.weights)
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
@@ -166,7 +173,7 @@ class _Log:
 
     def __call__(self, net: Supernet, phase: Phase, figures: dict[str, Any]) -> None:
         accuracies = {}
-        if images := self.job.recipe.train.watch_images:
+        if images := self.job.recipe.train.eval_images:
             accuracies = {
                 name: top1(
                     self.job.extract_calibrated(subnet, net=net, images=_WATCH_CALIBRATION),

@@ -263,4 +263,4 @@ def test_values_are_frozen_and_typed(tmp_path):
     with pytest.raises(Exception, match="frozen"):
         recipe.train.lr = 1.0
     assert isinstance(recipe.space, SearchSpace)
-    assert math.isfinite(recipe.train.distill)
+    assert math.isfinite(recipe.train.distill_weight)

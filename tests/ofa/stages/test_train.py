@@ -28,7 +28,7 @@ def test_colour_images(call, small, tmp_path):
 
 @pytest.mark.parametrize("schedule, loss", [("random", "kl"), ("sandwich", "soft_ce"), ("attentive", "alpha")])
 def test_schedules_and_losses(call, small, tmp_path, schedule, loss):
-    options = settings(train__phases=schedule, train__loss=loss)
+    options = settings(train__phases=schedule, train__distill_loss=loss)
     code, out, err = call("train", small, "--out", tmp_path / "run", *options)
     assert code == 0, err
     rows = [json.loads(line) for line in (tmp_path / "run" / "train" / "metrics.jsonl").read_text().splitlines()]
@@ -159,6 +159,8 @@ def test_a_target_fine_tuned(call, ran, copied, finished):
 
 
 def test_later_learning_rates(small):
-    plain, raised = (phases(load_recipe(small, overrides=[f"train.later_lr={factor}"])) for factor in (1.0, 2.5))
+    plain, raised = (
+        phases(load_recipe(small, overrides=[f"train.shrinking_lr_scale={factor}"])) for factor in (1.0, 2.5)
+    )
     assert raised[0] == plain[0]
     assert [phase.lr for phase in raised[1:]] == pytest.approx([2.5 * phase.lr for phase in plain[1:]])
