@@ -31,16 +31,20 @@ MAX_PHASES = 300
 class PhaseConfig(Section):
     """One training phase. ``kernel``, ``depth`` and ``expand`` count open options from the largest; 1: only that."""
 
-    name: Text
-    epochs: Epochs
-    lr: LearningRate
-    subnets: whole(1, MAX_SUBNETS) = 1
-    kernel: whole(1, MAX_OPTIONS) = 1
-    depth: whole(1, MAX_OPTIONS) = 1
-    expand: whole(1, MAX_OPTIONS) = 1
-    sort_channels: bool = False
-    sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = "uniform"
-    teacher: Literal["none", "full", "in_place"] | None = None
+    name: Text = Field(description="Name of the phase, shown while it trains and in the report.")
+    epochs: Epochs = Field(description="Passes over the training images.")
+    lr: LearningRate = Field(description="Peak learning rate of the phase.")
+    subnets: whole(1, MAX_SUBNETS) = Field(1, description="Subnets trained in each step; gradients are averaged.")
+    kernel: whole(1, MAX_OPTIONS) = Field(1, description="Open kernel sizes, counted from the largest.")
+    depth: whole(1, MAX_OPTIONS) = Field(1, description="Open stage depths, counted from the largest.")
+    expand: whole(1, MAX_OPTIONS) = Field(1, description="Open expand ratios, counted from the largest.")
+    sort_channels: bool = Field(False, description="Whether channels are sorted by importance before the phase.")
+    sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = Field(
+        "uniform", description="Which subnets a step trains."
+    )
+    teacher: Literal["none", "full", "in_place"] | None = Field(
+        None, description="Whose outputs subnets learn; null: what suits the sampling and the phase's place."
+    )
 
     def phase(self, *, first: bool) -> Phase:
         """``teacher`` unless given: the full network, but for the ``first`` phase and for in-place samplings.
@@ -54,8 +58,10 @@ class PhaseConfig(Section):
 class CheckpointConfig(Section):
     """When training writes a checkpoint besides the one after every epoch: every so many minutes, or steps."""
 
-    minutes: real(0.01, 1e5) | None = 10.0
-    steps: whole(1, 1_000_000_000) | None = None
+    minutes: real(0.01, 1e5) | None = Field(10.0, description="Minutes between checkpoints; null: no such rule.")
+    steps: whole(1, 1_000_000_000) | None = Field(
+        None, description="Optimizer steps between checkpoints; null: no such rule."
+    )
 
 
 Phases = Annotated[
@@ -68,41 +74,71 @@ Phases = Annotated[
 class TrainConfig(Section):
     """How the supernet is trained."""
 
-    phases: Phases = "progressive_shrinking"
-    epochs: Epochs | None = None
-    lr: LearningRate | None = None
-    shrinking_lr_scale: real(1e-3, 1e3) = 1.0
-    init: Absolute | None = None
-    skip_first_phase: bool = False
-    batch_size: whole(2, MAX_BATCH) = 64
-    grad_accum_steps: whole(1, MAX_BATCH // 2) = 1
-    optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
-    lr_schedule: Literal["cosine", "linear"] = "cosine"
-    momentum: zero_or(1e-3, 0.9999) = 0.9
-    weight_decay: zero_or(1e-12, 10) = 3e-5
-    label_smoothing: zero_or(1e-6, 0.99) = 0.1
-    dropout: zero_or(1e-6, 0.95) = 0.1
-    drop_path: zero_or(1e-6, 0.95) = 0.0
-    mixup: zero_or(0.01, 100) = 0.0
-    cutmix: zero_or(0.01, 100) = 0.0
-    distill_weight: zero_or(1e-6, 1000) = 1.0
-    distill_loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
-    warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = 0.0
-    clip_grad: real(1e-6, 1e6) | None = None
-    ema: Share | None = None
-    amp: bool = True
-    compile: bool = False
-    subnets_per_rank: Literal["shared", "independent"] = "shared"
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    eval_images: whole(0, MAX_IMAGES) = 500
-    tensorboard: bool = False
+    phases: Phases = Field(
+        "progressive_shrinking", description="A schedule by its name, or a list of phases written out."
+    )
+    epochs: Epochs | None = Field(
+        None,
+        description="Epochs of a named schedule's first phase; a named schedule needs it, listed phases have theirs.",
+    )
+    lr: LearningRate | None = Field(
+        None, description="Peak learning rate of a named schedule's first phase; needed as epochs is."
+    )
+    shrinking_lr_scale: real(1e-3, 1e3) = Field(
+        1.0, description="Factor on the learning rates of a named schedule's phases after the first."
+    )
+    init: Absolute | None = Field(
+        None, description="Weights of the full network to start from: a .safetensors file of ours or timm's."
+    )
+    skip_first_phase: bool = Field(False, description="Whether the first phase is left out, as init has its result.")
+    batch_size: whole(2, MAX_BATCH) = Field(64, description="Images of one optimizer step, over all processes.")
+    grad_accum_steps: whole(1, MAX_BATCH // 2) = Field(
+        1, description="Pieces that a batch is worked on in, one after the other, to need less memory."
+    )
+    optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = Field("sgd", description="timm's optimizer of this name.")
+    lr_schedule: Literal["cosine", "linear"] = Field(
+        "cosine", description="How the learning rate falls to 0 within each phase."
+    )
+    momentum: zero_or(1e-3, 0.9999) = Field(0.9, description="Momentum of sgd (Nesterov's) and rmsprop.")
+    weight_decay: zero_or(1e-12, 10) = Field(3e-5, description="Weight decay; biases and norms have none.")
+    label_smoothing: zero_or(1e-6, 0.99) = Field(0.1, description="Probability that labels spread over all classes.")
+    dropout: zero_or(1e-6, 0.95) = Field(0.1, description="Dropout rate before the classifier.")
+    drop_path: zero_or(1e-6, 0.95) = Field(0.0, description="Rate at which residual blocks are skipped in training.")
+    mixup: zero_or(0.01, 100) = Field(0.0, description="Alpha of mixup; 0: none.")
+    cutmix: zero_or(0.01, 100) = Field(0.0, description="Alpha of cutmix; 0: none.")
+    distill_weight: zero_or(1e-6, 1000) = Field(
+        1.0, description="Weight of the teacher's soft labels beside the labels; 0: labels only."
+    )
+    distill_loss: Literal["soft_ce", "kl", "alpha"] = Field(
+        "soft_ce",
+        description="How subnets learn soft labels: cross-entropy, KL divergence or AlphaNet's alpha divergence.",
+    )
+    warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = Field(
+        0.0, description="Epochs of the first phase in which the learning rate rises linearly."
+    )
+    clip_grad: real(1e-6, 1e6) | None = Field(None, description="Largest norm of all gradients; null: not clipped.")
+    ema: Share | None = Field(
+        None, description="Decay of the weights' moving average, which every phase ends with; null: no average."
+    )
+    amp: bool = Field(True, description="Whether CUDA trains in mixed precision; CPUs train in float32.")
+    compile: bool = Field(
+        False, description="Whether torch.compile compiles the blocks in phases that train one network."
+    )
+    subnets_per_rank: Literal["shared", "independent"] = Field(
+        "shared", description="Whether torchrun's processes train the same subnets in a step, or each its own."
+    )
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
+    eval_images: whole(0, MAX_IMAGES) = Field(
+        500, description="Validation images on which three networks are measured after every epoch; 0: none."
+    )
+    tensorboard: bool = Field(False, description="Whether figures of the training are written for TensorBoard.")
 
 
 class FinetuneConfig(Section):
     """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
 
-    epochs: Epochs
-    lr: LearningRate
+    epochs: Epochs = Field(description="Passes over the training images.")
+    lr: LearningRate = Field(description="Peak learning rate.")
 
 
 def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:

@@ -21,7 +21,7 @@ from ofa.errors import UserError
 from ofa.pipeline.manifest import file_digest
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import DataConfig
+    from ofa.config.data import DataConfig
     from ofa.data.readers.listing import Listing
 
 # Up to so many bytes of a split, all content is compared; beyond it that of at most about so many images.

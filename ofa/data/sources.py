@@ -15,7 +15,7 @@ from ofa.data.readers.image_folder import folder_source
 from ofa.data.readers.source import Source
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import DataConfig
+    from ofa.config.data import DataConfig
 
 
 def open_source(config: DataConfig, *, resolution: int) -> Source:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from ofa.config.recipe import Recipe, SearchConfig
+from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe
+from ofa.config.search import SearchConfig
 from ofa.errors import UserError
 from ofa.predictors.costs.table import CostTable
 from ofa.stages import measure

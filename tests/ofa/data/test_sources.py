@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.data.readers.digits import digits_source
 from ofa.data.readers.source import Source
 from ofa.data.readers.splits import spread_order

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 import ofa
 import ofa.report.build as report_module
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.report import escape
 from ofa.report import text as report_text
 from ofa.report.html import page
