@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from ofa.config import reference
 from ofa.config.recipe import Recipe
+from ofa.config.yaml_text import parse_yaml
 
 PAGE = Path(__file__).parents[3] / "docs" / "recipe.md"
 SECTIONS = list(reference.sections())
@@ -81,6 +81,6 @@ def test_choices_shown_are_those_enforced():
 
 @pytest.mark.parametrize("where", reference.EXAMPLES)
 def test_the_examples_are_recipes(where):
-    base = yaml.safe_load(reference.EXAMPLES[""])
-    Recipe.from_dict(base | yaml.safe_load(reference.EXAMPLES[where]))
+    base = parse_yaml(reference.EXAMPLES[""], "example")
+    Recipe.from_dict(base | parse_yaml(reference.EXAMPLES[where], where))
     assert where in dict(SECTIONS)
