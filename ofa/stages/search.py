@@ -19,6 +19,7 @@ from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import top1
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
+from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import Subnet
 from ofa.targets import deployment
 from ofa.targets.cost_files import load_tables
@@ -77,7 +78,7 @@ def _search_and_measure(
             if found is None:
                 raise
             break  # the limits themselves can be met; less room than that cannot
-        few = [*found.top[:count], *_best_collected(job, room, count=-(-count // 3))]
+        few = [*found.top[:count], *_best_collected(job, room, count=ceil_div(count, 3))]
         new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
         job.check_interrupt()
         known |= dict(zip(new, deployment.costs_of(device, job, new, costs) if new else [], strict=True))
