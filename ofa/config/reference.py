@@ -33,7 +33,8 @@ EXAMPLES = {
     "predictor": "predictor: {kind: auto}",
     "measure": "measure: {threads: 4, rounds: 40}",
     "search": "search: {population: 200, generations: 50, patience: 10}",
-    "targets.NAME": "space: mcu_32\ntargets:\n  phone: {runtime: litert, precision: int8, remote: adb, limits: {latency_ms: 2.5}}\n"
+    "targets.NAME": "space: mcu_32\ntargets:\n"
+    "  phone: {runtime: litert, precision: int8, remote: adb, limits: {latency_ms: 2.5}}\n"
     "  board: {runtime: cortex_m4, limits: {sram_kb: 64, flash_kb: 256, instructions: 40e6}}",
 }
 _HEAD = f"""# Every key of a recipe

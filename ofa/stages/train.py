@@ -192,8 +192,8 @@ class _Log:
                     self.board.add_scalar(name, value, len(self.rows))
         shown = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
         tqdm.write(
-            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  lr "
-            f"{figures['lr']:.2g}  {figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
+            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  "
+            f"{figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
         )
 
 
