@@ -55,7 +55,7 @@ def main() -> None:
 def table(chosen: list[Chosen]) -> list[str]:
     """Markdown, at most 100 columns."""
     lines = [
-        "| device | limit | its network | MACs | ms predicted / measured | test accuracy |",
+        "| device | limit | its network | MACs | predicted / measured | test accuracy |",
         "|---|---|---|---|---|---|",
     ]
     for name, limit, target in chosen:
@@ -64,7 +64,7 @@ def table(chosen: list[Chosen]) -> list[str]:
         low, high = (100 * value for value in measured["test_interval"])
         lines.append(
             f"| {name} | {limit:.3f} ms | {subnet['resolution']} px, {blocks} blocks | {predicted['macs'] / 1e3:.0f} k "
-            f"| {predicted['latency']:.3f} / {measured['latency']:.3f} "
+            f"| {predicted['latency']:.3f} / {measured['latency']:.3f} ms "
             f"| {100 * measured['test_accuracy']:.1f} % ({low:.1f}-{high:.1f}) |"
         )
     return lines
@@ -115,6 +115,8 @@ def figure(points: list[tuple[float, float]], chosen: list[Chosen]) -> str:
             f'<text x="{edge - 6:.1f}" y="{HEIGHT - BOTTOM - 10}" text-anchor="end" fill="{colour}" '
             f'font-weight="bold">{one.name}</text>'
         )
+    for row, text in enumerate(("grey: measured subnets", "dashed: a device's limit", "large: its network")):
+        parts.append(f'<text x="{0.43 * WIDTH:.0f}" y="{HEIGHT - BOTTOM - 46 + 18 * row}" fill="#555">{text}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
