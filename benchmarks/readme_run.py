@@ -18,6 +18,7 @@ from ofa.report.charts import ticks
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 700, 330, 60, 20, 20, 48
+LEGEND = HEIGHT - BOTTOM - 60  # its height
 COLOURS = ["#1f5fbf", "#c8442b", "#2c8a4b", "#8a5fb5"]
 MARKERS = ("<!-- table: python benchmarks/readme_run.py runs/quickstart -->", "<!-- end of table -->")
 
@@ -26,8 +27,13 @@ class Chosen(NamedTuple):
     """A target's network, with what the run measured of it."""
 
     name: str
-    limit: float
     values: dict[str, Any]
+
+    @property
+    def limit(self) -> str:
+        """Its first limit, in words."""
+        cost, value = next(iter(self.values["limits"].items()))
+        return f"{value:.3f} ms" if cost == "latency" else f"{value / 1e3:.0f} k {cost.replace('mac', 'MAC')}"
 
 
 def main() -> None:
@@ -35,7 +41,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     run, report = ofa.open_run(folder), json.loads((folder / "report.json").read_text())
-    chosen = [Chosen(name, target["limits"]["latency"], target) for name, target in report["targets"].items()]
+    chosen = [Chosen(name, target) for name, target in report["targets"].items()]
 
     codes, accuracies = read(folder / "accuracy.csv", run.space)
     latencies = run.cost_table(chosen[0].name, "latency").predict(codes)
@@ -58,13 +64,13 @@ def table(chosen: list[Chosen]) -> list[str]:
         "| device | limit | its network | MACs | predicted / measured | test accuracy |",
         "|---|---|---|---|---|---|",
     ]
-    for name, limit, target in chosen:
-        subnet, predicted, measured = target["subnet"], target["predicted"], target["measured"]
+    for one in chosen:
+        subnet, predicted, measured = (one.values[key] for key in ("subnet", "predicted", "measured"))
         blocks = "-".join(map(str, subnet["depths"]))
         low, high = (100 * value for value in measured["test_interval"])
         lines.append(
-            f"| {name} | {limit:.3f} ms | {subnet['resolution']} px, {blocks} blocks | {predicted['macs'] / 1e3:.0f} k "
-            f"| {predicted['latency']:.3f} / {measured['latency']:.3f} ms "
+            f"| {one.name} | {one.limit} | {subnet['resolution']} px, {blocks} blocks "
+            f"| {predicted['macs'] / 1e3:.0f} k | {predicted['latency']:.3f} / {measured['latency']:.3f} ms "
             f"| {100 * measured['test_accuracy']:.1f} % ({low:.1f}-{high:.1f}) |"
         )
     return lines
@@ -73,7 +79,8 @@ def table(chosen: list[Chosen]) -> list[str]:
 def figure(points: list[tuple[float, float]], chosen: list[Chosen]) -> str:
     """Validation accuracy over latency, as SVG."""
     found = [(one.values["measured"]["latency"], 100 * one.values["measured"]["validation_accuracy"]) for one in chosen]
-    xs = [x for x, _ in [*points, *found]] + [one.limit for one in chosen]
+    limits = [one.values["limits"].get("latency") for one in chosen]
+    xs = [x for x, _ in [*points, *found]] + [limit for limit in limits if limit]
     ys = [y for _, y in [*points, *found]]
     x_low, x_high, y_low, y_high = 0.0, 1.04 * max(xs), min(ys) - 0.5, 100.0
 
@@ -104,19 +111,19 @@ def figure(points: list[tuple[float, float]], chosen: list[Chosen]) -> str:
     )
     # All subnets come from one supernet; each device's limit is a dashed line, its network a large point.
     parts += [f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="3" fill="#b5b5b5"/>' for x, y in points]
-    for number, (one, (x, y)) in enumerate(zip(chosen, found, strict=True)):
-        colour, edge = COLOURS[number % len(COLOURS)], across(one.limit)
-        parts.append(
-            f'<path d="M{edge:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}" stroke-width="1.5" '
-            'stroke-dasharray="5 4"/>'
-        )
+    for number, (one, limit, (x, y)) in enumerate(zip(chosen, limits, found, strict=True)):
+        colour = COLOURS[number % len(COLOURS)]
+        if limit:
+            parts.append(
+                f'<path d="M{across(limit):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}" stroke-width="1.5" '
+                'stroke-dasharray="5 4"/>'
+            )
         parts.append(f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="7" fill="{colour}" stroke="white"/>')
-        parts.append(
-            f'<text x="{edge - 6:.1f}" y="{HEIGHT - BOTTOM - 10}" text-anchor="end" fill="{colour}" '
-            f'font-weight="bold">{one.name}</text>'
-        )
-    for row, text in enumerate(("grey: measured subnets", "dashed: a device's limit", "large: its network")):
-        parts.append(f'<text x="{0.43 * WIDTH:.0f}" y="{HEIGHT - BOTTOM - 46 + 18 * row}" fill="#555">{text}</text>')
+        side = 0.43 * WIDTH + 80 * number
+        parts.append(f'<circle cx="{side:.0f}" cy="{LEGEND}" r="7" fill="{colour}"/>')
+        parts.append(f'<text x="{side + 12:.0f}" y="{LEGEND + 5}">{one.name}</text>')
+    for row, text in enumerate(("grey: measured subnets", "dashed: a limit of latency"), 1):
+        parts.append(f'<text x="{0.43 * WIDTH - 7:.0f}" y="{LEGEND + 5 + 20 * row}" fill="#555">{text}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

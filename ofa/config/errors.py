@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from ofa.config.types import UNPRINTABLE
 from ofa.errors import UserError
 
-MAX_SHOWN = 20  # problems; who mends these finds fewer the next time
+MAX_SHOWN = 20  # problems; those left out are shown when these are fixed
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
 

@@ -32,7 +32,9 @@ def _folder_name(value: str) -> str:
     if len(value) > MAX_NAME or len(value.encode()) > MAX_FILE_NAME:
         raise ValueError(f"must have at most {MAX_NAME} characters and {MAX_FILE_NAME} bytes, not {len(value)}")
     if reserved(value) or value.endswith((".", " ")):
-        raise ValueError("must be a name that a folder can have everywhere, not a device's, nor end in a dot or space")
+        raise ValueError(
+            "must be a folder name on every system: no device name such as con, no dot or space at its end"
+        )
     return value
 
 

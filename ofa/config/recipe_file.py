@@ -90,7 +90,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise UserError(f"{path}: longer than any recipe; it may have {MAX_BYTES} bytes")
+            raise UserError(f"{path}: too long for a recipe; the limit is {MAX_BYTES} bytes")
         return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
@@ -105,7 +105,7 @@ def _override(values: dict[str, Any], option: str) -> str:
     if not equals or not all([*sections, last]):
         raise UserError(f"--set {shown}: write it as key=value, such as train.epochs=3")
     if len(key) > MAX_KEY or len(sections) > MAX_PARTS:
-        raise UserError(f"--set {shown}: no key of a recipe is so long; write it as key=value, such as train.epochs=3")
+        raise UserError(f"--set {shown}: too long for a key; write it as key=value, such as train.epochs=3")
     place: Any = values
     for number, part in enumerate([*sections, last]):
         here = ".".join(sections[:number])

@@ -85,7 +85,7 @@ def _usable_path(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:
-        raise ValueError(f"{path.parts[0]} is no user of this machine") from error
+        raise ValueError(f"{path.parts[0]} is not a user of this machine") from error
 
 
 Count = whole(1, MAX_COUNT)

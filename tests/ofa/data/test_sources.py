@@ -238,7 +238,7 @@ BAD_FOLDERS = {  # what is there, options, message
     "validation class without images": ({"train": TWO, "val": {"cat": 5, "dog": 0}}, {}, "class 'dog' .*val/dog"),
     "one class": ({"train": {"cat": 5}}, {}, "train has only the class 'cat'.*at least two"),
     "unknown class": ({"train": TWO, "val": {**TWO, "eel": 4}}, {}, "val has the class 'eel', which .*train lacks"),
-    "unlabelled test": ({"train": TWO, "val": TWO, "test": 4}, {}, "test/0.png lies in no class folder"),
+    "unlabelled test": ({"train": TWO, "val": TWO, "test": 4}, {}, "test/0.png is in no class folder"),
     "val without train": ({"val": TWO}, {}, r"has val/ but no train/"),
     "val and validation": ({"train": TWO, "val": TWO, "validation": TWO}, {}, "both val/ and validation/"),
     "one folder too high": ({"pets/train": TWO, "pets/val": TWO}, {}, r"but .*pets has train/; give that"),
