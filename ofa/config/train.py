@@ -21,7 +21,9 @@ from ofa.config.types import (
     zero_or,
 )
 from ofa.supernet.space import MAX_OPTIONS, SearchSpace
-from ofa.supernet.training.phases import LARGEST_FIRST, Phase
+from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
+from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
+from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
 MAX_SUBNETS = 64
@@ -39,10 +41,8 @@ class PhaseConfig(Section):
     depth: whole(1, MAX_OPTIONS) = Field(1, description="Open stage depths, counted from the largest.")
     expand: whole(1, MAX_OPTIONS) = Field(1, description="Open expand ratios, counted from the largest.")
     sort_channels: bool = Field(False, description="Whether channels are sorted by importance before the phase.")
-    sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = Field(
-        "uniform", description="Which subnets a step trains."
-    )
-    teacher: Literal["none", "full", "in_place"] | None = Field(
+    sampling: Literal[tuple(SAMPLERS)] = Field("uniform", description="Which subnets a step trains.")
+    teacher: Literal[TEACHERS] | None = Field(
         None, description="Whose outputs subnets learn; null: what suits the sampling and the phase's place."
     )
 
@@ -51,7 +51,7 @@ class PhaseConfig(Section):
 
         Raises ``ValueError`` when sampling, teacher and subnets do not fit each other.
         """
-        usual = "in_place" if self.sampling in LARGEST_FIRST else "none" if first else "full"
+        usual = "in_place" if SAMPLERS[self.sampling].largest_first else "none" if first else "full"
         return Phase(**self.model_dump() | {"teacher": self.teacher or usual})
 
 
@@ -65,7 +65,7 @@ class CheckpointConfig(Section):
 
 
 Phases = Annotated[
-    Annotated[Literal["progressive_shrinking", "random", "sandwich", "attentive"], Tag("<preset>")]
+    Annotated[Literal[tuple(SCHEDULES)], Tag("<preset>")]
     | Annotated[tuple[PhaseConfig, ...], Field(min_length=1, max_length=MAX_PHASES), Tag("<list>")],
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
@@ -96,7 +96,7 @@ class TrainConfig(Section):
         1, description="Pieces that a batch is worked on in, one after the other, to need less memory."
     )
     optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = Field("sgd", description="timm's optimizer of this name.")
-    lr_schedule: Literal["cosine", "linear"] = Field(
+    lr_schedule: Literal[LR_SCHEDULE_NAMES] = Field(
         "cosine", description="How the learning rate falls to 0 within each phase."
     )
     momentum: zero_or(1e-3, 0.9999) = Field(0.9, description="Momentum of sgd (Nesterov's) and rmsprop.")
@@ -109,7 +109,7 @@ class TrainConfig(Section):
     distill_weight: zero_or(1e-6, 1000) = Field(
         1.0, description="Weight of the teacher's soft labels beside the labels; 0: labels only."
     )
-    distill_loss: Literal["soft_ce", "kl", "alpha"] = Field(
+    distill_loss: Literal[SOFT_LOSS_NAMES] = Field(
         "soft_ce",
         description="How subnets learn soft labels: cross-entropy, KL divergence or AlphaNet's alpha divergence.",
     )
@@ -124,7 +124,7 @@ class TrainConfig(Section):
     compile: bool = Field(
         False, description="Whether torch.compile compiles the blocks in phases that train one network."
     )
-    subnets_per_rank: Literal["shared", "independent"] = Field(
+    subnets_per_rank: Literal[SUBNETS_PER_RANK] = Field(
         "shared", description="Whether torchrun's processes train the same subnets in a step, or each its own."
     )
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")

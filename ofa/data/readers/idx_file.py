@@ -29,9 +29,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             header = file.read(start)
             if len(header) < start or header[:4] != magic:
                 found = header[:4].hex()
-                raise UserError(
-                    f"{path} begins with {found}, not {magic.hex()}; not an idx{dimensions}-ubyte file"
-                )
+                raise UserError(f"{path} begins with {found}, not {magic.hex()}; not an idx{dimensions}-ubyte file")
             shape = [int(size) for size in np.frombuffer(header, ">u4", count=dimensions, offset=4)]
             size, stated = math.prod(shape), " x ".join(map(str, shape))
             if size > MAX_IDX_BYTES:
