@@ -170,7 +170,8 @@ def number(value: float) -> str:
     """As a person writes it: ``64``, ``65,536``, ``1e9``, ``0.999999``."""
     if abs(value) < 1e9 and value == int(value):
         return f"{int(value):,}"
-    return f"{value:.10g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+    text = next(text for digits in (6, 10, 17) if float(text := f"{value:.{digits}g}") == value)
+    return text.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 if __name__ == "__main__":

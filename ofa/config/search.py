@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from ofa.config.types import MAX_COUNT, MAX_IMAGES, Section, real, whole
-from ofa.strategies.ranges import RANGES
+from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.strategies.table import STRATEGIES, all_settings
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
 MIN_CALIBRATION_IMAGES = 2  # one image has no variance
@@ -15,10 +18,9 @@ MAX_CANDIDATES = 20
 MAX_THREADS = 1024
 
 
-def _search(name: str) -> Any:
-    """The type of a setting of the search."""
-    low, high = RANGES[name]
-    return whole(max(1, int(low)), int(high)) if isinstance(low, int) and high > 1 else real(low, high)
+def choices(table: Mapping[str, Any]) -> str:
+    """The entries of a table with what each is, for a description."""
+    return "; ".join(f"{name}: {entry.help}" for name, entry in table.items())
 
 
 class CollectConfig(Section):
@@ -43,10 +45,7 @@ class CollectConfig(Section):
 class PredictorConfig(Section):
     """The model that predicts a subnet's accuracy from its choices."""
 
-    kind: Literal["gp", "mlp", "trees", "auto"] = Field(
-        "gp",
-        description="gp: Gaussian process; mlp: neural networks; trees: boosted trees; auto: what predicts best here.",
-    )
+    kind: Literal[(*KINDS, AUTO)] = Field("gp", description=f"{choices(KINDS)}; {AUTO}: what predicts best here.")
 
 
 class MeasureConfig(Section):
@@ -58,23 +57,31 @@ class MeasureConfig(Section):
     rounds: whole(1, 10_000) = Field(20, description="Times that each block and subnet is timed.")
 
 
-class SearchConfig(Section):
-    """How the most accurate subnet inside each target's limits is searched for."""
+def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
+    """A key of ``search:`` from a field of a strategy's settings: its type and its default with a description."""
+    low, high = field.metadata["range"]
+    kind = whole(max(1, low), high) if "int" in str(field.type) else real(low, high)
+    kind = kind | None if field.default is None else kind
+    return kind, Field(field.default, description=field.metadata["help"])
 
-    strategy: Literal["evolution", "random", "nsga2"] = Field(
-        "evolution", description="evolution: one best subnet; nsga2: a whole front; random: to compare with."
-    )
-    population: _search("population") = Field(100, description="Subnets of a generation.")
-    generations: _search("generations") = Field(30, description="Generations after the first.")
-    parents: _search("parents") = Field(0.25, description="Fraction of the population that the next one is bred from.")
-    mutation: _search("mutation") = Field(0.1, description="Probability that a mutated subnet changes a given choice.")
-    crossover: _search("crossover") = Field(0.5, description="Fraction of new subnets that mix two parents.")
-    patience: _search("patience") | None = Field(
-        None, description="Generations without progress after which the search ends; null: none."
-    )
-    seconds: _search("seconds") | None = Field(
-        None, description="Seconds after which the search of a target ends; null: unlimited."
-    )
+
+class _SearchSection(Section):
+    strategy: Literal[tuple(STRATEGIES)] = Field("evolution", description=f"{choices(STRATEGIES)}.")
     candidates: whole(1, MAX_CANDIDATES) = Field(
         3, description="Best predicted subnets that are built and measured; the best measured one is chosen."
     )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of ``ofa.search``: every strategy's, of which the chosen one takes its own."""
+        return {name: getattr(self, name) for name in all_settings()}
+
+
+SearchConfig = create_model(
+    "SearchConfig",
+    __base__=_SearchSection,
+    __module__=__name__,
+    __doc__="How the most accurate subnet inside each target's limits is searched for: a strategy, and the settings of "
+    "all of them.",
+    **{name: _search_setting(field) for name, field in all_settings().items()},
+)
