@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from ai_edge_quantizer import quantizer
 
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.export.runtimes import litert
 from ofa.export.tflite.export import export_tflite
 from ofa.pipeline.job import Job
@@ -167,7 +167,7 @@ def main() -> None:
     if unknown := {name.partition(":")[0] for name, _ in runtimes} - READS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(READS)}")
     rows, folder = [], tempfile.TemporaryDirectory()
-    job = Job(load_recipe(given.run / "recipe.yaml"), given.run)
+    job = Job(load_run_recipe(given.run), given.run)
     found = list(models(job, given.run, given.images, given.targets or list(job.recipe.targets)))
     whole = [
         model

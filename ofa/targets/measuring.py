@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ofa.config.recipe import MeasureConfig
+from ofa.config.search import MeasureConfig
 from ofa.errors import UserError
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.timing import lower_quartile

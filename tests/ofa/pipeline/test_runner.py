@@ -180,7 +180,7 @@ def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, 
 
 
 def test_what_changes_nothing_runs_nothing(call, copied):
-    changes = ["data.workers=7", "train.checkpoint.steps=2", "train.watch_images=9", "train.tensorboard=true"]
+    changes = ["data.workers=7", "train.checkpoint.steps=2", "train.eval_images=9", "train.tensorboard=true"]
     code, out, _ = call("run", copied, *(word for change in changes for word in ("--set", change)), "--update")
     assert (code, out.splitlines()[0]) == (0, f"{copied}: nothing to do, all stages are finished")
 
