@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 
-from ofa.predictors.costs.part_genes import part_genes, parts_of
+from ofa.predictors.costs.part_genes import parts_of
 from ofa.predictors.costs.table import Table
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
@@ -71,13 +72,14 @@ def fold_table(
 
 
 def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
-    """``fold`` over the operators of every block: for each ``(resolutions, *options of its other genes)``."""
+    """``fold`` over the operators of every block: for each slot ``(resolutions, kernels, expands)``."""
     family, sides = operators_of_family(space), sides_read(space)
     blocks = []
-    for number, (slot, row) in enumerate(zip(space.slots, part_genes(space)[1:], strict=True)):
-        costs = np.empty(row.shape)
-        for index, choices in row.choices():
-            costs[(slice(None), *index)] = fold(family.block(space, slot, **choices), sides[:, number])
+    for number, slot in enumerate(space.slots):
+        stage = space.stages[slot.stage]
+        costs = np.empty((len(sides), len(stage.kernels), len(stage.expands)))
+        for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
+            costs[:, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, number])
         blocks.append(costs)
     return blocks
 

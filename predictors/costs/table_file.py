@@ -68,7 +68,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Space, tuple[Part, ...], dict[st
 def _parts_of_format_1(space: SearchSpace, fixed: list[float], blocks: list[Any]) -> tuple[Part, ...]:
     ends, table = np.array(fixed, np.float64), np.array(blocks, np.float64)
     rows = part_genes(space)
-    shapes = [row.shape for row in rows[1:]]
+    shapes = [tuple(space.option_counts[list(row.genes)]) for row in rows[1:]]
     if table.shape != (len(ends), len(shapes), *np.max(shapes, axis=0)[1:]):
         raise ValueError("its table has not the shape of its space")
     costs = [ends, *(table[:, number, : shape[1], : shape[2]] for number, shape in enumerate(shapes))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -14,8 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ofa.predictors.costs.latency.timer import Shape, TimedModel
-from ofa.predictors.costs.part_genes import PartGenes, part_genes
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import SearchSpace, Slot, Subnet
 from ofa.supernet.supernet import FAMILIES
 
 MakePart = Callable[[nn.Module, Shape], Any]
@@ -39,16 +38,24 @@ class Models:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a space are in ``Models.timed``: stem and head at each resolution ``(resolutions,)``, and each
-    block at every resolution with every choice ``(resolutions, *options of its other genes)``."""
+    """Where the parts of a space are in ``Models.timed``: stem and head of each resolution, and the block of each slot,
+    kernel, expand ratio and side of the map that it reads."""
 
-    stems: np.ndarray
-    heads: np.ndarray
-    blocks: list[np.ndarray]
+    stems: list[int]
+    heads: list[int]
+    blocks: dict[tuple[Slot, int, float, int], int]
 
-    def costs(self, times: np.ndarray) -> list[np.ndarray]:
-        """The ``times`` ``(models,)`` of stem, head and each block."""
-        return [times[ids] for ids in (self.stems, self.heads, *self.blocks)]
+    def costs(self, space: SearchSpace, times: np.ndarray) -> list[np.ndarray]:
+        """The ``times`` ``(models,)`` of the parts: of stem and head ``(resolutions,)``, of each block ``(resolutions,
+        kernels, expands)``."""
+        costs = [times[self.stems], times[self.heads]]
+        sides = [space.sizes(resolution) for resolution in space.resolutions]
+        for number, slot in enumerate(space.slots):
+            stage = space.stages[slot.stage]
+            choices = product((row[number] for row in sides), stage.kernels, stage.expands)
+            index = [self.blocks[slot, kernel, expand, side] for side, kernel, expand in choices]
+            costs.append(times[index].reshape(len(sides), len(stage.kernels), len(stage.expands)))
+        return costs
 
 
 @contextmanager
@@ -62,26 +69,24 @@ def same_weights() -> Iterator[None]:
 @same_weights()
 def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, progress: bool) -> Layout:
     """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
-    family, rows = FAMILIES[space.family], part_genes(space)[1:]
-    resolutions = space.resolutions
-    sides = np.array([space.sizes(resolution) for resolution in resolutions])
-    stems, heads = (np.zeros(len(resolutions), int) for _ in range(2))
-    blocks = [np.zeros(row.shape, int) for row in rows]
-    codes = _uniform_codes(space, rows)
-    for code in tqdm(codes, desc="write blocks", disable=None if progress else True):
-        description = family.describe(space, space.decode(code), **head)
+    family = FAMILIES[space.family]
+    layout = Layout([], [], {})
+    sides = {resolution: space.sizes(resolution) for resolution in space.resolutions}
+    for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
+        description = family.describe(space, subnet, **head)
         stem, stages, classifier = family.parts(family.build(description).eval())
-        for at, resolution in enumerate(resolutions):
-            last = int(sides[at, -1])
-            stems[at] = models.add("stem", stem, (head["in_chans"], resolution, resolution))
-            heads[at] = models.add("head", classifier, (space.stages[-1].width, last, last))
-        for number, (slot, row) in enumerate(zip(space.slots, rows, strict=True)):
+        # The ends are the same in every subnet.
+        for resolution in space.resolutions if not layout.stems else ():
+            last = sides[resolution][-1]
+            layout.stems.append(models.add("stem", stem, (head["in_chans"], resolution, resolution)))
+            layout.heads.append(models.add("head", classifier, (space.stages[-1].width, last, last)))
+        for number, slot in enumerate(space.slots):
             key = f"{slot.in_width} {description['blocks'][1 + slot.stage][slot.index]}"
-            options = tuple(code[list(row.genes[1:])])
-            for at, side in enumerate(sides[:, number].tolist()):
+            for resolution in space.resolutions:
+                side = sides[resolution][number]
                 index = models.add(key, stages[slot.stage][slot.index], (slot.in_width, side, side))
-                blocks[number][(at, *options)] = index
-    return Layout(stems, heads, blocks)
+                layout.blocks[slot, subnet.kernels[number], subnet.expands[number], side] = index
+    return layout
 
 
 @same_weights()
@@ -92,14 +97,15 @@ def add_subnet(models: Models, space: SearchSpace, subnet: Subnet, head: Mapping
     return models.add(str(subnet), model, (head["in_chans"], subnet.resolution, subnet.resolution))
 
 
-def _uniform_codes(space: SearchSpace, rows: Sequence[PartGenes]) -> list[np.ndarray]:
-    """Codes of full depth that between them have every choice of every block: blocks alike as far as can be."""
-    largest = space.option_counts - 1
-    codes = []
-    for wanted in product(*map(range, np.max([row.shape[1:] for row in rows], axis=0))):
-        code = largest.copy()
-        for row in rows:
-            genes = list(row.genes[1:])
-            code[genes] = np.minimum(wanted, largest[genes])
-        codes.append(code)
-    return codes
+def _uniform_subnets(space: SearchSpace) -> Sequence[Subnet]:
+    """Full-depth subnets that between them have every kernel and expand option in every slot."""
+    stages = [space.stages[slot.stage] for slot in space.slots]
+    kernels, expands = (max(len(getattr(stage, name)) for stage in stages) for name in ("kernels", "expands"))
+    return [
+        replace(
+            space.largest,
+            kernels=tuple(stage.kernels[min(k, len(stage.kernels) - 1)] for stage in stages),
+            expands=tuple(stage.expands[min(e, len(stage.expands) - 1)] for stage in stages),
+        )
+        for k, e in product(range(kernels), range(expands))
+    ]

@@ -15,7 +15,7 @@ from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import drift, lower_quartile
 from ofa.predictors.costs.counts import macs_table
 from ofa.predictors.costs.latency.correction import corrected_table
-from ofa.predictors.costs.latency.parts import MakePart, Models, add_parts, add_subnet
+from ofa.predictors.costs.latency.parts import Layout, MakePart, Models, add_parts, add_subnet
 from ofa.predictors.costs.latency.timer import ModelTimer, Runtime, TimedModel, in_this_process
 from ofa.predictors.costs.resolutions import along_area, measured_resolutions
 from ofa.predictors.costs.table import Table
@@ -89,10 +89,7 @@ def measure(
     # Times of parts become costs at every resolution; sums of them are corrected to what whole subnets took.
     typical = lower_quartile(times)
     cold, warm = (
-        [
-            along_area(space, resolutions, costs)
-            for costs in layout.costs(np.maximum(part_times - part_times[empty], 0.0))
-        ]
+        _part_costs(space, few, layout, np.maximum(part_times - part_times[empty], 0.0))
         for part_times in (typical[:n_parts], typical[len(models.timed) :])
     )
     net_times = typical[subnet_ids]
@@ -148,6 +145,11 @@ def reference_model(
     models = Models(part)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     return models.timed[add_subnet(models, space, Subnet.from_dict(reference["subnet"]), head)]
+
+
+def _part_costs(space: SearchSpace, few: SearchSpace, layout: Layout, times: np.ndarray) -> list[np.ndarray]:
+    """Milliseconds of stem, head and each block at every resolution, from ``times`` at the few that were measured."""
+    return [along_area(space, few.resolutions, costs) for costs in layout.costs(few, times)]
 
 
 def _quality(table: Table, codes: np.ndarray, times: np.ndarray, *, fit_subnets: int) -> dict[str, Any]:
