@@ -84,7 +84,7 @@ def steps(path: Path) -> dict[str, tuple[float, int]]:
     if path.suffix != ".tflite":
         return {"given": (1.0, 0), "wanted": (1.0, 0)}
     session = litert.load(path)
-    return {"given": _step(session.given), "wanted": _step(session.wanted)}
+    return {"given": _step(session.input), "wanted": _step(session.output)}
 
 
 def _step(port: litert.Port) -> tuple[float, int]:
@@ -172,7 +172,7 @@ def main() -> None:
     whole = [
         model
         for model in found
-        if model.path.name == "model.int8.tflite" and litert.load(model.path).given.dtype == np.int8
+        if model.path.name == "model.int8.tflite" and litert.load(model.path).input.dtype == np.int8
     ]
     found += [per_channel(whole[0], job, Path(folder.name))] if whole else []
     for model in found:

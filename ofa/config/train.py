@@ -21,7 +21,8 @@ from ofa.config.types import (
     zero_or,
 )
 from ofa.supernet.space import MAX_OPTIONS, SearchSpace
-from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES
+from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
 from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
@@ -40,8 +41,8 @@ class PhaseConfig(Section):
     depth: whole(1, MAX_OPTIONS) = 1
     expand: whole(1, MAX_OPTIONS) = 1
     sort_channels: bool = False
-    sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = "uniform"
-    teacher: Literal["none", "full", "in_place"] | None = None
+    sampling: Literal[tuple(SAMPLERS)] = "uniform"
+    teacher: Literal[TEACHERS] | None = None
 
     def phase(self, *, first: bool) -> Phase:
         """``teacher`` unless given: the full network, but for the ``first`` phase and for in-place samplings.
@@ -60,7 +61,7 @@ class CheckpointConfig(Section):
 
 
 Phases = Annotated[
-    Annotated[Literal["progressive_shrinking", "random", "sandwich", "attentive"], Tag("<preset>")]
+    Annotated[Literal[tuple(SCHEDULES)], Tag("<preset>")]
     | Annotated[tuple[PhaseConfig, ...], Field(min_length=1, max_length=MAX_PHASES), Tag("<list>")],
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
@@ -81,7 +82,7 @@ class TrainConfig(Section):
     batch_size: whole(2, MAX_BATCH) = 64
     accumulate: whole(1, MAX_BATCH // 2) = 1
     optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
-    lr_schedule: Literal["cosine", "linear"] = "cosine"
+    lr_schedule: Literal[LR_SCHEDULE_NAMES] = "cosine"
     momentum: zero_or(1e-3, 0.9999) = 0.9
     weight_decay: zero_or(1e-12, 10) = 3e-5
     label_smoothing: zero_or(1e-6, 0.99) = 0.1
@@ -90,7 +91,7 @@ class TrainConfig(Section):
     mixup: zero_or(0.01, 100) = 0.0
     cutmix: zero_or(0.01, 100) = 0.0
     distill: zero_or(1e-6, 1000) = 1.0
-    loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
+    loss: Literal[SOFT_LOSS_NAMES] = "soft_ce"
     warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = 0.0
     clip_grad: real(1e-6, 1e6) | None = None
     ema: Share | None = None

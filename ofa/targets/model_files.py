@@ -65,7 +65,7 @@ def write_models(
     # Then the runtime's own file.
     path = spec.folder / model_file(deployment)
     if deployment.bits == 8:
-        before = _score(lambda batch: onnxruntime.run(reference, batch), spec, images)
+        before = _accuracy(spec, lambda batch: onnxruntime.run(reference, batch), images)
         result |= {"validation_accuracy_float32": before}
         result |= _quantize(deployment, spec, path, images=images, settings=settings, before=before)
     else:
@@ -79,9 +79,7 @@ def write_models(
 
         if write:
             result = _verify(spec, path, run, images)
-        result["validation_accuracy"] = top1(
-            lambda batch: run(batch.cpu().numpy()), images("validation", spec.resolution)
-        )
+        result["validation_accuracy"] = _accuracy(spec, run, images)
 
     # What the files take, on this machine or as a program of a microcontroller.
     result |= {"file": path.name, "bytes": path.stat().st_size}
@@ -131,8 +129,8 @@ def _verify(spec: ExportSpec, path: Path, run: Run, images: Images) -> dict[str,
     return result
 
 
-def _score(run: Run, spec: ExportSpec, images: Images) -> float:
-    """Top-1 accuracy of a runtime on the validation split."""
+def _accuracy(spec: ExportSpec, run: Run, images: Images) -> float:
+    """Of a runtime on the whole validation split."""
     return top1(lambda batch: run(batch.cpu().numpy()), images("validation", spec.resolution))
 
 
@@ -151,7 +149,7 @@ def _quantize(
         deployment,
         file_format.attempts(spec.onnx),
         write=write,
-        score=lambda run: _score(run, spec, images),
+        score=lambda run: _accuracy(spec, run, images),
         before=before,
         allowed_drop=spec.int8_drop,
         threads=settings.threads,
