@@ -67,7 +67,8 @@ def test_rows_and_quality(finished, recipe):
     assert len(rows) == len({tuple(row.values())[:4] for row in rows}) == recipe.collect.subnets
     quality = json.loads((finished.folder / "predictor" / "quality.json").read_text())
     assert {"kendall_tau", "rmse", "calibration"} <= quality.keys()
-    assert f"Kendall tau {quality['kendall_tau']:.2f}, RMSE {100 * quality['rmse']:.2f} points" in " ".join(
+    out = " ".join(finished.out.split())
+    assert f"Kendall tau {quality['kendall_tau']:.2f}, RMSE {100 * quality['rmse']:.2f} points" in out
         finished.out.split()
     )
 
