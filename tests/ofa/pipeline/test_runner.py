@@ -69,8 +69,6 @@ def test_rows_and_quality(finished, recipe):
     assert {"kendall_tau", "rmse", "calibration"} <= quality.keys()
     out = " ".join(finished.out.split())
     assert f"Kendall tau {quality['kendall_tau']:.2f}, RMSE {100 * quality['rmse']:.2f} points" in out
-        finished.out.split()
-    )
 
 
 def test_limits_hold_and_predictions_are_the_tables_and_predictors(finished, report, recipe):
