@@ -18,6 +18,7 @@ from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, told
 from ofa.report.duration import duration
 from ofa.stages import STAGE_TABLE, STAGES
 
+_ADDED = ("evaluate",)  # stages that a run of an older version may not have
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 
 
@@ -49,6 +50,14 @@ def check_update(journal: RunManifest, recipe: Recipe, folder: Path, stages: Seq
         )
     if discards:
         raise UserError(_question(journal, folder, _all(changed), again, stages))
+
+
+def known_stages(journal: RunManifest, stages: Sequence[str]) -> Sequence[str]:
+    """All of ``stages``; of a finished run whose splits of the images were others (see ``_check_older``) only those
+    that it has, as no stage of this version can go on from it."""
+    if not any(isinstance(journal.inputs(name), str) for name in STAGES):
+        return stages
+    return [name for name in stages if name not in _ADDED]
 
 
 def check_discard(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
@@ -133,7 +142,8 @@ def _check_older(journal: RunManifest, recipe: Recipe, folder: Path, stages: Seq
     """A finished run of an older version stays as it is, but cannot go on: its images were split in another way, and
     what it was made from is not kept in a form that can be compared."""
     older = [name for name in STAGES if isinstance(journal.inputs(name), str)]
-    whole = all(journal.finished(name) and not journal.broken(name) for name in stages)
+    had = [name for name in stages if name not in _ADDED]
+    whole = all(journal.finished(name) and not journal.broken(name) for name in had)
     if not older or (whole and not _other_recipe(journal, recipe, folder)):
         return
     if not update:

@@ -22,10 +22,11 @@ from ofa.data.image_findings import FINDINGS
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError, denied
 from ofa.pipeline import distributed
+from ofa.pipeline.context import Outcome, RunContext
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
 from ofa.pipeline.run_lock import owned
-from ofa.pipeline.run_update import check_discard, check_update
+from ofa.pipeline.run_update import check_discard, check_update, known_stages
 from ofa.pipeline.signals import deferred_interrupt
 from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
 from ofa.stages import STAGE_TABLE, STAGES
@@ -33,7 +34,7 @@ from ofa.supernet.files import write_atomic
 from ofa.targets.requirements import check_installed
 
 if TYPE_CHECKING:
-    from ofa.pipeline.job import Job, Outcome
+    from ofa.pipeline.job import Job
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -96,7 +97,8 @@ def _run(
     _bind_recipe(recipe, folder)
     if mended := journal.mend():
         print(mended, flush=True)
-    job = None
+    stages = known_stages(journal, stages)
+    context, job = None, None
     for number, name in enumerate(stages):
         check_interrupt()
         if name not in distributed.SHARED_STAGES:
@@ -110,17 +112,15 @@ def _run(
                 journal.settle(name)
                 archive_partial(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
                 continue
-        if job is None:
+        if context is None:
             # Said before torch is imported, which takes seconds.
             print(f"{folder}: {', '.join(stages[number:])}", flush=True)
-            from ofa.data.summary import data_lines
-            from ofa.pipeline.job import Job
+            context = RunContext(recipe, folder, check_interrupt)
+        if job is None and not STAGE_TABLE[name].renders:
+            job = _opened(context)
+        if name == "train":
             from ofa.pipeline.stage_checks import check_stages
 
-            _read_images(recipe, folder)
-            job = Job(recipe, folder, check_interrupt=check_interrupt)
-            print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
-        if name == "train":
             check_stages(recipe, job.data)  # before anything is written or put away
         if anew:
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
@@ -130,23 +130,39 @@ def _run(
         started = time.perf_counter()
         journal.start(name, inputs)
         with followers.join(name):
-            files, summary = _do(job, name)
+            files, summary = _render(context, name) if STAGE_TABLE[name].renders else _do(job, name)
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
         journal.finish(name, inputs, files, seconds=seconds, logs=logs)
         print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
     followers.release()
-    if job is None:
+    if context is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
 
 
+def _opened(context: RunContext) -> Job:
+    """The run with its images opened; says on the screen what they are."""
+    from ofa.data.summary import data_lines
+    from ofa.pipeline.job import Job
+
+    _read_images(context.recipe, context.folder)
+    job = Job(context.recipe, context.folder, check_interrupt=context.check_interrupt)
+    print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
+    return job
+
+
+def _render(context: RunContext, name: str) -> Outcome:
+    """Runs a stage that reads only what others wrote."""
+    return import_module(f"ofa.stages.{name}").run(context)
+
+
 def _do(job: Job, name: str) -> Outcome:
-    """Runs one stage. Every process of a shared stage calls it."""
+    """Runs one stage that trains or measures. Every process of a shared stage calls it."""
     from ofa.pipeline.threads import Evaluation
 
     stage = import_module(f"ofa.stages.{name}")
     if STAGE_TABLE[name].shared:
-        job.share_unreadable()
+        job.broadcast_unreadable()
     if name == "train":  # it chooses threads for its own steps
         return stage.run(job)
     kept = job.folder / "threads.json" if name == "collect" else None

@@ -54,8 +54,8 @@ def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool
     now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(journal, name, recipe)
     try:
         return [
-            *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
-            *_data_changes(before.get("data") or {}, now.get("data", {})),
+            *_recipe_changes(_sections_of_now(before.get("recipe") or {}, name), now["recipe"], name, recipe),
+            *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
             *_weights_changes(before, now),
             *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
@@ -70,10 +70,11 @@ def told(found: Sequence[str]) -> str:
 
 
 def _own_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+    stage = STAGE_TABLE[name]
     inputs: Inputs = {"recipe": _sections(name, recipe)}
-    if "data" in STAGE_TABLE[name].sections:
+    if "data" in stage.sections and not stage.renders:
         left_out = unreadable_images(journal.folder)
-        identity = data_identity(recipe.data, splits=STAGE_TABLE[name].splits, left_out=left_out)
+        identity = data_identity(recipe.data, splits=stage.splits, left_out=left_out)
         inputs["data"] = _by_folder(identity)
     if name == "train" and recipe.train.init:
         inputs["initial weights"] = file_digest(recipe.train.init)
@@ -100,6 +101,11 @@ def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
         ]
         for name, target in recipe.targets.items()
     }
+
+
+def _sections_of_now(before: dict[str, Any], name: str) -> dict[str, Any]:
+    """What an older version's stage read, and this one's reads no more, changes nothing."""
+    return {section: value for section, value in before.items() if section in STAGE_TABLE[name].sections}
 
 
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:

@@ -44,8 +44,8 @@ def _decided() -> tuple[tuple[int, ...], str]:
         return (most,), "the GPU does the work"
     if given := environment.thread_setting():
         return (most,), f"{given} is set"
-    if distributed.processes() > 1:  # ranks must not measure against each other
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", distributed.processes()))
+    if distributed.world_size() > 1:  # ranks must not measure against each other
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size()))
         return (max(1, most // here),), f"{most} threads shared by {here} processes"
     if most == 1:
         return (1,), "torch has no more"

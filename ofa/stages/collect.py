@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from ofa.config.recipe import CollectConfig
 from ofa.pipeline import distributed, subnet_csv
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.table import CostTable
@@ -24,9 +25,9 @@ _POOL = 2000  # networks that an active batch is chosen from
 
 def run(job: Job) -> Outcome:
     config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
-    macs = CostTable.macs(space, **job.head)
+    macs = CostTable.macs(space, **job.model_kwargs)
     first_rank = distributed.rank() == 0
-    job.share_supernet()
+    job.broadcast_supernet()
     known = _recovered(path, space) if first_rank else np.empty((0, space.genes), DTYPE)
     codes, accuracies = known[:0], np.empty(0)
     bar = tqdm(
@@ -53,13 +54,13 @@ def run(job: Job) -> Outcome:
             codes, accuracies = (rows[: start + len(batch)] for rows in subnet_csv.read(path, space))
     bar.close()
     if not first_rank:
-        return [], ""
+        return Outcome([], "")
     if len(known) > len(codes):
         truncate(path, space, len(codes))
     subnet_csv.finish(path)
     low, high = np.nanmin(accuracies), np.nanmax(accuracies)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
-    return [path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}"
+    return Outcome([path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}")
 
 
 def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies: np.ndarray, seed: int) -> np.ndarray:
@@ -84,13 +85,13 @@ def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies:
 
 def _shared(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
     """Rank 0's batch on every rank."""
-    content = distributed.share(batch.tobytes() if batch is not None and len(batch) else None)
+    content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
     return np.frombuffer(content or b"", DTYPE).reshape(-1, space.genes)
 
 
 def _waves(codes: np.ndarray) -> list[np.ndarray]:
     """Each process measures one subnet of a wave."""
-    size = distributed.processes()
+    size = distributed.world_size()
     return [codes[start : start + size] for start in range(0, len(codes), size)]
 
 

@@ -9,7 +9,8 @@ from ofa.config.train import FinetuneConfig
 from ofa.data.preprocess import METADATA
 from ofa.errors import UserError
 from ofa.export.verify import VerificationError
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.pipeline.threads import training_threads
 from ofa.predictors.sampling import top1
 from ofa.report.escape import without_folders_inside
@@ -61,7 +62,9 @@ def run(job: Job) -> Outcome:
         write_atomic(labels, "".join(f"{label}\n" for label in data.classes))
         files += [labels, *written, *(folder / file for file in ("weights.safetensors", "subnet.json", "verify.json"))]
     files = list(dict.fromkeys(files))
-    return files, f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
+    return Outcome(
+        files, f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
+    )
 
 
 def _finetuned(

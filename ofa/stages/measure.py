@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.predictors.costs.table import CostTable
 from ofa.report.pace import drift_words
 from ofa.targets import deployment
@@ -27,7 +28,7 @@ def run(job: Job) -> Outcome:
             table.save(path)
         files += paths
     deployment.delete_rounds(job)
-    return files, "; ".join(lines)
+    return Outcome(files, "; ".join(lines))
 
 
 def _line(device: Deployment, table: CostTable) -> str:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ofa.errors import UserError
 from ofa.pipeline import subnet_csv
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import top1

@@ -15,7 +15,8 @@ from ofa.config.recipe import Recipe
 from ofa.config.train import TrainConfig
 from ofa.errors import UserError
 from ofa.pipeline import checkpoints, distributed
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
 from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
@@ -60,8 +61,8 @@ def run(job: Job) -> Outcome:
     config, data, folder = job.recipe.train, job.data, job.folder / "train"
     schedule, first_rank = phases(job.recipe), distributed.rank() == 0
     resume = checkpoints.newest(folder) if first_rank else None
-    if distributed.processes() > 1:
-        content = distributed.share(to_bytes(resume) if resume else None)
+    if distributed.world_size() > 1:
+        content = distributed.broadcast_bytes(to_bytes(resume) if resume else None)
         resume = from_bytes(content) if content else None
     net = job.new_supernet()
     if resume:
@@ -86,28 +87,28 @@ def run(job: Job) -> Outcome:
     threads = training_threads(state, told=told, compiled=config.compile)
     with ExitStack() as stack:
         stack.enter_context(threads.used())
-        came = stack.enter_context(catch_stop_signals())
+        received_signal = stack.enter_context(catch_stop_signals())
         log = stack.enter_context(_Log(job, schedule, done=resume.epochs if resume else 0)) if first_rank else None
         try:
             train_supernet(
                 net,
                 schedule,
                 lambda epoch, start: data.train_batches(
-                    epoch, config.batch_size, start=start, rank=distributed.rank(), ranks=distributed.processes()
+                    epoch, config.batch_size, start=start, rank=distributed.rank(), ranks=distributed.world_size()
                 ),
                 steps=data.steps(config.batch_size),
                 prepare=data.normalize,
                 settings=settings(job.recipe),
-                macs=CostTable.macs(net.space, **job.head).predict,
+                macs=CostTable.macs(net.space, **job.model_kwargs).predict,
                 resume=resume,
                 keep=keep if first_rank else None,
                 keep_due=timer.due,
                 on_epoch=log,
-                stop=lambda: bool(came()),
+                stop=lambda: bool(received_signal()),
                 threads=threads,
             )
         except Stopped:
-            raise_for(came())
+            raise_for(received_signal())
         except Diverged as error:
             kept = sorted(folder.glob(checkpoints.PATTERN))
             where = f"; the last good checkpoint is {kept[-1]}, which train.init takes" if kept else ""
@@ -120,7 +121,7 @@ def run(job: Job) -> Outcome:
         save_weights(net, job.weights)
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
     epochs = sum(phase.epochs for phase in schedule)
-    return [job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}"
+    return Outcome([job.weights], f"{epochs} epochs in {len(schedule)} phases on {data.counts['train']} images{broken}")
 
 
 def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
@@ -217,7 +218,7 @@ def watched(job: Job, phase: Phase) -> dict[str, Subnet]:
     subnets = {"largest": space.largest}
     if not np.array_equal(smallest[1:], largest[1:]):
         codes = space.sample(_MEDIAN_OF, np.random.default_rng([job.recipe.seed, 3]), lowest=lowest)
-        macs = CostTable.macs(space, **job.head).predict(codes)
+        macs = CostTable.macs(space, **job.model_kwargs).predict(codes)
         median = codes[np.argsort(macs, kind="stable")[len(codes) // 2]]
         subnets = {"smallest": space.decode(smallest), "median": space.decode(median), **subnets}
     return subnets

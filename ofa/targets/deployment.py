@@ -94,7 +94,7 @@ def environment(device: Deployment, job: Job) -> dict[str, Any]:
 
 def counted(device: Deployment, job: Job) -> dict[str, CostTable]:
     """The costs that are known without a measurement, by name."""
-    return counted_costs(device, job.recipe.space, job.head)
+    return counted_costs(device, job.recipe.space, job.model_kwargs)
 
 
 def counted_costs(device: Deployment, space: SearchSpace, head: Mapping[str, int]) -> dict[str, CostTable]:
@@ -114,13 +114,15 @@ def own_costs(device: Deployment, space: SearchSpace, head: Mapping[str, int], *
 def measured(device: Deployment, job: Job) -> dict[str, CostTable]:
     """The cost tables that the device's runtime is measured for, by name; the first is the one that reports show."""
     config = job.recipe.measure
-    own = own_costs(device, job.recipe.space, job.head, seed=job.recipe.seed)
+    own = own_costs(device, job.recipe.space, job.model_kwargs, seed=job.recipe.seed)
     if device.has_latency and own:
         return own
     if not device.has_latency:
         counts = {name: min(most, getattr(config, name)) for name, most in _PROGRAMS.items()}
         try:
-            there = microcontroller.tables(device.module, job.recipe.space, **job.head, **counts, seed=job.recipe.seed)
+            there = microcontroller.tables(
+                device.module, job.recipe.space, **job.model_kwargs, **counts, seed=job.recipe.seed
+            )
             return own | there
         except ValueError as error:
             raise UserError(f"{device.name}: {error}") from error
@@ -129,7 +131,7 @@ def measured(device: Deployment, job: Job) -> dict[str, CostTable]:
     with as_user_error(device):
         table = latency.measure(
             job.recipe.space,
-            **job.head,
+            **job.model_kwargs,
             **settings,
             runtime=device.module,
             part=part_of(device),
@@ -153,12 +155,12 @@ def costs_of(
     if device.has_latency and not device.timed:
         return [{} for _ in subnets]  # they are measured elsewhere, if at all
     if not device.has_latency:
-        return microcontroller.costs(device.module, job.recipe.space, subnets, **job.head)
+        return microcontroller.costs(device.module, job.recipe.space, subnets, **job.model_kwargs)
     with as_user_error(device):
         times = latency.time_subnets(
             job.recipe.space,
             subnets,
-            **job.head,
+            **job.model_kwargs,
             runtime=device.module,
             part=part_of(device),
             timer=_timer(device, job),

@@ -74,7 +74,7 @@ def _reference(job: Job, name: str) -> dict[str, Any] | None:
 
 
 def _reference_model(job: Job, device: Deployment, reference: dict[str, Any]) -> tuple[Any, tuple[int, int, int]]:
-    return reference_model(job.recipe.space, reference, **job.head, part=part_of(device))
+    return reference_model(job.recipe.space, reference, **job.model_kwargs, part=part_of(device))
 
 
 def _key(device: Deployment, reference: dict[str, Any]) -> tuple[Deployment, str]:

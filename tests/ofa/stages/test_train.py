@@ -147,7 +147,7 @@ def test_a_target_fine_tuned(call, ran, copied, finished):
     options = settings(targets__phone__finetune="{epochs: 2, lr: 0.02}")
     code, out, err = call("run", copied, *options, "--update")
     assert code == 0, err
-    assert {"export", "report"} <= {*ran(out)}
+    assert {"export", "evaluate", "report"} <= {*ran(out)}
     assert "train" not in ran(out)
     verify = json.loads((copied / "models" / "phone" / "verify.json").read_text())
     before = json.loads((finished.folder / "models" / "phone" / "verify.json").read_text())
