@@ -97,6 +97,7 @@ def call(capsys):
 @pytest.fixture(scope="session")
 def ran():
     """``ran(output)``: the stages that a command's output says were run."""
+
     def names(output: str) -> list[str]:
         first = [line.split()[:1] for line in output.splitlines() if " s  " in line]
         return [words[0] for words in first if words[0] in STAGES]

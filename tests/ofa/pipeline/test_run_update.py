@@ -100,7 +100,10 @@ def test_another_recipe_is_told_with_what_else_changed(call, copied, small, data
     code, _, err = call("run", small, "--out", copied, "--set", "targets.phone.limits.macs=0.6x")
     assert code == 2
     assert f'targets.phone.limits.macs: "0.8x", now "0.6x"; {TOLD}' in err
-    assert "--update to change this run (train, collect, predict, measure, search, export, evaluate and report run again" in err
+    assert (
+        "--update to change this run (train, collect, predict, measure, search, export, evaluate and report run again"
+        in err
+    )
 
 
 def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
@@ -112,7 +115,10 @@ def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
     before = everything(copied)
     code, _, err = call("run", copied)
     assert code == 2
-    assert "(train made other files since)" in err and "(collect, predict, search, export, evaluate and report run again" in err
+    assert (
+        "(train made other files since)" in err
+        and "(collect, predict, search, export, evaluate and report run again" in err
+    )
     assert everything(copied) == before
 
 
