@@ -23,8 +23,9 @@ from published_costs import subnet_of
 
 import ofa
 from ofa.strategies.pareto import front
-from ofa.strategies.search import STRATEGIES
+from ofa.strategies.table import STRATEGIES
 from ofa.supernet.categorical import CategoricalSpace
+from ofa.supernet.integers import ceil_div
 
 QUERIES = (50, 100, 200, 500)
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -139,7 +140,7 @@ def regret(table: Table, strategy: str, seed: int) -> np.ndarray:
         strategy=strategy,
         seed=seed,
         population=POPULATION,
-        generations=-(-QUERIES[-1] // (POPULATION * 3 // 4)),
+        generations=ceil_div(QUERIES[-1], POPULATION * 3 // 4),
     )
     best = np.maximum.accumulate(asked.answers)
     return table.accuracy.max() - best[np.array(QUERIES) - 1]

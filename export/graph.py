@@ -17,6 +17,7 @@ from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import fx, nn
 
 from ofa.export.onnx_opset import set_opset
+from ofa.supernet.traced_operators import LeafTracer, is_global_mean
 
 
 def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
@@ -24,8 +25,7 @@ def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProt
 
     Raises ``NotImplementedError`` naming the layer whose operator is not known here.
     """
-    tracer = _LeafTracer()
-    traced = tracer.trace(module)
+    traced = LeafTracer().trace(module)
     writer = _Writer()
     names: dict[fx.Node, str] = {}
     for node in traced.nodes:
@@ -40,23 +40,14 @@ def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProt
             names[node] = _module(writer, leaf, inputs[0], name=str(node.target), node=node, root=module)
         elif node.target in _FUNCTIONS and len(inputs) == 2 and not node.kwargs:
             names[node] = writer.add(_FUNCTIONS[node.target], inputs)
-        elif node.op == "call_method" and node.target == "mean" and _is_pool(node):
+        elif is_global_mean(node):
             names[node] = writer.pool(inputs[0])
         else:
             raise NotImplementedError(f"{node.name}: no ONNX operator is known for {node.target}")
     return writer.model(shape)
 
 
-def _is_pool(mean: fx.Node) -> bool:
-    return mean.args[1:] == ((2, 3),) and mean.kwargs == {"keepdim": True}
-
-
 _FUNCTIONS: dict[object, str] = {operator.add: "Add", operator.mul: "Mul", torch.add: "Add", torch.mul: "Mul"}
-
-
-class _LeafTracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, BatchNormAct2d | SelectAdaptivePool2d) or not list(module.children())
 
 
 class _Writer:

@@ -126,13 +126,15 @@ for _stage in STAGE_TABLE:
 def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
     """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
     from ofa.config.errors import nearest
-    from ofa.config.target import REMOTE
+    from ofa.export.runtimes import RUNTIMES
 
     if target and target not in recipe.targets:
         raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
-    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in REMOTE]
+    remote = [name for name, spec in RUNTIMES.items() if spec.remote]
+    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in remote]
     if not names:
-        raise UserError(f"no target has the runtime litert, which other devices run: {', '.join(recipe.targets)}")
+        asked = f"no target has the runtime {' or '.join(remote)}, which other devices run"
+        raise UserError(f"{asked}: {', '.join(recipe.targets)}")
     return [f"targets.{name}.remote={json.dumps(address)}" for name in names]
 
 

@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from ofa.supernet.integers import ceil_div
+
 DTYPE = np.int8
 
 # Far above every published network of this kind: what is larger is a slip of the pen, or meant to fill the memory.
@@ -219,12 +221,12 @@ class SearchSpace(_Part):
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
         """Side of the square feature map that each block slot reads, and last that the head reads."""
-        size = -(-resolution // self.stem.stride)
+        size = ceil_div(resolution, self.stem.stride)
         sizes = []
         for slot in self.slots:
             sizes.append(size)
             if slot.index == 0:
-                size = -(-size // self.stages[slot.stage].stride)
+                size = ceil_div(size, self.stages[slot.stage].stride)
         return (*sizes, size)
 
     @cached_property

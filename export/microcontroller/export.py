@@ -17,6 +17,7 @@ from ofa.export.microcontroller.bakenn_graph import import_graph
 from ofa.export.microcontroller.folder import replacement, written
 from ofa.export.microcontroller.names import names_of
 from ofa.export.microcontroller.sources import VARIANTS, Variant, read_template, write
+from ofa.export.quantization import affine
 
 MAX_EXAMPLES = 20
 _TEMPLATES = (
@@ -114,15 +115,10 @@ def expected(model: bytes, images: np.ndarray) -> Examples:
 
     session = tflm.load(model)
     logits = tflm.run(session, images)
-    inputs = quantized(np.asarray(images, np.float32).transpose(0, 2, 3, 1), session.given)
-    return Examples(inputs.reshape(len(inputs), -1), quantized(logits, session.wanted))
-
-
-def quantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    """float32 values as the int8 of a tensor that the interpreter's ``details`` describe; of int8 made real, exact."""
-    parameters = details["quantization_parameters"]
-    scale, zero = np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
-    return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+    maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
+    inputs = affine.quantize(maps, *affine.parameters(session.given))
+    outputs = affine.quantize(logits, *affine.parameters(session.wanted))  # exactly those that were made real
+    return Examples(inputs.reshape(len(inputs), -1), outputs)
 
 
 def write_examples(folder: Path, examples: Examples) -> None:

@@ -1,4 +1,4 @@
-"""The C of one model in its variants, written by bakenn; the layout of its arena is ours (``microcontroller_memory``).
+"""The C of one model in its variants, written by bakenn; the layout of its arena is ours (``lifetimes``).
 
 Variants share one file of weights, which has the constants that any of them reads. ``portable`` is plain C11 for any
 processor; ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with vector instructions) call CMSIS-NN with the
@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ofa.export.microcontroller.memory import Buffer, live_bytes, place, scratch_bytes
+from ofa.export.lifetimes import Lifetime, peak, place
 from ofa.export.microcontroller.names import (
     Names,
     cmsis_names,
@@ -25,6 +25,8 @@ from ofa.export.microcontroller.names import (
     only_if,
     with_facts,
 )
+from ofa.export.microcontroller.scratch import ALIGNMENT, scratch_bytes
+from ofa.supernet.integers import round_up
 
 VARIANTS = ("portable", "cortex-m4", "cortex-m55")
 _LONG_AGO = 1_000_000_000
@@ -228,24 +230,21 @@ def _scratch(plan: Any, step: Any, kernel: Any, variant: str) -> int:
 def _lay_out(plan: Any, needs: Mapping[int, int]) -> tuple[Any, dict[int, int], int]:
     """The plan with the arena laid out anew; where each step's scratch memory lies; bytes of the largest moment."""
     roots = list(plan.lifetimes)
-    buffers = [
-        Buffer(
-            max(plan.tensors[member].tensor_type.nbytes for member in plan.alias_groups[root]),
-            plan.lifetimes[root].birth,
-            plan.lifetimes[root].death - 1,
-        )
-        for root in roots
+    sizes = [max(plan.tensors[member].tensor_type.nbytes for member in plan.alias_groups[root]) for root in roots]
+    lifetimes = [
+        Lifetime(round_up(size, ALIGNMENT), plan.lifetimes[root].birth, plan.lifetimes[root].death - 1)
+        for root, size in zip(roots, sizes, strict=True)
     ]
     users = [number for number, size in needs.items() if size]
-    buffers += [Buffer(needs[number], number, number) for number in users]
-    offsets, arena = place(buffers)
+    lifetimes += [Lifetime(round_up(needs[number], ALIGNMENT), number, number) for number in users]
+    offsets, arena = place(lifetimes)
     moved = {member: offset for root, offset in zip(roots, offsets, strict=False) for member in plan.alias_groups[root]}
     tensors = {
         name: replace(tensor, offset=moved[name]) if name in moved else tensor for name, tensor in plan.tensors.items()
     }
-    size = -(-max(arena, 1) // plan.arena_alignment) * plan.arena_alignment
+    size = round_up(max(arena, 1), plan.arena_alignment)
     plan = replace(plan, tensors=tensors, activation_arena_size=size, arena_size=size)
-    return plan, dict(zip(users, offsets[len(roots) :], strict=True)), live_bytes(buffers)
+    return plan, dict(zip(users, offsets[len(roots) :], strict=True)), peak(lifetimes)
 
 
 def _pointer(indent: str, places: Mapping[int, int], needs: Mapping[int, int], number: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ofa.export.extras import missing
+from ofa.export.quantization import affine
 from ofa.export.tflite.flatbuffer import text, unpack
 
 try:
@@ -60,18 +61,14 @@ class Activations:
         """Float32 values by tensor name, as they are stored (feature maps NHWC), of ``image`` ``(1, *shape)``."""
         values = image.transpose(0, 2, 3, 1)
         if self.quantized:
-            scale, zero = self._given["quantization"]
-            values = np.clip(np.rint(values / np.float32(scale)) + zero, -128, 127).astype(np.int8)
+            values = affine.quantize(values, *self._given["quantization"])
         self._interpreter.set_tensor(self._given["index"], values)
         self._interpreter.invoke()
         return {name: self._real(index) for index, name in self._names.items()}
 
     def _real(self, index: int) -> np.ndarray:
         values = self._interpreter.get_tensor(index)
-        if values.dtype == np.float32:
-            return values
-        scale, zero = self._scales[index]
-        return (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+        return values if values.dtype == np.float32 else affine.dequantize(values, *self._scales[index])
 
 
 def logits(content: bytes) -> Callable[[np.ndarray], np.ndarray]:

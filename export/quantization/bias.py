@@ -12,6 +12,7 @@ import numpy as np
 
 from ofa.export.quantization.activations import Activations
 from ofa.export.tflite.flatbuffer import pack, schema, text
+from ofa.supernet.integers import ceil_div
 
 _IMAGES = 64  # a mean over so many maps is sure enough; every layer runs all of them
 _KINDS = {getattr(schema.BuiltinOperator, name): name for name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")}
@@ -35,7 +36,7 @@ def correct(model: Any, source: bytes, images: np.ndarray) -> None:
     are used. Layers are corrected in order, each with the errors that are left of those before it. The means are those
     before the activation function. Runs the network once per layer and image.
     """
-    images = images[:: -(-len(images) // _IMAGES)]
+    images = images[:: ceil_div(len(images), _IMAGES)]
     exact = Activations(source)
     expected = {layer.wanted: layer for layer in _layers(exact.model)}
     layers = [layer for layer in _layers(model) if layer.wanted in expected]

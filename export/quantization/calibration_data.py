@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ofa.supernet.integers import ceil_div
+
 MIN_CORRELATION = 0.7  # of the logits' differences between classes and images; a usable int8 network has above 0.9
 MAX_IMAGES = 64
 
@@ -23,7 +25,7 @@ def refuse_collapse(exact: Run, int8: Run, images: np.ndarray) -> None:
     the images' correlations, so that some extreme images do not hide the others. Says nothing of a single image, of a
     single class, nor of images that are alike.
     """
-    images = images[:: -(-len(images) // MAX_IMAGES)]
+    images = images[:: ceil_div(len(images), MAX_IMAGES)]
     expected, got = exact(images), int8(images)
     if expected.ndim != 2 or min(expected.shape) < 2:
         return

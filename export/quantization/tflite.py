@@ -58,7 +58,7 @@ def quantize_tflite(
     ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``); the
     ranges of activations are those seen on them. ``normalisation`` is how the model's images are made, if known;
     ``input_range`` that of the input, where it is not what the images show. Same input, same bytes. The file holds a
-    memory plan for TensorFlow Lite Micro (see ``quantize_plan``).
+    memory plan for TensorFlow Lite Micro (see ``quantization.plan``).
 
     Remedies when accuracy drops: ``percentile`` below 100 clips activations that few values reach (input and output
     keep their whole range); ``even`` brings the channels of a tensor to like ranges first (see ``quantize_equalize``);

@@ -16,7 +16,8 @@ import numpy as np
 from torch import nn
 
 from ofa.export.microcontroller import build as tools
-from ofa.export.microcontroller.export import Examples, quantized, write_examples, write_sources
+from ofa.export.microcontroller.export import Examples, write_examples, write_sources
+from ofa.export.quantization import affine
 
 NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
 _MAX_BYTES = 1 << 20  # of images in one program: the emulated flash has two MB
@@ -90,7 +91,8 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 
     Raises ``ValueError`` when QEMU faults or takes longer than the session's timeout.
     """
-    data = quantized(np.asarray(images, np.float32).transpose(0, 2, 3, 1), session.given)
+    maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
+    data = affine.quantize(maps, *affine.parameters(session.given))
     shape = tuple(int(size) for size in session.given["shape"][1:])
     if data.shape[1:] != shape:
         raise ValueError(f"the images are {data.shape[1:]} (height, width, channels); the model takes {shape}")
@@ -102,9 +104,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
         part = data[start : start + at_once]
         output = _execute(session, part, out="build-run", options=["DEFINES=-DPRINT_OUTPUTS"])
         parts.append(np.array(output.numbers["output"], np.int8).reshape(len(part), classes))
-    logits, parameters = np.concatenate(parts), session.wanted["quantization_parameters"]
-    scale, zero = np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
-    return (logits.astype(np.float32) - zero) * scale
+    return affine.dequantize(np.concatenate(parts), *affine.parameters(session.wanted))
 
 
 def figures(session: Session, image: np.ndarray | None = None) -> Figures:
@@ -160,7 +160,8 @@ def _one(session: Session, image: np.ndarray | None) -> np.ndarray:
     _, height, width, channels = session.given["shape"]
     if image is None:
         return np.random.default_rng(0).integers(-128, 128, (1, height * width * channels), np.int8)
-    return quantized(np.asarray(image, np.float32).transpose(1, 2, 0), session.given).reshape(1, -1)
+    values = np.asarray(image, np.float32).transpose(1, 2, 0)
+    return affine.quantize(values, *affine.parameters(session.given)).reshape(1, -1)
 
 
 def _execute(session: Session, images: np.ndarray, *, out: str | None = None, options: list[str] | None = None) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 
 from ofa.export.extras import missing
 from ofa.export.graph import onnx_graph
+from ofa.export.quantization import affine
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.process_memory import resident
 from ofa.export.tflite.export import tflite_bytes
@@ -48,15 +49,13 @@ class Port:
             values = 255 * (values * np.array(self.pixels_of.std) + np.array(self.pixels_of.mean))
         if self.dtype.kind == "f":
             return np.ascontiguousarray(values, self.dtype)
-        limits = np.iinfo(self.dtype)
-        steps = np.rint(values / np.float32(self.scale)) + self.zero_point
-        return np.ascontiguousarray(np.clip(steps, limits.min, limits.max), self.dtype)
+        return np.ascontiguousarray(affine.quantize(values, self.scale, self.zero_point, self.dtype))
 
     def decode(self, values: np.ndarray) -> np.ndarray:
         """What the tensor holds as float32."""
         if self.dtype.kind == "f":
             return values.astype(np.float32, copy=False)
-        return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+        return affine.dequantize(values, self.scale, self.zero_point)
 
 
 @dataclass(frozen=True, eq=False)

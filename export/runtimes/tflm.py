@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ofa.export.extras import missing
+from ofa.export.quantization import affine
 from ofa.export.runtimes.machine import cpu_name
 
 try:
@@ -148,21 +149,11 @@ def _smallest(content: bytes, enough: int) -> int:
 def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     if details["dtype"] == np.float32:
         return values
-    scale, zero = _scale(details)
-    limits = np.iinfo(details["dtype"])
-    return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(details["dtype"])
+    return affine.quantize(values, *affine.parameters(details), details["dtype"])
 
 
 def _real(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if details["dtype"] == np.float32:
-        return values
-    scale, zero = _scale(details)
-    return (values.astype(np.float32) - zero) * scale
-
-
-def _scale(details: dict[str, Any]) -> tuple[np.float32, np.float32]:
-    parameters = details["quantization_parameters"]
-    return np.float32(parameters["scales"][0]), np.float32(parameters["zero_points"][0])
+    return values if details["dtype"] == np.float32 else affine.dequantize(values, *affine.parameters(details))
 
 
 @contextmanager

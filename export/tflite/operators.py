@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from ofa.export.tflite.flatbuffer import Builder, schema
+from ofa.export.tflite.lowering import Axis
 from ofa.export.tflite.source import Source, layer
 
 _ACTIVATION = schema.ActivationFunctionType
@@ -114,8 +115,8 @@ def _conv(writer: Writer, node: onnx.NodeProto) -> None:
     strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     spans = [(size - 1) * dilation + 1 for size, dilation in zip(weight.shape[2:], dilations, strict=True)]
-    rows = _Axis(height, spans[0], strides[0], top, bottom)
-    columns = _Axis(width, spans[1], strides[1], left, right)
+    rows = Axis(height, spans[0], strides[0], top, bottom)
+    columns = Axis(width, spans[1], strides[1], left, right)
     label = layer(node)
     same = rows.same and columns.same
     if not same and (rows.explicit != (0, 0) or columns.explicit != (0, 0)):
@@ -144,18 +145,6 @@ def _conv(writer: Writer, node: onnx.NodeProto) -> None:
     if sigmoid is not None:
         output, last = _scaled(writer, output, 1 / 6, layer(sigmoid)), sigmoid
     writer.result(last, output)
-
-
-class _Axis:
-    """One axis of a convolution: its output size, whether TFLite's SAME pads alike, and the padding to write if not."""
-
-    def __init__(self, size: int, span: int, stride: int, before: int, after: int) -> None:
-        self.outputs = (size + before + after - span) // stride + 1
-        used = (self.outputs - 1) * stride + span - size  # padding that some window reads
-        total = max((-(-size // stride) - 1) * stride + span - size, 0)
-        self.same = self.outputs == -(-size // stride) and before == total // 2
-        # Padding after the last window is left out: less memory, same result.
-        self.explicit = (before, min(after, max(used - before, 0)))
 
 
 def _pad(writer: Writer, x: int, label: str, rows: tuple[int, int], columns: tuple[int, int]) -> int:

@@ -9,6 +9,7 @@ from pydantic import Field
 from ofa.config.errors import Problem
 from ofa.config.types import Section
 from ofa.export.formats import INT8_OPSET, MAX_OPSET, MIN_OPSET
+from ofa.export.runtimes import RUNTIMES
 
 
 class OnnxConfig(Section):
@@ -37,7 +38,8 @@ def export_problems(
 ) -> list[Problem]:
     """What of a target's file formats contradicts its runtime and the bits of its numbers; ``where`` is its key."""
     problems = []
-    int8_onnx = runtime == "onnxruntime" and bits == 8
+    file_format = RUNTIMES[runtime].format
+    int8_onnx = file_format == "onnx" and bits == 8
     for key in ("symmetric", "weights"):
         if getattr(onnx, key) and not int8_onnx:
             text = "is of int8 files that ONNX Runtime runs (runtime: onnxruntime, precision: int8); leave it out"
@@ -46,7 +48,7 @@ def export_problems(
         problems.append((f"{where}.onnx.weights", "unsigned weights are not symmetric; use signed or reduced"))
     if int8_onnx and onnx.opset and onnx.opset < INT8_OPSET:
         problems.append((f"{where}.onnx.opset", f"int8 files need opset {INT8_OPSET} or later"))
-    if tflite.input and runtime != "litert":
+    if tflite.input and file_format != "tflite":
         problems.append((f"{where}.tflite.input", "is of files that LiteRT runs (runtime: litert); leave it out"))
     elif tflite.input == "int8" and bits == 32:
         problems.append((f"{where}.tflite.input", "a float32 network takes float32 or uint8"))

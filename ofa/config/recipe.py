@@ -6,12 +6,13 @@ what is allowed. ``Recipe.to_dict`` is complete, so that what a run folder store
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, create_model
 
 from ofa.config.errors import Problem, invalid_keys, nearest, recipe_error, short
 from ofa.config.target import Target, TargetName, target_problems
@@ -32,7 +33,8 @@ from ofa.config.types import (
     zero_or,
 )
 from ofa.errors import UserError
-from ofa.strategies.ranges import RANGES
+from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -76,12 +78,6 @@ _POLICY = (
     r"^(rand|augmix|original|originalr|v0|v0r|3a)"
     r"(-((m|mstd|mmax|inc|p|a|b|t)([0-9]{1,3}(\.[0-9]{1,4})?)?|[nwd][0-9])){0,8}$"
 )
-
-
-def _search(name: str) -> Any:
-    """The type of a setting of the search."""
-    low, high = RANGES[name]
-    return whole(max(1, int(low)), int(high)) if isinstance(low, int) and high > 1 else real(low, high)
 
 
 class AugmentConfig(Section):
@@ -130,7 +126,7 @@ class CollectConfig(Section):
 class PredictorConfig(Section):
     """The accuracy predictor: Gaussian process, multilayer perceptrons, trees, or the one that predicts best."""
 
-    kind: Literal["gp", "mlp", "trees", "auto"] = "gp"
+    kind: Literal[(*KINDS, AUTO)] = "gp"
 
 
 class MeasureConfig(Section):
@@ -142,20 +138,32 @@ class MeasureConfig(Section):
     rounds: whole(1, 10_000) = 20
 
 
-class SearchConfig(Section):
-    """How ``ofa.search`` searches; ``parents``, ``crossover``: shares of the population, ``mutation``: probability of
-    each gene; ``patience``: generations without progress that end it, ``seconds`` end it too. The
-    ``candidates`` best are measured, and the best measured one is chosen."""
+def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
+    """A key of ``search:`` from a field of a strategy's settings: its type and its default with a description."""
+    low, high = field.metadata["range"]
+    kind = whole(max(1, low), high) if "int" in str(field.type) else real(low, high)
+    kind = kind | None if field.default is None else kind
+    return kind, Field(field.default, description=field.metadata["help"])
 
-    strategy: Literal["evolution", "random", "nsga2"] = "evolution"
-    population: _search("population") = 100
-    generations: _search("generations") = 30
-    parents: _search("parents") = 0.25
-    mutation: _search("mutation") = 0.1
-    crossover: _search("crossover") = 0.5
-    patience: _search("patience") | None = None
-    seconds: _search("seconds") | None = None
+
+class _SearchSection(Section):
+    strategy: Literal[tuple(STRATEGIES)] = "evolution"
     candidates: whole(1, MAX_CANDIDATES) = 3
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of ``ofa.search``: every strategy's, of which the chosen one takes its own."""
+        return {name: getattr(self, name) for name in all_settings()}
+
+
+SearchConfig = create_model(
+    "SearchConfig",
+    __base__=_SearchSection,
+    __module__=__name__,
+    __doc__="How ``ofa.search`` searches: the ``strategy`` and the settings of all of them. The ``candidates`` best "
+    "networks are measured, and the best measured one is chosen.",
+    **{name: _search_setting(field) for name, field in all_settings().items()},
+)
 
 
 class Recipe(Section):

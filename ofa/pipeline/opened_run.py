@@ -133,13 +133,14 @@ class OpenRun:
 
     def _costs(self, target: str) -> dict[str, CostTable]:
         from ofa.targets.cost_files import load_tables
-        from ofa.targets.deployment import counted, deployment_of
+        from ofa.targets.deployment import deployment_of
+        from ofa.targets.measuring import counted
 
         found = self._target(target)
         self._check("measure")
         # What was measured stands first; a measured flash replaces the counted one, as in the stage search.
-        measured = load_tables(self._job, target, found)
-        return measured | (counted(deployment_of(found), self._job) | measured)
+        measured = load_tables(self.folder, target, found, threads=self.recipe.measure.threads)
+        return measured | (counted(deployment_of(found), self.recipe.space, self._job.model_kwargs) | measured)
 
     def _target(self, name: str) -> Target:
         return self.recipe.targets[self._named(name)]

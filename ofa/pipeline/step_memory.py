@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.predictors.costs.table import CostTable
-from ofa.supernet.space import SearchSpace, mid_width
+from ofa.supernet.families.operators import parts_of_subnet
+from ofa.supernet.integers import ceil_div
+from ofa.supernet.space import SearchSpace
 
 _BYTES = 4  # of a float32
 _COPIES = 3  # weights, gradients, momentum
@@ -18,14 +21,14 @@ _COPIES = 3  # weights, gradients, momentum
 
 def image_bytes(space: SearchSpace, resolution: int) -> int:
     """What of one image the largest network keeps for the backward pass: each convolution's output, once."""
-    sizes = space.sizes(resolution)
-    values = (space.stem.width + 2 * space.stem.first_width) * sizes[0] ** 2 + space.head.width * sizes[-1] ** 2
-    for number, slot in enumerate(space.slots):
-        stage = space.stages[slot.stage]
-        mid = mid_width(slot.in_width, stage.expands[-1])
-        written = -(-sizes[number] // (stage.stride if slot.index == 0 else 1))
-        values += mid * (sizes[number] ** 2 + written**2) + stage.width * written**2
-    return _BYTES * values
+    subnet = replace(space.largest, resolution=resolution)
+    parts = parts_of_subnet(space, subnet, num_classes=1, in_chans=1)  # neither is in what follows
+    return _BYTES * sum(
+        written.size
+        for part, side in parts
+        for operator, written in zip(part, part.shapes(side)[1:], strict=True)
+        if operator.norm  # those without are of one position
+    )
 
 
 def check_memory(recipe: Recipe, head: Mapping[str, int], *, images: int) -> None:
@@ -36,7 +39,7 @@ def check_memory(recipe: Recipe, head: Mapping[str, int], *, images: int) -> Non
     if torch.cuda.is_available():
         return
     space = recipe.space
-    at_a_time = -(-min(recipe.train.batch_size, images) // recipe.train.accumulate)
+    at_a_time = ceil_div(min(recipe.train.batch_size, images), recipe.train.accumulate)
     weights = float(CostTable.params(space, **head).predict(space.encode(space.largest)[None])[0])
     needed = at_a_time * image_bytes(space, space.resolutions[-1]) + _COPIES * _BYTES * weights
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

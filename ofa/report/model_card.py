@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.artefacts.evaluation import Evaluation, Preprocessing
 from ofa.pipeline.artefacts.report import Report, TargetReport
 from ofa.pipeline.artefacts.verification import Program, Quantization, Verified
@@ -90,8 +91,8 @@ def _accuracy(report: Report, target: TargetReport) -> str:
             "Intervals (Wilson) say how well so few images tell an accuracy; those within half a point to each side "
             "are left out."
         )
-    if verified.runtime.startswith("cortex_m"):
-        paragraphs.append(f"Scored with TensorFlow Lite Micro's kernels; {_program(verified.program)}")
+    if scorer := RUNTIMES[verified.runtime].scored_by:
+        paragraphs.append(f"Scored with {RUNTIMES[scorer].name}'s kernels; {_program(verified.program)}")
     if verified.int8:
         paragraphs += _quantization(verified.int8)
     return "\n\n".join(paragraphs)
@@ -144,7 +145,7 @@ def _cost(report: Report, target: TargetReport) -> str:
         text += f" When it was timed, {note}."
     if verified.resident_bytes is not None:
         text += f" A process grows by {verified.resident_bytes / 2**20:.1f} MiB to load and run it."
-    if verified.runtime.startswith("cortex_m"):
+    if "instructions" in RUNTIMES[verified.runtime].measures:
         text += " Instructions are not cycles: how long one takes depends on the chip and its memory."
     return "\n".join(lines) + f"\n\n{text}"
 

@@ -6,20 +6,14 @@ from typing import NamedTuple
 
 from ofa.pipeline.artefacts.cost_info import CostInfo
 from ofa.pipeline.artefacts.report import Report, TargetReport
+from ofa.predictors.costs.names import COSTS
 
-_COUNTED = ("macs", "params")  # known exactly from the network: nothing to measure
 _PREFIXES = (("G", 1e9, "billions"), ("M", 1e6, "millions"), ("k", 1e3, "thousands"))
 
 
-class _Unit(NamedTuple):
-    """The unit that is shown, how much of a table's unit it is, and its decimals."""
-
-    name: str
-    size: float
-    decimals: int
-
-
-_UNITS = {"latency": _Unit("ms", 1.0, 3)} | {cost: _Unit("KB", 1024.0, 1) for cost in ("sram", "flash", "peak_memory")}
+# How the costs that have a unit are written; the others are counts.
+_SHOWN = {name: cost.shown for name, cost in COSTS.items() if cost.shown}
+_EXACT = [name for name, cost in COSTS.items() if cost.exact]  # nothing is left to measure
 
 
 class Axis(NamedTuple):
@@ -55,35 +49,36 @@ def measured_costs(report: Report) -> list[str]:
         candidates = (candidate.measured.costs for candidate in target.candidates)
         limited_or_measured = set(target.limits).union(target.measured.costs, *candidates)
         costs |= dict.fromkeys(cost for cost in target.predicted.costs if cost in limited_or_measured)
-    return [cost for cost in costs if cost not in _COUNTED]
+    return [cost for cost in costs if cost not in _EXACT]
 
 
 def heading(cost: str) -> str:
     """``latency ms``, ``sram KB``, ``instructions``."""
-    return f"{cost} {_UNITS[cost].name}" if cost in _UNITS else cost
+    return f"{cost} {_SHOWN[cost].unit}" if cost in _SHOWN else cost
 
 
 def format_value(cost: str, value: float | None) -> str:
     """The number alone, as its column's heading explains; ``-`` where there is none."""
     if value is None:
         return "-"
-    unit = _UNITS.get(cost)
-    return f"{value / unit.size:.{unit.decimals}f}" if unit else short(value)
+    shown = _SHOWN.get(cost)
+    return f"{value / shown.size:.{shown.decimals}f}" if shown else short(value)
 
 
 def with_unit(cost: str, value: float) -> str:
     """``0.090 ms``, ``64.0 KB``, ``400 M macs``."""
-    if cost not in _UNITS:
+    shown = _SHOWN.get(cost)
+    if shown is None:
         return f"{short(value)} {cost}"
-    text = f"{format_value(cost, value)} {_UNITS[cost].name}"
-    return text if cost == "latency" else f"{text} {cost}"
+    amount = f"{format_value(cost, value)} {shown.unit}"
+    return f"{amount} {cost}" if shown.named else amount
 
 
 def axis(cost: str, largest: float) -> Axis:
     """``largest`` decides whether counts are shown in thousands, millions or billions."""
-    if unit := _UNITS.get(cost):
-        return Axis(cost, unit.name, 1 / unit.size, f"{cost} ({unit.name})")
-    name = {"macs": "MACs", "params": "parameters"}.get(cost, cost)
+    if shown := _SHOWN.get(cost):
+        return Axis(cost, shown.unit, 1 / shown.size, f"{cost} ({shown.unit})")
+    name = (COSTS[cost].plural if cost in COSTS else "") or cost
     for prefix, size, word in _PREFIXES:
         if largest >= size:
             return Axis(name, f"{prefix} {name}", 1 / size, f"{name} ({word})")

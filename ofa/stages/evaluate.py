@@ -19,7 +19,7 @@ from ofa.pipeline.job import Job
 from ofa.report.intervals import wilson
 from ofa.targets.deployment import deployment_of
 from ofa.targets.final_times import Ready, final_times
-from ofa.targets.model_files import model_path, open_session
+from ofa.targets.model_formats import model_path, open_session
 
 _SHOWN_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "scikit-learn", "numpy")
 
@@ -42,7 +42,7 @@ def run(job: Job) -> Outcome:
             sessions[name] = Ready(deployment, model_path(deployment, folder), session, shape)
 
     # All at once, in turn, so that what slows the machine down slows all of them.
-    times = final_times(job, sessions)
+    times = final_times(sessions, job.recipe.space, job.model_kwargs, threads=threads, folder=job.folder / "costs")
     data = job.data
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),

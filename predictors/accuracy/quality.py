@@ -9,6 +9,7 @@ import numpy as np
 from ofa.predictors.accuracy.features import Space
 from ofa.predictors.accuracy.predictor import AccuracyPredictor, Kind
 from ofa.predictors.metrics import kendall_tau, networks_of
+from ofa.supernet.integers import ceil_div
 
 
 def quality(
@@ -32,7 +33,7 @@ def quality(
         raise ValueError(
             f"{len(codes)} measured rows of {count} networks are too few to judge a predictor; measure at least 10"
         )
-    held_out = np.isin(networks, np.random.default_rng(seed).permutation(count)[: -(-count // 5)])
+    held_out = np.isin(networks, np.random.default_rng(seed).permutation(count)[: ceil_div(count, 5)])
     predictor = AccuracyPredictor(space, kind=kind, model=model, seed=seed).fit(codes[~held_out], accuracy[~held_out])
     mean, std = predictor.predict(codes[held_out], return_std=True)
     errors = np.abs(mean - accuracy[held_out])

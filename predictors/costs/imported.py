@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from ofa.predictors.costs.counts import at_each_side, fold_blocks
 from ofa.predictors.costs.regression import fit_costs
-from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
+from ofa.predictors.costs.table import CostTable, along_area
 from ofa.predictors.plain_yaml import PlainLoader
-from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
+from ofa.supernet.families.operators import operators_of_family
+from ofa.supernet.operators import Operator, Operators, Shape
+from ofa.supernet.space import SearchSpace, Subnet
 
 _MAX_CHARACTERS = 10_000_000
 _CHOICES = ("resolution", "depths", "kernels", "expands")
@@ -49,16 +52,14 @@ def published_table(
             f"the look-up tables reach from {low} to {high}, not the resolutions {beyond}; narrow the space"
             + (", or pass extrapolate=True" if len(measured) > 1 else ", or pass the tables of two resolutions")
         )
-    fixed = np.array(
-        [sum(map(file.mean, _fixed_names(space, file.resolution, num_classes, in_chans))) for file in files]
-    )
-    rows = [
-        fill_blocks(
-            SearchSpace.from_dict({**space.to_dict(), "resolutions": [file.resolution]}),
-            lambda slot, kernel, expand, size, file=file: file.mean(_block_name(space, slot, kernel, expand, size)),
-        )
-        for file in files
-    ]
+    family = operators_of_family(space)
+    stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
+    fixed, rows = [], []
+    for file in files:
+        ends = [(stem, file.resolution), (head, space.sizes(file.resolution)[-1])]
+        fixed.append(sum(file.mean(name) for part, side in ends for name in published_names(part, side)))
+        single = SearchSpace.from_dict({**space.to_dict(), "resolutions": [file.resolution]})
+        rows.append(fold_blocks(single, at_each_side(file.cost)))
     spreads = [entry["std"] / entry["mean"] for file in files for entry in file.entries.values() if "std" in entry]
     info = {
         "source": "published look-up tables",
@@ -67,7 +68,7 @@ def published_table(
         "extrapolated_resolutions": beyond,
         "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
     }
-    fixed, blocks = (along_area(space, measured, values) for values in (fixed, np.concatenate(rows)))
+    fixed, blocks = (along_area(space, measured, values) for values in (np.array(fixed), np.concatenate(rows)))
     return CostTable(space, "latency", "ms", fixed, blocks, info=info)
 
 
@@ -112,40 +113,63 @@ class _LookUpTable:
             return float(self.entries[name]["mean"])
         raise ValueError(f"{self.path} has no entry {name}; it was measured on another network than this space's")
 
+    def cost(self, part: Operators, side: int) -> float:
+        """The means of the entries of ``part``, added up."""
+        return sum(map(self.mean, published_names(part, side)))
+
     def _where(self, name: object) -> str:
         numbers = (number for number, line in enumerate(self._lines, start=1) if line.startswith(f"{name}:"))
         return f"{self.path}, line {next(numbers, '?')}"
 
 
-def _fixed_names(space: SearchSpace, resolution: int, num_classes: int, in_chans: int) -> list[str]:
-    stem, head, sizes = space.stem, space.head, space.sizes(resolution)
-    first, last = sizes[0], sizes[-1]
-    width, skip, act = space.stages[-1].width, stem.width == stem.first_width, stem.first_act
-    return [
-        _name("Conv", (resolution, in_chans), (first, stem.width)),
-        _name("expanded_conv", (first, stem.width), (first, stem.first_width))
-        + f"-expand:{stem.width}-kernel:3-stride:1-idskip:{int(skip)}-se:0-hs:{int(act == 'hard_swish')}",
-        _name("Conv_1", (last, width), (last, head.width)),
-        _name("AvgPool2D", (last, head.width), (1, head.width)),
-        _name("Conv_2", (1, head.width), (1, head.features)),
-        f"Logits-input:1x1x{head.features}-output:{num_classes}",
-    ]
+def published_names(part: Operators, side: int) -> list[str]:
+    """What the published tables call the operators of ``part``, which reads a map of ``side`` x ``side``.
+
+    An inverted residual is one entry: a depthwise convolution, a 1x1 convolution before it, and all after it.
+    """
+    shapes, kinds = part.shapes(side), [operator.kind for operator in part]
+    start = kinds.index("depthwise") if "depthwise" in kinds else len(part)
+    if 0 < start < len(part) and part.operators[start - 1].kernel == 1:
+        start -= 1
+    names = []
+    # What comes before it, one entry each: of a stem the first convolution, of a head everything.
+    for step, operator in enumerate(part.operators[:start]):
+        read, written = shapes[operator.inputs[0]], shapes[step + 1]
+        if operator.kind == "linear":
+            names.append(f"Logits-input:{_sides(read)}-output:{written.channels}")
+        elif operator.kind == "pool":
+            names.append(_name("AvgPool2D", read, written))
+        elif operator.kernel > 1:
+            names.append(_name("Conv", read, written))
+        else:
+            names.append(_name("Conv_2" if "pool" in kinds[:step] else "Conv_1", read, written))
+    if residual := part.operators[start:]:
+        read = shapes[residual[0].inputs[0]]
+        names.append(_name("expanded_conv", read, shapes[-1]) + _choices_of(residual))
+    return names
 
 
-def _block_name(space: SearchSpace, slot: Slot, kernel: int, expand: float, size: int) -> str:
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
-    stride = stage.stride if slot.index == 0 else 1
-    skip = stride == 1 and slot.in_width == stage.width
-    return (
-        _name("expanded_conv", (size, slot.in_width), (-(-size // stride), stage.width))
-        + f"-expand:{mid}-kernel:{kernel}-stride:{stride}-idskip:{int(skip)}"
-        + f"-se:{int(stage.se)}-hs:{int(stage.act == 'hard_swish')}"
-    )
+def _choices_of(residual: Sequence[Operator]) -> str:
+    """The choices that tell one inverted residual from another."""
+    depthwise = next(operator for operator in residual if operator.kind == "depthwise")
+    kinds = {operator.kind for operator in residual}
+    choices = {
+        "expand": depthwise.channels,
+        "kernel": depthwise.kernel,
+        "stride": depthwise.stride,
+        "idskip": int("add" in kinds),
+        "se": int("mul" in kinds),
+        "hs": int(depthwise.act == "hard_swish"),
+    }
+    return "".join(f"-{name}:{value}" for name, value in choices.items())
 
 
-def _name(operator: str, read: tuple[int, int], written: tuple[int, int]) -> str:
-    given, made = (f"{size}x{size}x{width}" for size, width in (read, written))
-    return f"{operator}-input:{given}-output:{made}"
+def _name(operator: str, read: Shape, written: Shape) -> str:
+    return f"{operator}-input:{_sides(read)}-output:{_sides(written)}"
+
+
+def _sides(shape: Shape) -> str:
+    return f"{shape.side}x{shape.side}x{shape.channels}"
 
 
 def table_from_csv(

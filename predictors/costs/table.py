@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
 from ofa.predictors.bounds import above_zero
-from ofa.supernet.families import mobilenetv3_counts
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.space import SearchSpace, Slot
 
-_COUNTS: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3_counts}
 _COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
 _CHUNK = 8192  # whose indices fit the processor's caches
 _ENVIRONMENT = ("runtime", "version", "threads", "cpu", "device", "gpu", "compiled")
@@ -75,16 +72,16 @@ class CostTable:
     @classmethod
     def macs(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
         """Multiply-accumulates of convolutions and linear layers, for one image."""
-        counts = _COUNTS[space.family]
-        return _counted(space, "macs", counts.block_macs, counts.fixed_macs, num_classes=num_classes, in_chans=in_chans)
+        from ofa.predictors.costs.counts import macs_table
+
+        return macs_table(space, num_classes=num_classes, in_chans=in_chans)
 
     @classmethod
     def params(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
         """Trainable parameters."""
-        counts = _COUNTS[space.family]
-        return _counted(
-            space, "params", counts.block_params, counts.fixed_params, num_classes=num_classes, in_chans=in_chans
-        )
+        from ofa.predictors.costs.counts import params_table
+
+        return params_table(space, num_classes=num_classes, in_chans=in_chans)
 
     @classmethod
     def flash(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> CostTable:
@@ -178,14 +175,6 @@ def along_area(space: SearchSpace, measured: Sequence[int], values: np.ndarray) 
     share = (wanted - given[above - 1]) / (given[above] - given[above - 1])
     share = share.reshape(-1, *[1] * (values.ndim - 1))
     return (1 - share) * values[above - 1] + share * values[above]  # exact where it was measured
-
-
-def _counted(
-    space: SearchSpace, name: str, block: Callable[..., int], fixed: Callable[..., int], **head: int
-) -> CostTable:
-    blocks = fill_blocks(space, lambda slot, k, e, size: block(space, slot, kernel=k, expand=e, size=size))
-    fixed_costs = np.array([fixed(space, resolution, **head) for resolution in space.resolutions], np.float64)
-    return CostTable(space, name, "", fixed_costs, blocks)
 
 
 def _differences(info: Mapping[str, Any], environment: Mapping[str, Any] | None) -> list[str]:

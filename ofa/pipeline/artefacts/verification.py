@@ -7,8 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from ofa.pipeline.artefacts.base import Artefact, OpenValue, Value
-
-PROGRAM_COSTS = ("sram", "flash", "instructions")
+from ofa.predictors.costs.names import COSTS
 
 
 class Quantization(Value):
@@ -35,7 +34,7 @@ class Quantization(Value):
 
 
 class Program(OpenValue):
-    """A microcontroller's program: bytes of ``sram`` and ``flash``, ``instructions`` of one image.
+    """A microcontroller's program, with its costs by their names: ``sram``, ``flash``, ``instructions``.
 
     Attributes:
         name: what names in its C begin with.
@@ -44,9 +43,6 @@ class Program(OpenValue):
     """
 
     name: str = "model"
-    sram: float | None = None
-    flash: float | None = None
-    instructions: float | None = None
     verified: bool = False
     reason: str = ""
     images: int = 0
@@ -55,7 +51,7 @@ class Program(OpenValue):
     @property
     def costs(self) -> dict[str, float]:
         """What was measured, by the name of the cost."""
-        return {name: cost for name in PROGRAM_COSTS if (cost := getattr(self, name)) is not None}
+        return {name: self.__pydantic_extra__[name] for name in COSTS if name in self.__pydantic_extra__}
 
 
 class Verified(OpenValue):

@@ -19,6 +19,7 @@ from ofa.predictors.costs.latency.correction import cold_fraction, correction, e
 from ofa.predictors.costs.latency.parts import MakePart, Parts, Shape, add_parts, measured_resolutions
 from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
 from ofa.predictors.sampling import stratified_sample
+from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
 
@@ -131,7 +132,7 @@ def measure(
     rng = np.random.default_rng([seed, 1])
     codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, CostTable.macs(space, **head), rng))
     if len(codes) < fit_subnets + test_subnets:  # the space has no more networks: share those that there are
-        share = -(-len(codes) * fit_subnets // (fit_subnets + test_subnets))
+        share = ceil_div(len(codes) * fit_subnets, fit_subnets + test_subnets)
         fit_subnets = max(1, min(share, len(codes) - 1))
     wholes = [
         _add_whole(parts, space, space.decode(code), **head)

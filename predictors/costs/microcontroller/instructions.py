@@ -14,11 +14,14 @@ import numpy as np
 from scipy.optimize import nnls
 from tqdm import tqdm
 
-from ofa.export.microcontroller.memory import MVE_CHANNELS
+from ofa.export.microcontroller.scratch import MVE_CHANNELS
+from ofa.predictors.costs.counts import at_each_side, fold_table
 from ofa.predictors.costs.latency.correction import errors
-from ofa.predictors.costs.table import CostTable, fill_blocks
+from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import stratified_sample
-from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
+from ofa.supernet.integers import ceil_div
+from ofa.supernet.operators import Operator, Operators, Shape
+from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import FAMILIES
 
 Kind = tuple[str, int]
@@ -38,7 +41,7 @@ class Work(NamedTuple):
 
 def conv(size: int, given: int, wanted: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False) -> Work:
     """A convolution, padded by half its kernel, that reads a map of ``size`` x ``size``."""
-    out = -(-size // stride)
+    out = ceil_div(size, stride)
     rows = sum(0 <= start * stride - kernel // 2 + place < size for start in range(out) for place in range(kernel))
     return Work("depthwise" if depthwise else "conv", kernel, out * out, given, wanted, rows * rows)
 
@@ -47,9 +50,9 @@ def features(work: Work) -> np.ndarray:
     """How often each loop of the operator's kernels runs: what instructions are a sum of."""
     _, kernel, pixels, given, wanted, taps = work
     if work.kind == "depthwise":
-        fours, area, left = -(-wanted // 4), kernel * kernel, pixels % 4
-        passes = -(-wanted // MVE_CHANNELS)
-        sixteens = wanted // MVE_CHANNELS * -(-MVE_CHANNELS // 16) + -(-(wanted % MVE_CHANNELS) // 16)
+        fours, area, left = ceil_div(wanted, 4), kernel * kernel, pixels % 4
+        passes = ceil_div(wanted, MVE_CHANNELS)
+        sixteens = wanted // MVE_CHANNELS * ceil_div(MVE_CHANNELS, 16) + ceil_div(wanted % MVE_CHANNELS, 16)
         return np.array(
             [
                 *(1, pixels, pixels * wanted, pixels * area * wanted, taps, taps * wanted, pixels * area),
@@ -59,7 +62,7 @@ def features(work: Work) -> np.ndarray:
             float,
         )
     if work.kind == "conv" and kernel == 1:
-        blocks, left = -(-given // 16), pixels % 4
+        blocks, left = ceil_div(given, 16), pixels % 4
         return np.array(
             [
                 *(1, pixels, wanted, given * wanted, pixels * wanted, pixels * wanted * (given // 16)),
@@ -101,34 +104,29 @@ def fit(counted: Iterable[tuple[Work, int]]) -> Model:
     return Model(weights)
 
 
-def block_work(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> list[Work]:
-    """The operators of one elastic block that reads a map of ``size`` x ``size``."""
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
-    stride = stage.stride if slot.index == 0 else 1
-    narrow = conv(size, mid, mid, kernel=kernel, stride=stride, depthwise=True)
-    out = -(-size // stride)
-    works = [conv(size, slot.in_width, mid), narrow, conv(out, mid, stage.width)]
-    if stride == 1 and slot.in_width == stage.width:
-        works.append(Work("add", 0, out * out, 0, stage.width))
-    return works
-
-
-def fixed_work(space: SearchSpace, resolution: int, *, num_classes: int, in_chans: int) -> list[Work]:
-    """The operators of stem and head."""
-    stem, head, sizes = space.stem, space.head, space.sizes(resolution)
-    first, last = sizes[0], sizes[-1]
-    works = [
-        conv(resolution, in_chans, stem.width, kernel=3, stride=stem.stride),
-        conv(first, stem.width, stem.width, kernel=3, depthwise=True),
-        conv(first, stem.width, stem.first_width),
-        conv(last, space.stages[-1].width, head.width),
-        Work("pool", 0, last * last, 0, head.width),
-        conv(1, head.width, head.features),
-        Work("linear", 0, 1, head.features, num_classes),
+def works(part: Operators, side: int) -> list[Work]:
+    """The work of each operator of ``part``, which reads a map of ``side`` x ``side``."""
+    shapes = part.shapes(side)
+    return [
+        _work(operator, shapes[operator.inputs[0]], written) for operator, written in zip(part, shapes[1:], strict=True)
     ]
-    if stem.width == stem.first_width:
-        works.append(Work("add", 0, first * first, 0, stem.width))
-    return works
+
+
+def _work(operator: Operator, read: Shape, written: Shape) -> Work:
+    """Raises ``ValueError`` for a kind of operator that no program has."""
+    channels = written.channels
+    if operator.kind in ("conv", "depthwise"):
+        depthwise = operator.kind == "depthwise"
+        return conv(
+            read.side, read.channels, channels, kernel=operator.kernel, stride=operator.stride, depthwise=depthwise
+        )
+    if operator.kind == "add":
+        return Work("add", 0, written.positions, 0, channels)
+    if operator.kind == "pool":
+        return Work("pool", 0, read.positions, 0, channels)
+    if operator.kind == "linear":
+        return Work("linear", 0, 1, read.channels, channels)
+    raise ValueError(f"no instruction count is known for {operator.kind}")
 
 
 def counted_work(operator: Any) -> Work:
@@ -154,15 +152,9 @@ def counted_work(operator: Any) -> Work:
 def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int = 3) -> CostTable:
     """The fitted model at every resolution, slot and option of a space."""
 
-    def total(works: Sequence[Work]) -> float:
-        return sum(model.predict(work) for work in works)
-
-    fixed = [
-        total(fixed_work(space, resolution, num_classes=num_classes, in_chans=in_chans))
-        for resolution in space.resolutions
-    ]
-    blocks = fill_blocks(space, lambda slot, k, e, size: total(block_work(space, slot, kernel=k, expand=e, size=size)))
-    return CostTable(space, "instructions", "instructions", np.array(fixed), blocks)
+    fold = at_each_side(lambda part, side: sum(map(model.predict, works(part, side))))
+    head = {"num_classes": num_classes, "in_chans": in_chans}
+    return fold_table(space, "instructions", "instructions", fold, **head)
 
 
 def measure(
@@ -190,7 +182,7 @@ def measure(
     macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
     rng = np.random.default_rng([seed, 2])
     codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, macs, rng))
-    fit_subnets = min(fit_subnets, -(-len(codes) * fit_subnets // (fit_subnets + test_subnets)))
+    fit_subnets = min(fit_subnets, ceil_div(len(codes) * fit_subnets, fit_subnets + test_subnets))
     counted: list[tuple[Work, int]] = []
     totals = []
     for number, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):

@@ -20,6 +20,7 @@ from ofa.predictors.costs.latency.correction import errors
 from ofa.predictors.costs.microcontroller import instructions, program
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import stratified_sample
+from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
 
 _FIT_WHOLE = 4
@@ -52,7 +53,7 @@ def tables(
     codes = rng.permutation(stratified_sample(space, wanted, CostTable.macs(space, **head), rng))
     if not measurable(runtime):
         codes = codes[:0]
-    fit = -(-len(codes) * fit_subnets // wanted)
+    fit = ceil_div(len(codes) * fit_subnets, wanted)
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
     measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
     done = {}

@@ -17,7 +17,6 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 from ofa.export.graph import onnx_graph
 from ofa.export.microcontroller import build, export
 from ofa.export.microcontroller.bakenn_graph import import_graph
-from ofa.export.microcontroller.memory import Buffer, live_bytes, place
 from ofa.export.runtimes import tflm
 from ofa.export.runtimes.cortex_m import part
 from ofa.export.tflite.export import tflite_bytes
@@ -173,25 +172,3 @@ def test_without_a_compiler_the_c_is_written_unverified(model, images, tmp_path,
     assert "arm-none-eabi-gcc" in entry["reason"]
     assert "apt-get install" in entry["reason"]
     assert (tmp_path / "c" / "src" / "model_infer_cmsis_nn.c").exists()
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_placed_buffers_never_overlap_while_both_are_needed(seed):
-    rng = np.random.default_rng(seed)
-    starts = np.sort(rng.integers(0, 12, 15))
-    buffers = [Buffer(int(rng.integers(1, 500)), int(s), int(s + rng.integers(0, 4))) for s in starts]
-    offsets, size = place(buffers)
-    for i, (one, at) in enumerate(zip(buffers, offsets, strict=True)):
-        assert 0 <= at <= at + one.size <= size
-        for other, there in zip(buffers[:i], offsets[:i], strict=True):
-            together = one.first <= other.last and other.first <= one.last
-            assert not together or at + one.size <= there or there + other.size <= at
-    assert live_bytes(buffers) <= size <= sum(-(-buffer.size // 4) * 4 for buffer in buffers)
-
-
-def test_a_chain_with_scratch_needs_no_more_than_its_largest_moment():
-    # As of a network: each map lives until the next is written; scratch is large where maps are small.
-    maps = [Buffer(size, step, step + 1) for step, size in enumerate([4000, 9000, 2000, 6000, 1500, 1500, 300])]
-    scratch = [Buffer(size, step + 1, step + 1) for step, size in enumerate([0, 100, 0, 5000, 9000, 0]) if size]
-    buffers = maps + scratch
-    assert place(buffers)[1] == live_bytes(buffers) == max(13000, 2000 + 6000, 7500 + 5000, 3000 + 9000)

@@ -12,13 +12,13 @@ from torch import nn
 
 pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflite]'")
 
+from ofa.export import lifetimes
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx, read_metadata
-from ofa.export.quantization import plan as quantize_plan
 from ofa.export.quantization.activations import Activations
 from ofa.export.quantization.equalize import equalize
 from ofa.export.quantization.onnx import quantize_onnx
-from ofa.export.quantization.plan import Live, live_tensors, peak, plan
+from ofa.export.quantization.plan import live_tensors
 from ofa.export.quantization.ranges import calibration_images, ranges
 from ofa.export.quantization.tflite import quantize_tflite
 from ofa.export.runtimes import litert, onnxruntime
@@ -324,34 +324,8 @@ def test_bias_correction_knows_every_kind_of_layer():
 # -- memory plan ------------------------------------------------------------------------------------------------------
 
 
-def chain(rng):
-    """Tensors as a network of residual blocks has them."""
-    tensors, time, size = [], 0, int(rng.integers(1, 40)) * 16
-    for _ in range(int(rng.integers(1, 12))):
-        mid, residual = int(rng.integers(1, 90)) * 16, bool(rng.integers(2))
-        after = size if residual else int(rng.integers(1, 40)) * 16
-        tensors.append(Live(size, time, time + (4 if residual else 1)))
-        tensors += [Live(mid, time + 1, time + 2), Live(mid, time + 2, time + 3), Live(after, time + 3, time + 4)]
-        time, size = time + 4 - (not residual), after
-        if not residual:
-            tensors.pop()
-    return [*tensors, Live(size, time, time + 1)]
-
-
-def test_plans_reach_what_lives_at_once():
-    for seed in range(300):
-        tensors = chain(np.random.default_rng(seed))
-        offsets = plan(tensors)
-        limit = peak(tensors)
-        for i, one in enumerate(tensors):
-            assert 0 <= offsets[i] <= limit - one.size and offsets[i] % 16 == 0
-            for j, other in enumerate(tensors[:i]):
-                if one.first <= other.last and other.first <= one.last:
-                    assert offsets[i] + one.size <= offsets[j] or offsets[j] + other.size <= offsets[i]
-
-
 def test_without_a_plan_the_file_has_none(network, monkeypatch):
-    monkeypatch.setattr(quantize_plan, "_BUDGET", 3)
+    monkeypatch.setattr(lifetimes, "MAX_PLACEMENTS", 3)
     assert not unpack(quantize_tflite(network[1], [images(1)])).metadata
 
 
@@ -362,7 +336,7 @@ def test_tflm_follows_the_plan():
 
     content = quantize_tflite(tflite(subnet(widths=(8, 8))), [images(2)])
     model = unpack(content)
-    planned = peak(list(live_tensors(model.subgraphs[0]).values()))
+    planned = lifetimes.peak(list(live_tensors(model.subgraphs[0]).values()))
     assert tflm.allocations(content)[0] == planned
     entries = [entry.name for entry in model.metadata]
     assert entries == [b"OfflineMemoryAllocation"]

@@ -1,5 +1,6 @@
 """Every number of a recipe has bounds, and every name is one that a folder can have."""
 
+import dataclasses
 import types
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -11,8 +12,7 @@ from ofa.config.recipe_file import load_recipe
 from ofa.errors import UserError
 from ofa.predictors.costs.table import CostTable
 from ofa.stages import measure
-from ofa.strategies.ranges import RANGES
-from ofa.strategies.validation import check_settings
+from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.targets.deployment import Deployment
 
 
@@ -48,29 +48,30 @@ def bounds_of(known):
 def test_every_number_has_two_bounds():
     fields = dict(numbers(Recipe))
     assert len(fields) > 60
-    checked = {"data.channels", "targets.written.latency"}  # by validators of their own
+    checked = {"data.channels", "targets.limits_config.latency"}  # by validators of their own
     loose = {
         where
         for where, known in fields.items()
         if where not in checked
-        and not where.startswith("targets.written.")
+        and not where.startswith("targets.limits_config.")
         and not ({"ge", "gt"} & bounds_of(known).keys() and {"le", "lt"} & bounds_of(known).keys())
     }
     assert loose == set()
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", all_settings())
 def test_a_search_takes_what_a_recipe_takes(name):
-    low, high = RANGES[name]
-    given = {key: value for key, value in SearchConfig().model_dump().items() if key == name}
-    assert SearchConfig(**given | {name: high})
+    field = all_settings()[name]
+    low, high = field.metadata["range"]
+    assert getattr(SearchConfig(), name) == field.default and SearchConfig.model_fields[name].description
+    assert getattr(SearchConfig(**{name: high}), name) == high
     with pytest.raises(ValueError, match=name):
         SearchConfig(**{name: 2 * high + 1})
-    if name != "seconds":
-        check_settings({name: low})
-        check_settings({name: high})
-        with pytest.raises(UserError, match=f"{name} is"):
-            check_settings({name: 2 * high + 1})
+    for settings in {each.settings for each in STRATEGIES.values()}:
+        if name in {field.name for field in dataclasses.fields(settings)}:
+            assert {getattr(settings(**{name: value}), name) for value in (low, high)} == {low, high}
+            with pytest.raises(UserError, match=f"{name} is"):
+                settings(**{name: 2 * high + 1})
 
 
 @pytest.mark.parametrize(

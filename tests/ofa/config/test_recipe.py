@@ -93,7 +93,8 @@ def test_space_by_name_by_change_and_whole(tmp_path):
 def test_limits_of_microcontrollers_are_in_bytes_and_instructions(tmp_path):
     (problem,) = problems(write(tmp_path, GOOD), "targets.phone.runtime=tflm", "targets.phone.limits={sram_kb: 9}")
     assert problem.endswith(
-        "targets.phone.runtime: tflm runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
+        "targets.phone.runtime: tflm runs relu and relu6, not hard_swish, squeeze_excite; use a space such as mcu or "
+        "mcu_32"
     )
     for written, expected in (
         ("{runtime: tflm, limits: {latency: 1x}}", "limits: latency cannot be limited on tflm, only on onnxruntime, t"),
@@ -208,13 +209,13 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
             "targets.phone.precision: torch runs flo",
         ),
         ("targets.phone.limits={}", "targets.phone.limits: empty; give at least one limit"),
-        ("targets.phone.limits.latency=0.5", "targets.phone.limits.latency: must be a share of the largest subnet's"),
-        ("targets.phone.limits.latency=2x", "targets.phone.limits.latency: must be a share of the largest subnet's"),
-        ("targets.phone.limits.latency=0x", "targets.phone.limits.latency: must be a share of the largest subnet's"),
+        ("targets.phone.limits.latency=0.5", "targets.phone.limits.latency: must be a fraction of the largest subne"),
+        ("targets.phone.limits.latency=2x", "targets.phone.limits.latency: must be a fraction of the largest subne"),
+        ("targets.phone.limits.latency=0x", "targets.phone.limits.latency: must be a fraction of the largest subne"),
         ("targets.phone.limits.latency_ms=3", "targets.phone.limits: latency and latency_ms are both given"),
-        ("targets.phone.limits.macs=-3", "targets.phone.limits.macs: must be a positive number such as 5e6, or a sh"),
-        ("targets.phone.limits.macs=true", "targets.phone.limits.macs: must be a positive number such as 5e6, or a s"),
-        ("targets.phone.limits.macs=50%", "targets.phone.limits.macs: must be a positive number such as 5e6, or a sh"),
+        ("targets.phone.limits.macs=-3", "targets.phone.limits.macs: must be a positive number such as 5e6, or a fr"),
+        ("targets.phone.limits.macs=true", "targets.phone.limits.macs: must be a positive number such as 5e6, or a f"),
+        ("targets.phone.limits.macs=50%", "targets.phone.limits.macs: must be a positive number such as 5e6, or a fr"),
         ("name=a/b", "name: must begin with a letter or digit, without / or"),
     ],
 )

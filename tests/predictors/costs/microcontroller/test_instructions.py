@@ -12,18 +12,10 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 from ofa.export.microcontroller.build import missing_tools
 from ofa.export.runtimes import cortex_m
 from ofa.predictors.costs.microcontroller import instructions
-from ofa.predictors.costs.microcontroller.instructions import (
-    Work,
-    block_work,
-    conv,
-    counted_work,
-    features,
-    fit,
-    fixed_work,
-    table,
-)
+from ofa.predictors.costs.microcontroller.instructions import Work, conv, counted_work, features, fit, table, works
 from ofa.predictors.costs.table import CostTable
 from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace
 
 emulated = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
@@ -32,12 +24,7 @@ SPACE = SearchSpace.preset("mcu_32")
 
 
 def every_work(space, subnet, **head):
-    works, sizes = fixed_work(space, subnet.resolution, **head), space.sizes(subnet.resolution)
-    for number, slot in enumerate(space.slots):
-        if slot.index < subnet.depths[slot.stage]:
-            kernel, expand = subnet.kernels[number], subnet.expands[number]
-            works += block_work(space, slot, kernel=kernel, expand=expand, size=sizes[number])
-    return works
+    return [work for part in parts_of_subnet(space, subnet, **head) for work in works(*part)]
 
 
 @pytest.mark.parametrize(
@@ -51,17 +38,17 @@ def test_multiply_accumulates_of_the_works_are_those_of_the_table():
     codes = SPACE.sample(20, np.random.default_rng(0))
     macs = CostTable.macs(SPACE, **HEAD).predict(codes)
     for code, expected in zip(codes, macs, strict=True):
-        works = every_work(SPACE, SPACE.decode(code), **HEAD)
-        found = sum(instructions.work_values(work) for work in works if work.kind not in ("add", "pool"))
+        every = every_work(SPACE, SPACE.decode(code), **HEAD)
+        found = sum(instructions.work_values(work) for work in every if work.kind not in ("add", "pool"))
         assert found == expected
 
 
 def test_a_fit_finds_the_instructions_of_each_loop():
     rng = np.random.default_rng(1)
     sizes, widths = rng.integers(3, 40, 60), rng.integers(1, 30, (60, 2)) * 4
-    works = [conv(int(n), int(i), int(o)) for n, (i, o) in zip(sizes, widths, strict=True)]
-    weights = np.arange(1, len(features(works[0])) + 1)
-    model = fit([(work, int(features(work) @ weights)) for work in works])
+    convs = [conv(int(n), int(i), int(o)) for n, (i, o) in zip(sizes, widths, strict=True)]
+    weights = np.arange(1, len(features(convs[0])) + 1)
+    model = fit([(work, int(features(work) @ weights)) for work in convs])
     other = conv(23, 52, 36)
     assert model.predict(other) == pytest.approx(features(other) @ weights, rel=1e-3)
     with pytest.raises(ValueError, match="no depthwise with kernel 5 was counted; measure more subnets"):
@@ -76,8 +63,8 @@ def test_the_table_sums_the_works():
     assert (found.name, found.unit) == ("instructions", "instructions")
     codes = SPACE.sample(10, rng)
     for code, total in zip(codes, found.predict(codes), strict=True):
-        works = every_work(SPACE, SPACE.decode(code), **HEAD)
-        assert total == pytest.approx(sum(model.predict(work) for work in works))
+        every = every_work(SPACE, SPACE.decode(code), **HEAD)
+        assert total == pytest.approx(sum(map(model.predict, every)))
 
 
 @emulated
@@ -89,7 +76,14 @@ def test_works_are_the_operators_that_run():
     assert sorted(found) == sorted(every_work(SPACE, subnet, **HEAD))
 
 
-def test_an_operator_that_no_block_has_is_named():
+def test_an_operator_that_no_program_has_is_named():
+    space = SearchSpace.preset("ofa_mbv3")
+    block = operators_of_family(space).block(space, space.slots[4], kernel=3, expand=3)
+    with pytest.raises(ValueError, match="no instruction count is known for mul"):
+        works(block, 28)
+
+
+def test_a_counted_operator_that_no_block_has_is_named():
     odd = cortex_m.Operator("max_pool2d_s8", (4, 4, 8), (2, 2, 8), (2, 2), 2, 0, 100)
     with pytest.raises(ValueError, match="max_pool2d_s8"):
         counted_work(odd)

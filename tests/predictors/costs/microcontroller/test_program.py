@@ -15,6 +15,7 @@ from ofa.export.runtimes import cortex_m
 from ofa.export.runtimes.cortex_m import part
 from ofa.predictors.costs.microcontroller.program import STACK, flash, ram
 from ofa.supernet.families import mobilenetv3
+from ofa.supernet.integers import round_up
 from ofa.supernet.space import SearchSpace
 
 # Residuals in the first block, maps of odd sizes, expand ratios below one, an untypical head.
@@ -45,7 +46,7 @@ def test_arenas_are_those_that_programs_get(name, in_chans, tmp_path):
         made = write_sources(part(module, shape), tmp_path / f"{number}", images=image, names=names)
         for cpu, details in CPUS.items():
             table = ram(space, **head, cpu=cpu)
-            arena = table.predict(code[None])[0] - STACK[cpu] - -(-np.prod(shape) // 4) * 4 - 8
+            arena = table.predict(code[None])[0] - STACK[cpu] - round_up(int(np.prod(shape)), 4) - 8
             assert arena == made[details.variant].arena, (cpu, subnet)
 
 

@@ -1,0 +1,48 @@
+"""Scratch memory that CMSIS-NN's kernels work in, and the alignment of what lies in the arena beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ofa.supernet.integers import ceil_div
+from ofa.supernet.operators import Operator
+
+ALIGNMENT = 4  # of every tensor and scratch buffer in an arena
+MVE_CHANNELS = 124  # CMSIS-NN's depthwise convolution with vector instructions works on blocks of so many
+
+
+def convolution_scratch(kernel: int, channels: int, *, depthwise: bool, vectors: bool) -> int:
+    """Bytes that CMSIS-NN 4.0.0 works in during a convolution that is padded by half its kernel.
+
+    ``channels`` are those that it reads; ``vectors`` is for Cortex-M55. These are the sizes of its
+    ``*_get_buffer_size`` functions. bakenn reserves those of the Cortex-M4 alone, too few for the Cortex-M55, whose
+    kernels would write past them.
+    """
+    area = kernel * kernel
+    if depthwise and vectors:
+        return 4 * MVE_CHANNELS * area
+    if depthwise:
+        return 0 if kernel == 3 else 2 * channels * area  # its 3x3 kernel works in registers
+    if kernel == 1:
+        return 0
+    return 4 * 8 * ceil_div(channels * area, 8) if vectors else 4 * channels * area
+
+
+def operator_scratch(operator: Operator, read_channels: int, *, vectors: bool) -> int:
+    """The same of any operator; an average pool without vector instructions sums in int32."""
+    if operator.kind in ("conv", "depthwise"):
+        depthwise = operator.kind == "depthwise"
+        return convolution_scratch(operator.kernel, read_channels, depthwise=depthwise, vectors=vectors)
+    return 4 * read_channels if operator.kind == "pool" and not vectors else 0
+
+
+def scratch_bytes(step: Any, weight_shape: Sequence[int], *, vectors: bool) -> int | None:
+    """``convolution_scratch`` of one of bakenn's steps; None where that is not known."""
+    depthwise = step.kernel_kind == "depthwise_conv2d_s8"
+    if not depthwise and step.kernel_kind != "conv2d_s8":
+        return None
+    height, width, channels = weight_shape if depthwise else weight_shape[1:]
+    if height != width or max(step.padding) > height // 2:
+        return None
+    return convolution_scratch(height, channels, depthwise=depthwise, vectors=vectors)

@@ -1,0 +1,85 @@
+"""Cost tables that are counted rather than measured: a fold over the operators of each part of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+
+from ofa.predictors.costs.table import CostTable, table_shape
+from ofa.supernet.families.operators import operators_of_family
+from ofa.supernet.operators import Operators, biases, macs, params, weights
+from ofa.supernet.space import SearchSpace
+
+# Costs of a part at each side of the map that it reads: integers ``(sides,)`` to costs ``(sides,)``, or to one number.
+Fold = Callable[[Operators, np.ndarray], Any]
+
+
+def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+    """Multiply-accumulates of convolutions and linear layers, for one image."""
+    return fold_table(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
+
+
+def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+    """Trainable parameters."""
+    return fold_table(
+        space, "params", "", lambda part, _sides: params(part), num_classes=num_classes, in_chans=in_chans
+    )
+
+
+def weight_bytes(per_weight: int, per_bias: int) -> Fold:
+    """Bytes of weights and biases in the deployed network, batch norms folded into the convolutions."""
+    return lambda part, _sides: weights(part) * per_weight + biases(part) * per_bias
+
+
+def at_each_side(fold: Callable[[Operators, int], float]) -> Fold:
+    """A fold over many sides from one that knows a single side; it is not asked again for an equal part and sides."""
+
+    @cache
+    def each(part: Operators, sides: tuple[int, ...]) -> list[float]:
+        costs = {side: fold(part, side) for side in set(sides)}
+        return [costs[side] for side in sides]
+
+    return lambda part, sides: each(part, tuple(sides.tolist()))
+
+
+def fold_table(
+    space: SearchSpace,
+    name: str,
+    unit: str,
+    fold: Fold,
+    *,
+    num_classes: int,
+    in_chans: int,
+    combine: Literal["sum", "max"] = "sum",
+    info: dict[str, Any] | None = None,
+) -> CostTable:
+    """The table of ``fold`` over every part of ``space``."""
+    family = operators_of_family(space)
+    resolutions, sides = np.array(space.resolutions), sides_read(space)
+    ends = [
+        fold(family.stem(space, in_chans=in_chans), resolutions),
+        fold(family.head(space, num_classes=num_classes), sides[:, -1]),
+    ]
+    merge = {"sum": np.sum, "max": np.max}[combine]
+    fixed = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0).astype(np.float64)
+    return CostTable(space, name, unit, fixed, fold_blocks(space, fold), info=info or {}, combine=combine)
+
+
+def fold_blocks(space: SearchSpace, fold: Fold) -> np.ndarray:
+    """``CostTable.blocks`` from ``fold`` over the operators of every block."""
+    family, sides = operators_of_family(space), sides_read(space)
+    blocks = np.full(table_shape(space), np.nan)
+    for number, slot in enumerate(space.slots):
+        stage = space.stages[slot.stage]
+        for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
+            blocks[:, number, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, number])
+    return blocks
+
+
+def sides_read(space: SearchSpace) -> np.ndarray:
+    """Side of the map that each block and last the head reads ``(resolutions, slots + 1)``."""
+    return np.array([space.sizes(resolution) for resolution in space.resolutions])
