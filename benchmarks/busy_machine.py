@@ -191,9 +191,9 @@ def train() -> None:
     from ofa.predictors.costs.table import CostTable
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
-    from ofa.supernet.training.loop import train as train_supernet
     from ofa.supernet.training.phases import progressive_shrinking
     from ofa.supernet.training.settings import Settings
+    from ofa.supernet.training.weight_sharing import train_supernet
 
     # One network at one resolution, so that every step of every policy is the same work.
     space = SearchSpace.preset("tiny_mbv3")
@@ -215,8 +215,8 @@ def train() -> None:
             Supernet(space, num_classes=10),
             progressive_shrinking(space, epochs=10**6, lr=1e-4)[:1],
             batches,
-            steps=10**6,
-            prepare=lambda given: given.float() / 128 - 1,
+            steps_per_epoch=10**6,
+            normalize=lambda given: given.float() / 128 - 1,
             settings=Settings(),
             macs=CostTable.macs(space, num_classes=10).predict,
             threads=threads,

@@ -33,7 +33,7 @@ NAME_A_FAMILY = {
     "supernet/supernet.py",
 }
 LONG_FILES: set[str] = set()
-LONG_FUNCTIONS = {"ofa.supernet.training.loop.train"}
+LONG_FUNCTIONS: set[str] = set()
 
 
 def modules() -> dict[str, Path]:
