@@ -67,7 +67,7 @@ def group() -> Iterator[None]:
     dist.init_process_group(backend, timeout=_PATIENCE, **place)
     host = os.environ.get("MASTER_ADDR", "localhost")
     try:
-        with watched(rank=rank(), processes=world_size(), host=host, share_number=_broadcast_number):
+        with watched(rank=rank(), processes=world_size(), host=host, broadcast_number=_broadcast_number):
             yield
     except RuntimeError as error:
         if "gloo" not in str(error).lower():

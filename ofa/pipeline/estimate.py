@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
+from ofa.config.schedule import training_phases
 from ofa.config.target import Limit
 from ofa.data.identity import data_place
 from ofa.data.loader import open_data
@@ -25,7 +26,6 @@ from ofa.predictors.costs.names import COSTS
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
-from ofa.stages.train import phases
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -53,7 +53,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield f"space     {space.size:,} networks, {space.genes} genes"
     place = data_place(recipe.data)
     if place is not None and not place.is_dir():
-        yield from _schedule(phases(recipe), None)
+        yield from _schedule(training_phases(recipe), None)
         yield from _rest(recipe)
         key = "folder" if recipe.data.folder else "idx"
         raise UserError(
@@ -77,7 +77,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     steps = data.steps(recipe.train.batch_size)
     train = [
         seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
-        for phase in phases(recipe)
+        for phase in training_phases(recipe)
     ]
     collect = recipe.collect
     evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
@@ -86,7 +86,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     collected = min(collect.subnets, space.size)
     measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
     total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
-    lines += _schedule(phases(recipe), steps)
+    lines += _schedule(training_phases(recipe), steps)
     lines += [*_rest(recipe), f"threads   {explained(threads)}"]
     lines.append(
         f"time      about {duration(total)} on this machine: training {duration(sum(train))}, measuring accuracy "

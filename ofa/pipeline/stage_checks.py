@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
+from ofa.config.schedule import training_phases, training_settings
 from ofa.data.loader import Data
 from ofa.errors import UserError
 from ofa.pipeline import feasibility
 from ofa.pipeline.step_memory import check_memory
+from ofa.pipeline.training_log import TENSORBOARD
 from ofa.predictors.costs.table import CostTable
-from ofa.stages.train import TENSORBOARD, phases, settings, start_from
+from ofa.stages.train import start_from
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.mixup import make_mixup
@@ -69,7 +71,7 @@ def _images(recipe: Recipe, data: Data) -> None:
 
 
 def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
-    config, space, schedule, same = recipe.train, recipe.space, phases(recipe), settings(recipe)
+    config, space, schedule, same = recipe.train, recipe.space, training_phases(recipe), training_settings(recipe)
     rates = {"drop_rate": config.dropout, "drop_path_rate": config.drop_path}
     macs = CostTable.macs(space, **head).predict
     try:
