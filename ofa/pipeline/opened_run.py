@@ -153,8 +153,8 @@ class OpenRun:
     def _check(self, stage: str) -> None:
         """Raises ``UserError`` unless the stage is finished and its files are what it wrote."""
         remedy = f"`ofa {stage} {self.folder}` makes it"
-        journal = RunManifest(self.folder)
-        if not journal.finished(stage):
+        manifest = RunManifest(self.folder)
+        if not manifest.finished(stage):
             raise UserError(f"{self.folder}: the stage {stage} is not finished; {remedy}")
-        if broken := journal.broken(stage):
+        if broken := manifest.broken(stage):
             raise UserError(f"{broken[0]} is missing or damaged; {remedy} anew")

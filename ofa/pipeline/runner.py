@@ -90,27 +90,27 @@ def _run(
     followers: distributed.Followers,
 ) -> None:
     sweep(folder)
-    journal = RunManifest(folder)
+    manifest = RunManifest(folder)
     if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
         _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
-    check_update(journal, recipe, folder, stages, update=update)
+    check_update(manifest, recipe, folder, stages, update=update)
     _bind_recipe(recipe, folder)
-    if mended := journal.mend():
+    if mended := manifest.mend():
         print(mended, flush=True)
-    stages = known_stages(journal, stages)
+    stages = known_stages(manifest, stages)
     context, job = None, None
     for number, name in enumerate(stages):
         check_interrupt()
         if name not in distributed.SHARED_STAGES:
             followers.release()
-        _check_needs(journal, name, recipe, folder, fresh=stages[:number])
-        anew = check_discard(journal, name, recipe, folder, update=update) or journal.inputs(name) is None
+        _check_needs(manifest, name, recipe, folder, fresh=stages[:number])
+        anew = check_discard(manifest, name, recipe, folder, update=update) or manifest.inputs(name) is None
         broken = []
-        if journal.finished(name) and not anew:
-            broken = journal.broken(name)
+        if manifest.finished(name) and not anew:
+            broken = manifest.broken(name)
             if not broken:
-                journal.settle(name)
-                archive_partial(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
+                manifest.settle(name)
+                archive_partial(manifest.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
                 continue
         if context is None:
             # Said before torch is imported, which takes seconds.
@@ -126,14 +126,14 @@ def _run(
             half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             archive_partial(half_done, "old", "is of another recipe, other data or other weights")
         _set_aside(broken)
-        inputs = stage_inputs(journal, name, recipe)
+        inputs = stage_inputs(manifest, name, recipe)
         started = time.perf_counter()
-        journal.start(name, inputs)
+        manifest.start(name, inputs)
         with followers.join(name):
             files, summary = _render(context, name) if STAGE_TABLE[name].renders else _do(job, name)
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
-        journal.finish(name, inputs, files, seconds=seconds, logs=logs)
+        manifest.finish(name, inputs, files, seconds=seconds, logs=logs)
         print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
     followers.release()
     if context is None:
@@ -191,18 +191,18 @@ def _bind_recipe(recipe: Recipe, folder: Path) -> None:
     write_atomic(path, text)
 
 
-def _check_needs(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
+def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
     """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
     before = all_needs(name)
     for need in STAGES:
         if need not in before or need in fresh:
             continue
         remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"
-        if not journal.finished(need):
+        if not manifest.finished(need):
             raise UserError(f"{name} needs the stage {need} first: {remedy}")
-        if found := changes(journal, need, recipe):
+        if found := changes(manifest, need, recipe):
             raise UserError(f"{name} needs the stage {need} again, as its inputs changed ({told(found)}): {remedy}")
-        if need in STAGE_TABLE[name].needs and (broken := journal.broken(need)):
+        if need in STAGE_TABLE[name].needs and (broken := manifest.broken(need)):
             raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
 
 

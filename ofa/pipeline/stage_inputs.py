@@ -36,22 +36,22 @@ def all_needs(name: str) -> set[str]:
     return set(needs).union(*map(all_needs, needs))
 
 
-def stage_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+def stage_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     """What the stage would be made from now. The stages that it needs must be finished."""
     stage = STAGE_TABLE[name]
-    inputs = _own_inputs(journal, name, recipe)
+    inputs = _own_inputs(manifest, name, recipe)
     if stage.needs:
-        inputs["needs"] = {need: digest(journal.outputs(need)) for need in stage.needs}
+        inputs["needs"] = {need: digest(manifest.outputs(need)) for need in stage.needs}
     return inputs
 
 
-def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
+def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
     """What changed since the stage was last started, a sentence's part each; empty when nothing did, or when it never
     was. Without ``with_needs`` the files of other stages are not looked at."""
-    before = journal.inputs(name)
+    before = manifest.inputs(name)
     if not isinstance(before, dict):
         return []  # an older version kept one digest, which cannot be compared
-    now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(journal, name, recipe)
+    now = stage_inputs(manifest, name, recipe) if with_needs else _own_inputs(manifest, name, recipe)
     try:
         return [
             *_recipe_changes(_sections_of_now(before.get("recipe") or {}, name), now["recipe"], name, recipe),
@@ -60,7 +60,7 @@ def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool
             *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return [f"{journal.path} does not say what {name} was made from"]  # it is not of our making
+        return [f"{manifest.path} does not say what {name} was made from"]  # it is not of our making
 
 
 def told(found: Sequence[str]) -> str:
@@ -69,11 +69,11 @@ def told(found: Sequence[str]) -> str:
     return "; ".join(found[:_MAX_TOLD]) + more
 
 
-def _own_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     stage = STAGE_TABLE[name]
     inputs: Inputs = {"recipe": _sections(name, recipe)}
     if "data" in stage.sections and not stage.renders:
-        left_out = unreadable_images(journal.folder)
+        left_out = unreadable_images(manifest.folder)
         identity = data_identity(recipe.data, splits=stage.splits, left_out=left_out)
         inputs["data"] = _by_folder(identity)
     if name == "train" and recipe.train.init:
