@@ -107,19 +107,19 @@ class RunManifest:
             self._stages[stage] = self._stages[stage].model_copy(update={"update": False})
             self._save()
 
-    def mend(self) -> str | None:
+    def repair(self) -> str | None:
         """Writes a damaged or missing ``run.json`` anew; says what it did, or None when there was nothing to do."""
         problem, there = self.problem, os.path.lexists(self.path)
         if not problem and not _same(self.path, self.folder / COPY):
             self._save()
         if not problem or (self.lost and not there):
             return None  # a new folder has none
-        aside = f"moved to {self._put_aside().name}" if there else "gone"
+        aside = f"moved to {self._quarantine().name}" if there else "gone"
         instead = "all stages run again" if self.lost else f"{COPY} is taken instead"
         self._save()
         return f"{problem}: {aside}, {instead}"
 
-    def _put_aside(self) -> Path:
+    def _quarantine(self) -> Path:
         return quarantine(self.path, "damaged")
 
     def forget(self, stages: Iterable[str]) -> None:
@@ -138,7 +138,7 @@ class RunManifest:
 
     def _save(self) -> None:
         if self.problem and os.path.lexists(self.path):
-            self._put_aside()
+            self._quarantine()
         self.problem, self.lost = None, False
         stages = {name: entry.to_dict() for name, entry in self._stages.items()}
         values = {**stages, _DIGEST: digest(stages)}

@@ -14,7 +14,7 @@ from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
-from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, told
+from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
 from ofa.report.duration import duration
 from ofa.stages import STAGE_TABLE, STAGES
 
@@ -38,14 +38,14 @@ def check_update(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Se
     if update:
         if direct:
             found = _all({name: changed[name] for name in direct})
-            print(f"{folder}: {told(found)}: {_runs_again(manifest, folder, again)}", flush=True)
+            print(f"{folder}: {summarize_changes(found)}: {_runs_again(manifest, folder, again)}", flush=True)
             manifest.allow([name for name in again if is_costly(name, recipe)])
         return
     discards = [name for name in direct if name in stages and _would_discard(manifest, name, recipe, folder)]
     if other:
         more = [change for change in _all(changed) if change not in other and not change.startswith("runtimes.")]
         raise UserError(
-            f"{folder} belongs to another recipe ({told(other + more)}); give another folder with --out, or --update "
+            f"{folder} belongs to another recipe ({summarize_changes(other + more)}); give another folder with --out, or --update "
             f"to change this run ({_runs_again(manifest, folder, again)})"
         )
     if discards:
@@ -84,7 +84,7 @@ def _question(
     command = stages[0] if len(stages) == 1 and stages[0] == again[0] else "run"
     way = f"`ofa {command} {shlex.quote(str(folder))} --update` ({_runs_again(manifest, folder, again)})"
     return (
-        f"{folder}: what it was made from has changed ({told(found)}); nothing is thrown away unasked: "
+        f"{folder}: what it was made from has changed ({summarize_changes(found)}); nothing is thrown away unasked: "
         f"undo the change, or give {way}"
     )
 

@@ -28,7 +28,7 @@ from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
 from ofa.pipeline.run_lock import owned
 from ofa.pipeline.run_update import check_discard, check_update, known_stages
 from ofa.pipeline.signals import deferred_interrupt
-from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
+from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, summarize_changes
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
 from ofa.targets.requirements import check_installed
@@ -53,7 +53,7 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
             from ofa.pipeline.job import Job
 
             job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
-            distributed.run_worker(lambda name: _do(job(), name))
+            distributed.run_worker(lambda name: _run_stage(job(), name))
             return
         followers = distributed.Followers()
         try:
@@ -89,32 +89,35 @@ def _run(
     check_interrupt: Callable[[], None],
     followers: distributed.Followers,
 ) -> None:
+    # Whether this recipe may work in this folder is asked before anything in it is changed.
     sweep(folder)
     manifest = RunManifest(folder)
     if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
         _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
     check_update(manifest, recipe, folder, stages, update=update)
     _bind_recipe(recipe, folder)
-    if mended := manifest.mend():
-        print(mended, flush=True)
+    if repaired := manifest.repair():
+        print(repaired, flush=True)
+
     stages = known_stages(manifest, stages)
     context, job = None, None
-    for number, name in enumerate(stages):
+    for index, name in enumerate(stages):
         check_interrupt()
         if name not in distributed.SHARED_STAGES:
             followers.release()
-        _check_needs(manifest, name, recipe, folder, fresh=stages[:number])
+
+        # A stage is skipped when it is finished, nothing that it was made from changed, and its files are whole.
+        _check_needs(manifest, name, recipe, folder, fresh=stages[:index])
         anew = check_discard(manifest, name, recipe, folder, update=update) or manifest.inputs(name) is None
-        broken = []
-        if manifest.finished(name) and not anew:
-            broken = manifest.broken(name)
-            if not broken:
-                manifest.settle(name)
-                archive_partial(manifest.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
-                continue
+        broken = manifest.broken(name) if manifest.finished(name) and not anew else []
+        if manifest.finished(name) and not anew and not broken:
+            manifest.settle(name)
+            archive_partial(manifest.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
+            continue
+
+        # What is to be done is said before torch is imported, which takes seconds.
         if context is None:
-            # Said before torch is imported, which takes seconds.
-            print(f"{folder}: {', '.join(stages[number:])}", flush=True)
+            print(f"{folder}: {', '.join(stages[index:])}", flush=True)
             context = RunContext(recipe, folder, check_interrupt)
         if job is None and not STAGE_TABLE[name].renders:
             job = _opened(context)
@@ -122,19 +125,22 @@ def _run(
             from ofa.pipeline.stage_checks import check_stages
 
             check_stages(recipe, job.data)  # before anything is written or put away
+
+        # Nothing is deleted: what the stage will write anew is moved aside.
         if anew:
-            half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
-            archive_partial(half_done, "old", "is of another recipe, other data or other weights")
-        _set_aside(broken)
+            partial = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
+            archive_partial(partial, "old", "is of another recipe, other data or other weights")
+        _quarantine_broken(broken)
+
         inputs = stage_inputs(manifest, name, recipe)
         started = time.perf_counter()
         manifest.start(name, inputs)
         with followers.join(name):
-            files, summary = _render(context, name) if STAGE_TABLE[name].renders else _do(job, name)
+            outcome = _render(context, name) if STAGE_TABLE[name].renders else _run_stage(job, name)
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
-        manifest.finish(name, inputs, files, seconds=seconds, logs=logs)
-        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+        manifest.finish(name, inputs, outcome.files, seconds=seconds, logs=logs)
+        print(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", flush=True)
     followers.release()
     if context is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
@@ -156,7 +162,7 @@ def _render(context: RunContext, name: str) -> Outcome:
     return import_module(f"ofa.stages.{name}").run(context)
 
 
-def _do(job: Job, name: str) -> Outcome:
+def _run_stage(job: Job, name: str) -> Outcome:
     """Runs one stage that trains or measures. Every process of a shared stage calls it."""
     from ofa.pipeline.threads import Evaluation
 
@@ -200,8 +206,9 @@ def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path,
         remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"
         if not manifest.finished(need):
             raise UserError(f"{name} needs the stage {need} first: {remedy}")
-        if found := changes(manifest, need, recipe):
-            raise UserError(f"{name} needs the stage {need} again, as its inputs changed ({told(found)}): {remedy}")
+        if changed := changes(manifest, need, recipe):
+            why = f"as its inputs changed ({summarize_changes(changed)})"
+            raise UserError(f"{name} needs the stage {need} again, {why}: {remedy}")
         if need in STAGE_TABLE[name].needs and (broken := manifest.broken(need)):
             raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
 
@@ -211,7 +218,7 @@ def archive_partial(paths: Sequence[Path], reason: str, why: str) -> None:
         print(f"{path} {why}: moved to {quarantine(path, reason).name}", flush=True)
 
 
-def _set_aside(broken: Sequence[Path]) -> None:
+def _quarantine_broken(broken: Sequence[Path]) -> None:
     for path in broken:
         if path.exists():
             aside = quarantine(path, "damaged")

@@ -63,7 +63,7 @@ def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: boo
         return [f"{manifest.path} does not say what {name} was made from"]  # it is not of our making
 
 
-def told(found: Sequence[str]) -> str:
+def summarize_changes(found: Sequence[str]) -> str:
     """Some of the changes, as text."""
     more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
     return "; ".join(found[:_MAX_TOLD]) + more

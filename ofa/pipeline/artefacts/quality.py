@@ -18,8 +18,8 @@ class Quality(Value):
     calibration: float | None = None
     rows_fitted: float | None = None
     rows_held_out: float | None = None
-    rows_dropped: float = 0.0
     held_out: tuple[tuple[float, float, float], ...] = ()
+    rows_dropped: float = 0.0
     kind: str | None = None
     scores: dict[str, float] = Field(default_factory=dict)
 

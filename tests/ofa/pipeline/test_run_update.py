@@ -8,7 +8,7 @@ from ofa.config.recipe_file import load_recipe
 from ofa.data.readers.splits import SPLIT_RULE
 from ofa.pipeline import stage_inputs
 from ofa.pipeline.manifest import RunManifest, digest
-from ofa.pipeline.stage_inputs import changes, told
+from ofa.pipeline.stage_inputs import changes, summarize_changes
 from ofa.stages import STAGES
 
 
@@ -203,4 +203,4 @@ def test_what_of_the_data_changed(before, now, found):
 
 
 def test_many_changes_are_cut_short():
-    assert told([f"k{n}" for n in range(7)]) == "k0; k1; k2; k3; k4; and 2 more"
+    assert summarize_changes([f"k{n}" for n in range(7)]) == "k0; k1; k2; k3; k4; and 2 more"
