@@ -44,9 +44,10 @@ def check_update(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Se
     discards = [name for name in direct if name in stages and _would_discard(manifest, name, recipe, folder)]
     if other:
         more = [change for change in _all(changed) if change not in other and not change.startswith("runtimes.")]
+        differences = summarize_changes(other + more)
         raise UserError(
-            f"{folder} belongs to another recipe ({summarize_changes(other + more)}); give another folder with --out, or --update "
-            f"to change this run ({_runs_again(manifest, folder, again)})"
+            f"{folder} belongs to another recipe ({differences}); give another folder with --out, or --update to "
+            f"change this run ({_runs_again(manifest, folder, again)})"
         )
     if discards:
         raise UserError(_question(manifest, folder, _all(changed), again, stages))
