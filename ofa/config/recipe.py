@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, create_model
@@ -80,6 +80,11 @@ _POLICY = (
 )
 
 
+def choices(table: Mapping[str, Any]) -> str:
+    """The entries of a table with what each is, for a description."""
+    return "; ".join(f"{name}: {entry.help}" for name, entry in table.items())
+
+
 class AugmentConfig(Section):
     """Training augmentation: arguments of ``timm.data.create_transform``. The defaults change nothing."""
 
@@ -126,7 +131,7 @@ class CollectConfig(Section):
 class PredictorConfig(Section):
     """The accuracy predictor: Gaussian process, multilayer perceptrons, trees, or the one that predicts best."""
 
-    kind: Literal[(*KINDS, AUTO)] = "gp"
+    kind: Literal[(*KINDS, AUTO)] = Field("gp", description=f"{choices(KINDS)}; {AUTO}: what predicts best here.")
 
 
 class MeasureConfig(Section):
@@ -147,8 +152,10 @@ def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
 
 
 class _SearchSection(Section):
-    strategy: Literal[tuple(STRATEGIES)] = "evolution"
-    candidates: whole(1, MAX_CANDIDATES) = 3
+    strategy: Literal[tuple(STRATEGIES)] = Field("evolution", description=f"{choices(STRATEGIES)}.")
+    candidates: whole(1, MAX_CANDIDATES) = Field(
+        3, description="Best predicted subnets that are built and measured; the best measured one is chosen."
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -160,8 +167,8 @@ SearchConfig = create_model(
     "SearchConfig",
     __base__=_SearchSection,
     __module__=__name__,
-    __doc__="How ``ofa.search`` searches: the ``strategy`` and the settings of all of them. The ``candidates`` best "
-    "networks are measured, and the best measured one is chosen.",
+    __doc__="How the most accurate subnet inside each target's limits is searched for: a strategy, and the settings of "
+    "all of them.",
     **{name: _search_setting(field) for name, field in all_settings().items()},
 )
 

@@ -96,10 +96,10 @@ def _limit_type(cost: str, key: LimitKey) -> Any:
 
 
 def _limit_help(cost: str, key: LimitKey) -> str:
-    amount = {1.0: COSTS[cost].unit or "a number"}.get(key.unit, f"units of {key.unit:g} {COSTS[cost].unit}")
-    fraction = "a fraction of the largest subnet's, such as 0.5x"
-    given = {"amount": amount, "fraction": fraction, "both": f"{amount}, or {fraction}"}[key.accepts]
-    return f"{COSTS[cost].about} At most this much: {given}."
+    facts = COSTS[cost]
+    unit = facts.shown.unit if facts.shown else ""
+    amount = {"fraction": ", as a fraction of the largest subnet's"}.get(key.accepts, f", in {unit}" if unit else "")
+    return f"{facts.about.removesuffix('.')}, at most{amount}."
 
 
 class _LimitsSection(Section):
@@ -124,24 +124,27 @@ LimitsConfig = create_model(
 
 
 class Target(Section):
-    """One device: its runtime and precision, its limits, and whether its network is trained further.
+    """One device: its runtime and precision, its limits, and whether its network is trained further."""
 
-    ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
-    loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
-    ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
-    ``adb:SERIAL``. ``costs``: a file of latencies measured elsewhere, not timed (see ``ofa.targets.own_costs``).
-    ``onnx`` and ``tflite`` say what the model files look like.
-    """
-
-    runtime: Literal[tuple(RUNTIMES)] = "onnxruntime"
-    precision: Literal["float32", "int8"] | None = None
-    int8_drop: real(0, 0.99) = 0.01
-    finetune: FinetuneConfig | None = None
-    limits_config: LimitsConfig = Field(alias="limits")
-    remote: Annotated[str | None, PlainValidator(_check_address)] = None
-    costs: Absolute | None = None
-    onnx: OnnxConfig = OnnxConfig()
-    tflite: TfliteConfig = TfliteConfig()
+    runtime: Literal[tuple(RUNTIMES)] = Field(
+        "onnxruntime", description="What runs the network there; `ofa runtimes` says what each needs and measures."
+    )
+    precision: Literal["float32", "int8"] | None = Field(
+        None, description="Of weights and activations; null: the first that the runtime has."
+    )
+    int8_drop: real(0, 0.99) = Field(
+        0.01, description="Accuracy that an int8 model may lose; one that loses more is quantised in other ways."
+    )
+    finetune: FinetuneConfig | None = Field(None, description="Training of the target's own network after the search.")
+    limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
+    remote: Annotated[str | None, PlainValidator(_check_address)] = Field(
+        None, description="Device that LiteRT is timed on when it is not this machine: ssh:HOST, adb or adb:SERIAL."
+    )
+    costs: Absolute | None = Field(
+        None, description="File or folder of latencies that were measured elsewhere, which are then not measured."
+    )
+    onnx: OnnxConfig = Field(OnnxConfig(), description="What the ONNX files look like.")
+    tflite: TfliteConfig = Field(TfliteConfig(), description="What the TFLite file looks like.")
 
     @property
     def spec(self) -> RuntimeSpec:

@@ -16,7 +16,7 @@ from ofa.strategies.settings import BreedingSettings, setting
 class EvolutionSettings(BreedingSettings):
     """Those of ``evolve``."""
 
-    parents: float = setting(0.25, 0, 0.9, "Fraction of the population that is kept, and bred from.")
+    parents: float = setting(0.25, 0, 0.9, "Fraction of the population that the next one is bred from.")
 
 
 def evolve(problem: Problem, settings: EvolutionSettings) -> Archive:

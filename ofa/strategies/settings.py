@@ -30,10 +30,14 @@ def setting(default: float | None, low: float, high: float, help: str) -> Any:
 class SearchSettings:
     """How long to search, and in what steps."""
 
-    population: int = setting(100, 2, 100_000, "Networks of a generation.")
-    generations: int = setting(30, 0, 100_000, "Generations after the first population.")
-    patience: int | None = setting(None, 1, 100_000, "Generations without progress that end the search.")
-    seconds: float | None = setting(None, 1e-9, 1e7, "Seconds that end the search.")
+    population: int = setting(100, 2, 100_000, "Subnets of a generation.")
+    generations: int = setting(30, 0, 100_000, "Generations after the first.")
+    patience: int | None = setting(
+        None, 1, 100_000, "Generations without progress after which the search ends; null: none."
+    )
+    seconds: float | None = setting(
+        None, 1e-9, 1e7, "Seconds after which the search of a target ends; null: unlimited."
+    )
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` naming the setting, its value and its range."""
@@ -47,8 +51,8 @@ class SearchSettings:
 class BreedingSettings(SearchSettings):
     """Those of strategies that make new networks of old ones."""
 
-    mutation: float = setting(0.1, 0, 1, "Probability that a gene of a network is redrawn.")
-    crossover: float = setting(0.5, 0, 1, "Fraction of new networks that have two parents.")
+    mutation: float = setting(0.1, 0, 1, "Probability that a mutated subnet changes a given choice.")
+    crossover: float = setting(0.5, 0, 1, "Fraction of new subnets that mix two parents.")
 
 
 def chosen(settings: type[SearchSettings], values: Mapping[str, Any]) -> SearchSettings:

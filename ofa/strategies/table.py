@@ -22,7 +22,7 @@ class Strategy:
     Attributes:
         run: ``run(problem, settings)`` gives the archive of all that it evaluated.
         settings: the class of its settings.
-        help: one sentence.
+        help: a few words, for the recipe's reference.
         multi_objective: whether it looks for a front of accuracy and costs, by default those of all limits, rather than
             for the most accurate network.
     """
@@ -37,11 +37,11 @@ STRATEGIES: dict[str, Strategy] = {
     "evolution": Strategy(
         run=evolve,
         settings=EvolutionSettings,
-        help="Evolution as published for Once-for-All; its settings are the defaults.",
+        help="one best subnet, as published for Once-for-All",
     ),
-    "random": Strategy(run=random_search, settings=SearchSettings, help="Random networks, to compare with."),
+    "random": Strategy(run=random_search, settings=SearchSettings, help="to compare with"),
     "nsga2": Strategy(
-        run=nsga2, settings=BreedingSettings, help="A whole front of accuracy and costs.", multi_objective=True
+        run=nsga2, settings=BreedingSettings, help="a whole front of accuracy and costs", multi_objective=True
     ),
 }
 

@@ -58,7 +58,7 @@ class Deployment:
     @property
     def convert(self) -> MakePart:
         """What makes its runtime's model of a module, in its precision."""
-        return self.module.convert_int8 if self.bits == 8 else self.module.part
+        return self.module.convert_int8 if self.bits == 8 else self.module.convert
 
     @property
     def has_latency(self) -> bool:

@@ -58,10 +58,10 @@ def final_times(
             found[name] = _at_table_pace(clock, reference_times[0] if beside else None, reference)
             continue
         # All others are timed together; targets of one deployment share a reference.
-        calls[name] = deployment.module.prepared(model.session, (1, *model.shape))
+        calls[name] = deployment.module.bind(model.session, (1, *model.shape))
         if beside and (key := _key(deployment, reference)) not in calls:
             session = deployment.module.load(beside[0], threads=threads)
-            calls[key] = deployment.module.prepared(session, (1, *beside[1]))
+            calls[key] = deployment.module.bind(session, (1, *beside[1]))
     times = lower_quartile(1e3 * interleaved(list(calls.values()), rounds=_ROUNDS, description="time the models"))
     local = dict(zip(calls, times, strict=True))
     for name in models:

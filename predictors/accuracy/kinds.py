@@ -15,7 +15,7 @@ class PredictorKind:
     """A kind of accuracy predictor.
 
     Attributes:
-        help: one sentence.
+        help: a few words, for the recipe's reference.
         load: gives its class, which has ``learn`` and is made of stored arrays: see ``gp.GaussianProcess``.
     """
 
@@ -43,8 +43,8 @@ def _trees() -> type[Any]:
 
 # Of equal scores, "auto" takes the first.
 KINDS: dict[str, PredictorKind] = {
-    "gp": PredictorKind(help="A Gaussian process: most often the best for few rows, and the fastest fit.", load=_gp),
-    "mlp": PredictorKind(help="Five multilayer perceptrons.", load=_mlp),
-    "trees": PredictorKind(help="Five times gradient-boosted trees.", load=_trees),
+    "gp": PredictorKind(help="Gaussian process", load=_gp),
+    "mlp": PredictorKind(help="neural networks", load=_mlp),
+    "trees": PredictorKind(help="boosted trees", load=_trees),
 }
 AUTO = "auto"  # the kind of highest cross-validated Kendall tau

@@ -125,7 +125,7 @@ COSTS: dict[str, Cost] = {
         program_figure="ram_bytes",
     ),
     "flash": Cost(
-        about="Memory of the weights; on a Cortex-M of the whole program.",
+        about="Memory of the weights, on a Cortex-M of the whole program.",
         unit="bytes",
         limits=(LimitKey("flash_kb", unit=KIB),),
         count=_flash,
@@ -133,7 +133,7 @@ COSTS: dict[str, Cost] = {
         program_figure="flash_bytes",
     ),
     "instructions": Cost(
-        about="Instructions of one inference on a Cortex-M; they are not cycles.",
+        about="Instructions (not cycles) of one inference on a Cortex-M.",
         unit="instructions",
         limits=(LimitKey("instructions"),),
     ),

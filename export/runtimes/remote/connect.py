@@ -65,5 +65,5 @@ def timed(
             also = "which are kept: connect it again, and the same command goes on" if store else "connect it again"
             raise DeviceLost(f"the device went away after {done} of {rounds} rounds, {also} ({error})") from error
     if on_pace and reference is not None:
-        on_pace(kept.pace(rounds))
+        on_pace(kept.reference_times(rounds))
     return kept.milliseconds(rounds)

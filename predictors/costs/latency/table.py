@@ -29,9 +29,9 @@ class Runtime(Protocol):
 
     def load(self, model: Any, *, threads: int = 1) -> Any: ...
 
-    def prepared(self, session: Any, shape: tuple[int, ...]) -> Callable[[], object]: ...
+    def bind(self, session: Any, shape: tuple[int, ...]) -> Callable[[], object]: ...
 
-    def part(self, module: nn.Module, shape: tuple[int, int, int]) -> Any: ...
+    def convert(self, module: nn.Module, shape: tuple[int, int, int]) -> Any: ...
 
     def environment(self, *, threads: int) -> dict[str, Any]: ...
 
@@ -39,7 +39,7 @@ class Runtime(Protocol):
 class Timer(Protocol):
     """Times models: milliseconds ``(rounds, len(models))``, as ``timing.interleaved`` measures them.
 
-    ``models`` are what the runtime's ``part`` made, with the shape (channels, height, width) of what each reads. One
+    ``models`` are what the runtime's ``convert`` made, with the shape (channels, height, width) of what each reads. One
     may stand there twice, once ``cold``; ``cold`` and ``reference`` are numbers of ``models``. ``on_pace`` is given the
     reference's time in each round, in any unit.
     """
@@ -73,7 +73,7 @@ def in_this_process(runtime: Runtime, *, threads: int) -> Timer:
         calls: dict[tuple[int, Shape], Callable[[], object]] = {}  # a torch module may be there in several shapes
         for model, shape in tqdm(models, desc="load", disable=None if progress else True):
             if (id(model), shape) not in calls:
-                calls[id(model), shape] = runtime.prepared(runtime.load(model, threads=threads), (1, *shape))
+                calls[id(model), shape] = runtime.bind(runtime.load(model, threads=threads), (1, *shape))
         return 1e3 * interleaved(
             [calls[id(model), shape] for model, shape in models],
             rounds=rounds,
@@ -111,7 +111,7 @@ def measure(
     is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``latency_fit``.
 
-    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.convert_int8`` where
+    ``part`` makes the runtime's model of a module, ``runtime.convert`` by default; give ``runtime.convert_int8`` where
     there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info``
     must have that machine's environment: by default it is ``runtime.environment`` here.
 
@@ -122,7 +122,7 @@ def measure(
     """
     sides = measured_resolutions(space)
     small = SearchSpace.from_dict({**space.to_dict(), "resolutions": sides})  # the same layout
-    parts = Parts(part or runtime.part)
+    parts = Parts(part or runtime.convert)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     with _same_weights():
         layout = add_parts(parts, small, **head, progress=progress)
@@ -199,7 +199,7 @@ def time_subnets(
     With ``reference``, a table's ``info["reference"]``, that network is timed beside them, and the times are what they
     would be if it took as long as when the table was made: comparable with the table's, also on a busy machine.
     """
-    parts = Parts(part or runtime.part)
+    parts = Parts(part or runtime.convert)
     also = [Subnet.from_dict(reference["subnet"])] if reference else []
     wholes = [
         _add_whole(parts, space, subnet, num_classes=num_classes, in_chans=in_chans) for subnet in [*subnets, *also]

@@ -27,7 +27,7 @@ def timed(tmp_path, monkeypatch):
             info = {} if reference is None else {"reference": {"subnet": {"of": reference}, "ms": reference}}
             write_json(tmp_path / "costs" / f"{name}.json", {"info": info})
         runtime = SimpleNamespace(
-            prepared=lambda session, shape: session, load=lambda model, threads: model, part=lambda *_: None
+            bind=lambda session, shape: session, load=lambda model, threads: model, convert=lambda *_: None
         )
         monkeypatch.setattr(Deployment, "module", property(lambda self: runtime))
         # A model stands for its own time.
