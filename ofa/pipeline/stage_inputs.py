@@ -21,7 +21,7 @@ from ofa.targets import own_costs
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
 # the data and the initial weights lie (what they are is compared by itself).
 _IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}
-_MAX_TOLD = 5
+_MAX_SHOWN = 5
 
 
 def is_costly(name: str, recipe: Recipe) -> bool:
@@ -63,10 +63,10 @@ def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: boo
         return [f"{manifest.path} does not say what {name} was made from"]  # it is not of our making
 
 
-def summarize_changes(found: Sequence[str]) -> str:
-    """Some of the changes, as text."""
-    more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
-    return "; ".join(found[:_MAX_TOLD]) + more
+def summarize_changes(changed: Sequence[str]) -> str:
+    """The first few of them, as text, and how many others there are."""
+    more = f"; and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
+    return "; ".join(changed[:_MAX_SHOWN]) + more
 
 
 def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
@@ -137,26 +137,26 @@ def _by_folder(identity: Rows) -> dict[str, list[Any]]:
 
 
 def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    found = []
+    changed = []
     for folder in sorted(before.keys() | now.keys()):
         was, count = (side[folder][0] if folder in side else 0 for side in (before, now))
         if folder == ".":
             if before.get(folder) != now.get(folder):
-                found.append("data: its classes or its files are others")
+                changed.append("data: its classes or its files are others")
         elif count > was:
-            found.append(f"data: {folder} has {count - was} files more")
+            changed.append(f"data: {folder} has {count - was} files more")
         elif count < was:
-            found.append(f"data: {folder} has {was - count} files less")
+            changed.append(f"data: {folder} has {was - count} files less")
         elif before[folder] != now[folder]:
-            found.append(f"data: files in {folder} were changed or replaced")
-    return found
+            changed.append(f"data: files in {folder} were changed or replaced")
+    return changed
 
 
 def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
-    was, wanted = (side.get("initial weights") for side in (before, now))
-    if was == wanted:
+    was, now_given = (side.get("initial weights") for side in (before, now))
+    if was == now_given:
         return []
-    how = "no longer given" if wanted is None else "given now" if was is None else "its weights are others"
+    how = "no longer given" if now_given is None else "given now" if was is None else "its weights are others"
     return [f"train.init: {how}"]
 
 

@@ -156,10 +156,3 @@ def test_a_target_fine_tuned(call, ran, copied, finished):
     assert verify["validation_accuracy"] != before["validation_accuracy"]
     shown = f"{100 * verify['validation_accuracy_before_finetuning']:.1f}"
     assert "before fine-tuning" in out and shown in out
-
-
-def test_later_learning_rates(small):
-    recipes = [load_recipe(small, overrides=[f"train.later_lr={factor}"]) for factor in (1.0, 2.5)]
-    plain, raised = map(training_phases, recipes)
-    assert raised[0] == plain[0]
-    assert [phase.lr for phase in raised[1:]] == pytest.approx([2.5 * phase.lr for phase in plain[1:]])
