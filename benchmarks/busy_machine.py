@@ -188,7 +188,7 @@ def train() -> None:
     import torch
 
     from ofa.pipeline.threads import training_threads
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
     from ofa.supernet.training.phases import progressive_shrinking
@@ -230,8 +230,8 @@ def collect() -> None:
     import torch
 
     from ofa.pipeline.threads import Evaluation
-    from ofa.predictors.costs.table import CostTable
-    from ofa.predictors.sampling import top1
+    from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.metrics import top1
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
@@ -275,7 +275,7 @@ def fit(kind: str) -> Callable[[], object]:
 
 def search() -> Callable[[], object]:
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import search as find
 
     space, codes, accuracy = _rows()

@@ -84,7 +84,7 @@ def steps(path: Path) -> dict[str, tuple[float, int]]:
     if path.suffix != ".tflite":
         return {"given": (1.0, 0), "wanted": (1.0, 0)}
     session = litert.load(path)
-    return {"given": _step(session.given), "wanted": _step(session.wanted)}
+    return {"given": _step(session.input), "wanted": _step(session.output)}
 
 
 def _step(port: litert.Port) -> tuple[float, int]:

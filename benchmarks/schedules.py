@@ -26,7 +26,7 @@ from cifar10 import CLASSES, SPACE, Cifar10, prepare
 from scipy.stats import kendalltau
 
 from ofa.pipeline import estimate
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.families.mobilenetv3 import build, describe
 from ofa.supernet.saving import save_weights

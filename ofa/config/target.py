@@ -19,7 +19,7 @@ from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
 MIN_LIMIT, MAX_LIMIT = 1e-6, 1e18  # in any unit
 

@@ -22,8 +22,8 @@ from ofa.pipeline.feasibility import measure_smallest
 from ofa.pipeline.stage_checks import check_stages
 from ofa.pipeline.step_memory import image_bytes
 from ofa.pipeline.threads import explained, training_threads
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
-from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
 from ofa.supernet.space import SearchSpace

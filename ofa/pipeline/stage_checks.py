@@ -22,7 +22,7 @@ from ofa.errors import UserError
 from ofa.pipeline import feasibility
 from ofa.pipeline.step_memory import check_memory
 from ofa.pipeline.training_log import TENSORBOARD
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages.train import start_from
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet

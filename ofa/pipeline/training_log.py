@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ofa.errors import UserError
 from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet

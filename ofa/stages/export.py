@@ -19,7 +19,7 @@ from ofa.pipeline.artefacts.verification import Verification
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.sampling import top1
+from ofa.predictors.metrics import top1
 from ofa.report.escape import without_folders_inside
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet

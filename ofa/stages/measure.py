@@ -5,7 +5,7 @@ from __future__ import annotations
 from ofa.pipeline.artefacts.cost_info import TableQuality
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.report.pace import drift_words
 from ofa.targets.cost_files import table_paths
 from ofa.targets.deployment import Deployment, deployment_of

@@ -17,8 +17,8 @@ from ofa.pipeline.artefacts.search import Candidate, Figures, Predicted, SearchR
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet

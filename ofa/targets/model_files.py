@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
-from ofa.export.verify import VerificationError, accuracy, check_tolerance, compare
+from ofa.export.verify import VerificationError, check_tolerance, compare
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.predictors.costs.names import COSTS
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import read_json, write_atomic
 from ofa.targets.deployment import Deployment
 from ofa.targets.model_formats import ExportSpec, format_of, model_file, model_path, open_session
@@ -64,7 +65,7 @@ def write_models(
     # Then the runtime's own file.
     path = spec.folder / model_file(deployment)
     if deployment.bits == 8:
-        before = accuracy(lambda batch: onnxruntime.run(reference, batch), images("validation", spec.resolution))
+        before = _accuracy(spec, lambda batch: onnxruntime.run(reference, batch), images)
         result |= {"validation_accuracy_float32": before}
         result |= _quantize(deployment, spec, path, images=images, settings=settings, before=before)
     else:
@@ -78,7 +79,7 @@ def write_models(
 
         if write:
             result = _verify(spec, path, run, images)
-        result["validation_accuracy"] = accuracy(run, images("validation", spec.resolution))
+        result["validation_accuracy"] = _accuracy(spec, run, images)
 
     # What the files take, on this machine or as a program of a microcontroller.
     result |= {"file": path.name, "bytes": path.stat().st_size}
@@ -128,6 +129,11 @@ def _verify(spec: ExportSpec, path: Path, run: Run, images: Images) -> dict[str,
     return result
 
 
+def _accuracy(spec: ExportSpec, run: Run, images: Images) -> float:
+    """Of a runtime on the whole validation split."""
+    return top1(lambda batch: run(batch.cpu().numpy()), images("validation", spec.resolution))
+
+
 def _quantize(
     deployment: Deployment, spec: ExportSpec, path: Path, *, images: Images, settings: ExportSettings, before: float
 ) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def _quantize(
         deployment,
         file_format.attempts(spec.onnx),
         write=write,
-        score=lambda run: accuracy(run, images("validation", spec.resolution)),
+        score=lambda run: _accuracy(spec, run, images),
         before=before,
         allowed_drop=spec.int8_drop,
         threads=settings.threads,

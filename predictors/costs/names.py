@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from ofa.export.runtimes import RUNTIMES, runtimes_with
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.supernet.space import SearchSpace
 
 KIB = 1024.0
@@ -76,25 +76,25 @@ class Cost:
 
 
 def _macs(space: SearchSpace, *, num_classes: int, in_chans: int, bits: Literal[32, 8]) -> CostTable:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
     return CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
 
 
 def _params(space: SearchSpace, *, num_classes: int, in_chans: int, bits: Literal[32, 8]) -> CostTable:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
     return CostTable.params(space, num_classes=num_classes, in_chans=in_chans)
 
 
 def _flash(space: SearchSpace, *, num_classes: int, in_chans: int, bits: Literal[32, 8]) -> CostTable:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
     return CostTable.flash(space, num_classes=num_classes, in_chans=in_chans, bits=bits)
 
 
 def _peak_memory(space: SearchSpace, *, num_classes: int, in_chans: int, bits: Literal[32, 8]) -> CostTable:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
     return CostTable.peak_memory(space, num_classes=num_classes, in_chans=in_chans, bits=bits)
 

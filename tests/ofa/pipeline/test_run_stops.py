@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from ofa.config.recipe_file import load_recipe
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.training.checkpoint import read_checkpoint
 from ofa.targets import model_files
 

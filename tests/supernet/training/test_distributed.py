@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import distributed as dist
 
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training import distributed, weight_sharing
