@@ -154,7 +154,7 @@ def _code(target: TargetReport, evaluation: Evaluation) -> list[str]:
     """For each language the lines that run the model."""
     verified, images_become = target.verified, evaluation.preprocessing
     # What an image becomes, as the templates of code name it.
-    given: dict[str, Any] = {
+    preprocessing: dict[str, Any] = {
         "resolution": target.subnet.resolution,
         "channels": images_become.channels,
         "crop_pct": images_become.crop_pct,
@@ -163,7 +163,9 @@ def _code(target: TargetReport, evaluation: Evaluation) -> list[str]:
         "std": [round(value, 6) for value in images_become.std],
     }
     prefix = verified.program.name if verified.program else "model"
-    runs = snippets(verified.file, given, runtime=verified.runtime, classes=len(evaluation.classes), prefix=prefix)
+    runs = snippets(
+        verified.file, preprocessing, runtime=verified.runtime, classes=len(evaluation.classes), prefix=prefix
+    )
     parts = []
     for heading, (language, code) in runs.items():
         parts += [f"{heading}:", fenced(language, code)]
