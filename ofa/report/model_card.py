@@ -55,7 +55,7 @@ def render_card(report: Report, target: str, evaluation: Evaluation, *, licence:
     return "\n\n".join(parts) + "\n"
 
 
-def _data(report: Report, images_become: Preprocessing, licence: str | None, resolution: int) -> str:
+def _data(report: Report, pixels: Preprocessing, licence: str | None, resolution: int) -> str:
     images = report.data.images
     unknown = "not stated in the recipe (`data.licence`); ask the source before you publish"
     return (
@@ -63,10 +63,10 @@ def _data(report: Report, images_become: Preprocessing, licence: str | None, res
         f"{images['test']} test images. Licence: {markdown(licence or '') or unknown}.\n\n"
         "Images are seen as people see them: turned upright as their EXIF says, 8 bits a channel (of 16 the upper "
         "eight), transparency on white. They are "
-        f"scaled ({images_become.interpolation}, antialiased) so that the shorter side has floor({resolution} / "
-        f"{images_become.crop_pct:g}) pixels and the longer its share, truncated; cropped at the centre, divided by "
-        f"255 and normalised: mean {_rounded(images_become.mean)}, standard "
-        f"deviation {_rounded(images_become.std)}."
+        f"scaled ({pixels.interpolation}, antialiased) so that the shorter side has floor({resolution} / "
+        f"{pixels.crop_pct:g}) pixels and the longer its share, truncated; cropped at the centre, divided by "
+        f"255 and normalised: mean {_rounded(pixels.mean)}, standard "
+        f"deviation {_rounded(pixels.std)}."
     )
 
 
@@ -152,15 +152,15 @@ def _cost(report: Report, target: TargetReport) -> str:
 
 def _code(target: TargetReport, evaluation: Evaluation) -> list[str]:
     """For each language the lines that run the model."""
-    verified, images_become = target.verified, evaluation.preprocessing
+    verified, pixels = target.verified, evaluation.preprocessing
     # What an image becomes, as the templates of code name it.
     preprocessing: dict[str, Any] = {
         "resolution": target.subnet.resolution,
-        "channels": images_become.channels,
-        "crop_pct": images_become.crop_pct,
+        "channels": pixels.channels,
+        "crop_pct": pixels.crop_pct,
         "input_type": verified.input_type,
-        "mean": [round(value, 6) for value in images_become.mean],
-        "std": [round(value, 6) for value in images_become.std],
+        "mean": [round(value, 6) for value in pixels.mean],
+        "std": [round(value, 6) for value in pixels.std],
     }
     prefix = verified.program.name if verified.program else "model"
     runs = snippets(
