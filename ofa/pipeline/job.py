@@ -17,7 +17,7 @@ from ofa.data.image_findings import unreadable_images
 from ofa.data.loader import Data, open_data
 from ofa.pipeline import distributed
 from ofa.pipeline.context import RunContext
-from ofa.pipeline.threads import Evaluation
+from ofa.pipeline.threads import EvaluationThreads
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.images import tell_images
@@ -33,7 +33,7 @@ class Job(RunContext):
     def __init__(self, recipe: Recipe, folder: Path, *, check_interrupt: Callable[[], None] = lambda: None) -> None:
         super().__init__(recipe, folder, check_interrupt)
         self.device = distributed.device()
-        self.evaluation = Evaluation()
+        self.evaluation_threads = EvaluationThreads()
         self._left_out = frozenset(unreadable_images(folder)) if distributed.rank() == 0 else None
 
     @cached_property
@@ -95,8 +95,8 @@ class Job(RunContext):
     @contextmanager
     def evaluating(self, subnet: Subnet) -> Iterator[None]:
         """Around the measurement of its accuracy: with as many threads as are fastest, which is measured when due."""
-        self.evaluation.ready(lambda: self._forward(subnet))
-        with self.evaluation.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
+        self.evaluation_threads.ready(lambda: self._forward(subnet))
+        with self.evaluation_threads.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
             yield
 
     @cached_property

@@ -164,7 +164,7 @@ def _render(context: RunContext, name: str) -> Outcome:
 
 def _run_stage(job: Job, name: str) -> Outcome:
     """Runs one stage that trains or measures. Every process of a shared stage calls it."""
-    from ofa.pipeline.threads import Evaluation
+    from ofa.pipeline.threads import EvaluationThreads
 
     stage = import_module(f"ofa.stages.{name}")
     if STAGE_TABLE[name].shared:
@@ -172,8 +172,8 @@ def _run_stage(job: Job, name: str) -> Outcome:
     if name == "train":  # it chooses threads for its own steps
         return stage.run(job)
     kept = job.folder / "threads.json" if name == "collect" else None
-    job.evaluation = Evaluation(kept, resume=(job.folder / "accuracy.csv").exists())
-    with job.evaluation.threads.used():
+    job.evaluation_threads = EvaluationThreads(kept, resume=(job.folder / "accuracy.csv").exists())
+    with job.evaluation_threads.threads.used():
         return stage.run(job)
 
 

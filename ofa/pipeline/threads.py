@@ -60,7 +60,7 @@ def training_threads(
     return Threads(counts[:1] if compiled else counts, state=state, told=told)
 
 
-class Evaluation:
+class EvaluationThreads:
     """Threads for measuring accuracies of many networks, one after another.
 
     With ``kept``, a file, a stage that goes on works with the number that it began with, and gives the same accuracies:
