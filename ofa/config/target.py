@@ -87,7 +87,8 @@ TargetName = Annotated[str, AfterValidator(_target_name)]
 
 
 _A_FRACTION = Takes("text", "1e-6x to 1x, such as `0.5x`")
-_AN_AMOUNT_OR_FRACTION = Takes("number or text", "1e-6 to 1e18, or a fraction of the largest subnet's such as `0.5x`")
+_AN_AMOUNT_OR_FRACTION = Takes("number or text", "1e-6 to 1e18, or `0.5x` of the largest subnet's")
+_AN_ADDRESS = Takes("text", "`ssh:HOST`, `adb`, `adb:SERIAL`")
 
 
 def _limit_type(cost: str, key: LimitKey) -> Any:
@@ -141,10 +142,8 @@ class Target(Section):
     )
     finetune: FinetuneConfig | None = Field(None, description="Training of the target's own network after the search.")
     limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
-    remote: Annotated[str | None, PlainValidator(_check_address), Takes("text", "`ssh:HOST`, `adb`, `adb:SERIAL`")] = (
-        Field(
-            None, description="Device that LiteRT is timed on when it is not this machine: ssh:HOST, adb or adb:SERIAL."
-        )
+    remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
+        None, description="Device that LiteRT is timed on when it is not this machine."
     )
     costs: Absolute | None = Field(
         None, description="File or folder of latencies that were measured elsewhere, which are then not measured."
