@@ -164,7 +164,9 @@ def spaces() -> None:
     rows = []
     for name in PRESETS:
         space = SearchSpace.preset(name)
-        rows.append((name, f"{space.genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px"))
+        rows.append(
+            (name, f"{space.num_genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px")
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, genes, size, resolutions in rows:
         typer.echo(f"{name:<{widths[0]}}  {genes:>{widths[1]}}  {size:>{widths[2]}}  {resolutions}")

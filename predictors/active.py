@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from ofa.predictors.accuracy.features import Space
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.mutation import mutate
 from ofa.predictors.sampling import stratified_sample
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
 
 _LEVELS = 100
@@ -39,7 +39,7 @@ def candidates(
 
 
 def next_batch(
-    space: Space,
+    space: Genome,
     codes: np.ndarray,
     accuracy: np.ndarray,
     costs: np.ndarray,

@@ -43,8 +43,8 @@ def stratified_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.rando
 def biased_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> np.ndarray:
     """Codes whose genes lean to small or large options: the i-th uses ``u ** exponent`` of a uniform ``u``."""
     exponents = np.exp(rng.uniform(-2.5, 2.5, size=(n, 1)))
-    draws = rng.random((n, space.genes)) ** exponents
-    return space.canonical((draws * space.option_counts).astype(np.int8))
+    draws = rng.random((n, space.num_genes)) ** exponents
+    return space.canonical((draws * space.num_options).astype(np.int8))
 
 
 @torch.no_grad()

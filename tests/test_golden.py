@@ -49,7 +49,7 @@ def describe(preset: str) -> dict[str, Any]:
     ]
     return {
         "size": str(space.size),
-        "genes": space.genes,
+        "genes": space.num_genes,
         "subnets": shown,
         "codes": _digest(codes.astype(np.int8)),
         "ids": _digest(np.array([space.decode(code).id for code in codes[:50]])),

@@ -48,7 +48,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     check_installed(recipe.targets)
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
-    yield f"space     {space.size:,} networks, {space.genes} genes"
+    yield f"space     {space.size:,} networks, {space.num_genes} genes"
     place = data_place(recipe.data)
     if place is not None and not place.is_dir():
         yield from _schedule(phases(recipe), None)

@@ -41,7 +41,7 @@ def read(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     if not lines or lines[0] != HEADER:
         raise ValueError(f"{path}, line 1: the header must be {HEADER}")
     rows = [_parse(line, space, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
-    codes = np.array([code for code, _ in rows], np.int8).reshape(len(rows), space.genes)
+    codes = np.array([code for code, _ in rows], np.int8).reshape(len(rows), space.num_genes)
     return codes, np.array([accuracy for _, accuracy in rows], np.float64)
 
 

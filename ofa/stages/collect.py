@@ -27,7 +27,7 @@ def run(job: Job) -> Outcome:
     macs = CostTable.macs(space, **job.head)
     first_rank = distributed.rank() == 0
     job.share_supernet()
-    known = _recovered(path, space) if first_rank else np.empty((0, space.genes), DTYPE)
+    known = _recovered(path, space) if first_rank else np.empty((0, space.num_genes), DTYPE)
     codes, accuracies = known[:0], np.empty(0)
     bar = tqdm(
         desc="measure accuracy",
@@ -85,7 +85,7 @@ def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies:
 def _shared(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
     """Rank 0's batch on every rank."""
     content = distributed.share(batch.tobytes() if batch is not None and len(batch) else None)
-    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.genes)
+    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
 
 
 def _waves(codes: np.ndarray) -> list[np.ndarray]:
@@ -114,7 +114,7 @@ def _recovered(path: Path, space: SearchSpace) -> np.ndarray:
     done, problem = subnet_csv.recover(path, space)
     if problem:
         print(problem, flush=True)
-    return subnet_csv.read(path, space)[0] if done else np.empty((0, space.genes), DTYPE)
+    return subnet_csv.read(path, space)[0] if done else np.empty((0, space.num_genes), DTYPE)
 
 
 def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:

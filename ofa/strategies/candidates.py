@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.strategies.archive import Archive
 from ofa.strategies.problem import Problem, Settings
-from ofa.strategies.variation import children, draw, mend
+from ofa.strategies.variation import repair, sample, vary
 
 # Redraws of candidates that are infeasible or known: enough in practice, and never for ever.
 _ROUNDS = 10
@@ -29,10 +29,10 @@ def drawn(problem: Problem, archive: Archive, n: int, rng: np.random.Generator) 
 
     All of ``include`` come, even when they are more than ``n``.
     """
-    tried = draw(problem.space, 2 * n, rng)
+    tried = sample(problem.space, 2 * n, rng)
     codes, costs, good = problem.kept(tried)
     targets = problem.feasible_seeds[rng.integers(len(problem.feasible_seeds), size=(~good).sum())]
-    mended = mend(problem.space, tried[~good], targets, lambda mixed: problem.kept(mixed)[2], rng)
+    mended = repair(problem.space, tried[~good], targets, lambda mixed: problem.kept(mixed)[2], rng)
     mended, mended_costs, _ = problem.kept(mended)
     # The mended ones first: they lie near the limit, where the best networks are.
     codes = np.concatenate([problem.include, problem.feasible_seeds, mended, codes])
@@ -53,7 +53,7 @@ def bred(
         # Later rounds make as many as should do by what became of those before.
         more = min(made // len(codes) * (n - len(codes)) + n // 2, _SPARE * n) if len(codes) else _SPARE * n
         made += more
-        born = np.concatenate([codes, children(space, parents, more, rng, **rates)])
+        born = np.concatenate([codes, vary(space, parents, more, rng, **rates)])
         # What has a code already is not costed: near a good network most children are known.
         born, born_costs, good = problem.kept(born[archive.unseen(born)[len(codes) :]])
         tried, feasible = tried + len(good), feasible + len(born)

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
+from ofa.supernet.genome import Genome
+
 Function = Callable[[np.ndarray], np.ndarray]
-
-
-class Space(Protocol):
-    """What a search asks of a space: ``ofa.SearchSpace``, ``CategoricalSpace`` or anything like them."""
-
-    @property
-    def genes(self) -> int: ...
-
-    @property
-    def option_counts(self) -> np.ndarray:
-        """Number of options of each gene ``(genes,)``."""
-
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
-
-    def canonical(self, codes: np.ndarray) -> np.ndarray: ...
-
-    def decode(self, code: np.ndarray) -> Any: ...
-
-    def encode(self, subnet: Any) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +26,7 @@ class Problem:
         avoid: codes ``(a, genes)`` never to evaluate.
     """
 
-    space: Space
+    space: Genome
     score: Function
     costs: Function
     limits: np.ndarray

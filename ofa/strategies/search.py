@@ -15,9 +15,10 @@ from ofa.strategies.evolution import evolve
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.nsga2 import nsga2
 from ofa.strategies.pareto import front
-from ofa.strategies.problem import Problem, Settings, Space
+from ofa.strategies.problem import Problem, Settings
 from ofa.strategies.random_search import draw_all
 from ofa.strategies.validation import check_costs, check_include, check_seconds, check_settings, codes_of
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import Subnet
 
 _TOP = 20
@@ -74,7 +75,7 @@ def _short(subnet: Any) -> str:
 
 
 def search(
-    space: Space,
+    space: Genome,
     predictor: Predictor,
     *,
     limits: Mapping[Cost, float],

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.features import features
 from ofa.predictors.accuracy.gp import GaussianProcess
-from ofa.predictors.accuracy.mlp import Networks
-from ofa.predictors.accuracy.trees import Trees
+from ofa.predictors.accuracy.mlp import MLPEnsemble
+from ofa.predictors.accuracy.trees import GradientBoostingEnsemble
 from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
+from ofa.supernet.genome import Genome
 
 # Equal scores go to the first.
-KINDS: dict[str, Any] = {"gp": GaussianProcess, "mlp": Networks, "trees": Trees}
+KINDS: dict[str, Any] = {"gp": GaussianProcess, "mlp": MLPEnsemble, "trees": GradientBoostingEnsemble}
 
 _FOLDS = 4
 # Which kind is best changes slowly with more rows; the time to find out does not.
 _ROWS = 500
 
 
-def compare(space: Space, codes: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, float]:
+def compare(space: Genome, codes: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, float]:
     """Kendall tau of each kind on rows of networks left out of its fit, in four folds of at most 500 rows.
 
     The ensembles are smaller here than in a real fit, which costs each of them about as much tau.
@@ -36,7 +37,7 @@ def compare(space: Space, codes: np.ndarray, targets: np.ndarray, seed: int) -> 
         for fold in range(folds.max() + 1):
             out = folds == fold
             fitted = networks_of(codes[~out])
-            model = kind.learn(space, codes[~out], targets[~out], fitted, seed, quick=True)
+            model = kind.fit(space, codes[~out], targets[~out], fitted, seed, quick=True)
             predicted[out], _ = model.predict(inputs[out], return_std=False)
         scores[name] = kendall_tau(predicted, targets)
     return scores

@@ -155,7 +155,7 @@ SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
 
 def lowest_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     """The smallest option index that each gene may take in ``phase`` ``(genes,)``; resolutions are always all open."""
-    lowest = np.zeros(space.genes, int)
+    lowest = np.zeros(space.num_genes, int)
     for genes, opened in (
         (space.depth_genes, phase.depth),
         (space.kernel_genes, phase.kernel),

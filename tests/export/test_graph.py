@@ -9,7 +9,7 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.supernet.families.mobilenetv3 import parts
+from ofa.supernet.families.mobilenetv3.model import parts
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -74,7 +74,7 @@ def test_whole_subnets_and_their_parts(name):
     stem, stages, head = parts(model)
     sizes = given.sizes(side)
     assert_same(stem, (1, side, side))
-    for slot, size in zip(given.slots, sizes, strict=False):
+    for slot, size in zip(given.blocks, sizes, strict=False):
         if slot.index < subnet.depths[slot.stage]:
             assert_same(stages[slot.stage][slot.index], (slot.in_width, size, size))
     assert_same(head, (given.stages[-1].width, sizes[-1], sizes[-1]))

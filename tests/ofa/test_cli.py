@@ -72,7 +72,7 @@ def test_spaces_prints_exact_sizes(capsys):
     assert list(rows) == list(PRESETS)
     for name, row in rows.items():
         space = SearchSpace.preset(name)
-        assert f" {space.genes} genes " in row
+        assert f" {space.num_genes} genes " in row
         assert f" {space.size:,} networks " in row
     assert rows["ofa_mbv3"].endswith("128 to 224 by 4 px")
 

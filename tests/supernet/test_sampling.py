@@ -35,8 +35,8 @@ def no_judge(codes):
 
 def size(codes):
     """Stands for MACs at one resolution: depths count most, then widths and kernels."""
-    space = next(space for space in SPACES.values() if space.genes == codes.shape[1])
-    return codes[:, 1:] @ np.where(np.arange(1, space.genes) < space.depth_genes.stop, 10, 1)
+    space = next(space for space in SPACES.values() if space.num_genes == codes.shape[1])
+    return codes[:, 1:] @ np.where(np.arange(1, space.num_genes) < space.depth_genes.stop, 10, 1)
 
 
 def hashed(codes):
@@ -65,9 +65,9 @@ def test_codes_are_canonical_of_one_resolution_and_open(space, name):
         for subnets in (LEAST_SUBNETS[name], 5):
             for resolution in (0, len(space.resolutions) - 1):
                 codes = draw(space, phase_of(space, name, subnets, **opened), subnets, resolution)
-                assert codes.shape == (subnets, space.genes) and codes.dtype == DTYPE
+                assert codes.shape == (subnets, space.num_genes) and codes.dtype == DTYPE
                 assert np.array_equal(codes, space.canonical(codes))
-                assert (codes[:, 0] == resolution).all() and (codes < space.option_counts).all()
+                assert (codes[:, 0] == resolution).all() and (codes < space.num_options).all()
                 running = np.ones(codes.shape, bool)
                 running[:, space.kernel_genes] = running[:, space.expand_genes] = space.active(codes)
                 assert (codes >= np.where(running, lowest, 0))[:, 1:].all()
@@ -84,7 +84,7 @@ def test_in_time_every_open_option_is_drawn(space, name):
         genes = [*range(1, space.depth_genes.stop)]
         genes += [part.start + slot for part in (space.kernel_genes, space.expand_genes) for slot in first_slots]
         for gene in genes:
-            assert set(codes[:, gene]) == set(range(lowest[gene], space.option_counts[gene])), gene
+            assert set(codes[:, gene]) == set(range(lowest[gene], space.num_options[gene])), gene
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -129,7 +129,7 @@ def test_a_sandwich_asks_nothing_and_is_filled_uniformly():
     silent = Judge(no_judge, no_judge)
     drawn = [draw(TINY, phase_of(TINY, "sandwich"), seed, judge=silent) for seed in range(20)]
     assert all(len({row.tobytes() for row in codes}) == 4 for codes in drawn)
-    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, judge=silent).shape == (2, TINY.genes)
+    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, judge=silent).shape == (2, TINY.num_genes)
 
 
 @pytest.mark.parametrize("name, best", [("best_up", True), ("worst_up", False)])
@@ -142,7 +142,7 @@ def test_attentive_keeps_the_best_or_worst_of_three_of_one_size(name, best):
 
     for seed in range(30):
         codes = draw(TINY, phase_of(TINY, name, 5), seed, judge=Judge(size, loss))
-        candidates = asked.pop().reshape(3, 3, TINY.genes)  # asked once, three for each of three rows
+        candidates = asked.pop().reshape(3, 3, TINY.num_genes)  # asked once, three for each of three rows
         assert not asked
         for row, of_row in zip(codes[2:], candidates, strict=True):
             assert len({one.tobytes() for one in of_row}) == 3, "three different networks"

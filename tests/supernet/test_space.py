@@ -9,8 +9,9 @@ import torch
 from pydantic import ValidationError
 from timm.layers import make_divisible
 
+from ofa.supernet.families.mobilenetv3.space import mid_channels
 from ofa.supernet.presets import PRESETS
-from ofa.supernet.space import SearchSpace, Subnet, mid_width
+from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
 
 SMALL = [
@@ -36,7 +37,7 @@ spaces = pytest.mark.parametrize(
 
 
 def every_code(space):
-    return np.array(list(product(*map(range, space.option_counts))), np.int8)
+    return np.array(list(product(*map(range, space.num_options))), np.int8)
 
 
 @spaces
@@ -52,13 +53,13 @@ def test_codes_and_subnets_are_the_same_thing(space):
 def test_canonical_form_depends_on_what_runs_and_on_nothing_else(space):
     rng = np.random.default_rng(1)
     codes = space.sample(200, rng)
-    assert codes.shape == (200, space.genes) and codes.dtype == np.int8
+    assert codes.shape == (200, space.num_genes) and codes.dtype == np.int8
     assert np.array_equal(space.canonical(codes), codes)
 
     noisy = codes.copy()
     inactive = ~space.active(codes)
     for genes in (space.kernel_genes, space.expand_genes):
-        random = rng.integers(0, space.option_counts[genes], size=inactive.shape).astype(np.int8)
+        random = rng.integers(0, space.num_options[genes], size=inactive.shape).astype(np.int8)
         noisy[:, genes] = np.where(inactive, random, noisy[:, genes])
     before = noisy.copy()
     assert np.array_equal(space.canonical(noisy), codes)
@@ -66,10 +67,10 @@ def test_canonical_form_depends_on_what_runs_and_on_nothing_else(space):
     assert [space.decode(code) for code in noisy] == [space.decode(code) for code in codes]
 
     changed = codes.copy()
-    changed[:, space.kernel_genes.start] = (changed[:, space.kernel_genes.start] + 1) % space.option_counts[
+    changed[:, space.kernel_genes.start] = (changed[:, space.kernel_genes.start] + 1) % space.num_options[
         space.kernel_genes.start
     ]
-    if space.option_counts[space.kernel_genes.start] > 1:  # the first block always runs
+    if space.num_options[space.kernel_genes.start] > 1:  # the first block always runs
         assert (space.canonical(changed) != codes).any(axis=1).all()
 
 
@@ -93,11 +94,11 @@ def test_sizes_of_the_presets():
 def test_one_hot_shows_the_live_genes_and_no_others(space):
     codes = space.sample(50, np.random.default_rng(2))
     hot = space.one_hot(codes)
-    assert hot.dtype == np.float32 and hot.shape == (50, space.option_counts.sum())
+    assert hot.dtype == np.float32 and hot.shape == (50, space.num_options.sum())
     active = space.active(codes)
     live = np.ones(codes.shape, bool)
     live[:, space.kernel_genes] = live[:, space.expand_genes] = active
-    for gene, columns in enumerate(np.split(hot, np.cumsum(space.option_counts)[:-1], axis=1)):
+    for gene, columns in enumerate(np.split(hot, np.cumsum(space.num_options)[:-1], axis=1)):
         assert np.array_equal(columns.sum(axis=1), live[:, gene])
         assert np.array_equal(columns.argmax(axis=1)[live[:, gene]], codes[live[:, gene], gene])
 
@@ -107,7 +108,7 @@ def test_active_blocks_are_the_first_of_their_stage(space):
     codes = space.sample(50, np.random.default_rng(3))
     for code, active in zip(codes, space.active(codes), strict=True):
         depths = space.decode(code).depths
-        assert active.tolist() == [slot.index < depths[slot.stage] for slot in space.slots]
+        assert active.tolist() == [slot.index < depths[slot.stage] for slot in space.blocks]
 
 
 @presets
@@ -118,20 +119,20 @@ def test_sampling_is_uniform_keyed_and_bounded_below(space):
     active = space.active(codes)
     columns = {gene: codes[:, gene] for gene in range(space.depth_genes.stop)}
     for genes in (space.kernel_genes, space.expand_genes):
-        columns |= {genes.start + slot: codes[active[:, slot], genes.start + slot] for slot in range(len(space.slots))}
+        columns |= {genes.start + slot: codes[active[:, slot], genes.start + slot] for slot in range(len(space.blocks))}
     for gene, drawn in columns.items():
-        share, count = np.bincount(drawn, minlength=space.option_counts[gene]) / len(drawn), space.option_counts[gene]
+        share, count = np.bincount(drawn, minlength=space.num_options[gene]) / len(drawn), space.num_options[gene]
         assert np.abs(share - 1 / count).max() < 5 * np.sqrt(1 / count / len(drawn)), f"gene {gene}: {share}"
 
-    lowest = np.random.default_rng(6).integers(0, space.option_counts)
+    lowest = np.random.default_rng(6).integers(0, space.num_options)
     codes = space.sample(3000, np.random.default_rng(7), lowest=lowest)
     active = space.active(codes)
-    for gene in range(space.genes):
+    for gene in range(space.num_genes):
         on = np.ones(len(codes), bool)
         for genes in (space.kernel_genes, space.expand_genes):
             if genes.start <= gene < genes.stop:
                 on = active[:, gene - genes.start]
-        assert set(codes[on, gene]) == set(range(lowest[gene], space.option_counts[gene])) or not on.any()
+        assert set(codes[on, gene]) == set(range(lowest[gene], space.num_options[gene])) or not on.any()
 
 
 @presets
@@ -140,7 +141,7 @@ def test_smallest_and_largest(space):
     assert (small.resolution, large.resolution) == (space.resolutions[0], space.resolutions[-1])
     assert large.depths == tuple(stage.depths[-1] for stage in space.stages)
     assert small.depths == tuple(stage.depths[0] for stage in space.stages)
-    for slot, kernel, expand in zip(space.slots, large.kernels, large.expands, strict=True):
+    for slot, kernel, expand in zip(space.blocks, large.kernels, large.expands, strict=True):
         assert (kernel, expand) == (space.stages[slot.stage].kernels[-1], space.stages[slot.stage].expands[-1])
 
 
@@ -242,10 +243,10 @@ def test_unknown_preset_names_the_known_ones():
         SearchSpace.preset("ofa_mbv4")
 
 
-def test_mid_width_is_timms_rounding():
+def test_mid_channels_is_timms_rounding():
     ratios = [0.25, 0.5, 1, 1.5, 2, 2.5, 3, 3.3, 4, 6]
     cases = [(width, ratio) for width in range(1, 260) for ratio in ratios]
-    assert [mid_width(*case) for case in cases] == [make_divisible(width * ratio) for width, ratio in cases]
+    assert [mid_channels(*case) for case in cases] == [make_divisible(width * ratio) for width, ratio in cases]
 
 
 @pytest.mark.parametrize("name, picked", [("tiny_mbv3", slice(None)), ("ofa_mbv3", slice(0, 3))])
@@ -253,7 +254,7 @@ def test_widths_and_sizes_are_those_of_the_real_feature_maps(name, picked):
     space = SearchSpace.preset(name)
     model = Supernet(space, num_classes=2).to("meta").eval().model
     widths = [block.conv_pw.in_channels for stage in model.blocks[1:-1] for block in stage]
-    assert [slot.in_width for slot in space.slots] == widths
+    assert [slot.in_channels for slot in space.blocks] == widths
     seen = []
     for module in (*(block for stage in model.blocks[1:-1] for block in stage), model.blocks[-1]):
         module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[-1]))

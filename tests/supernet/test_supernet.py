@@ -11,10 +11,11 @@ import pytest
 import timm
 import torch
 
-from ofa.supernet.families.mobilenetv3 import build, slot_blocks
-from ofa.supernet.layers import ElasticDepthwiseConv2d
+from ofa.supernet.elastic.depthwise import ElasticDepthwiseConv2d
+from ofa.supernet.families.mobilenetv3.model import build, elastic_blocks
+from ofa.supernet.families.mobilenetv3.space import mid_channels
 from ofa.supernet.presets import PRESETS
-from ofa.supernet.space import SearchSpace, mid_width
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
 # Everything that no preset has: other kernels, a ratio of 1 and a fraction, other activations, choices of one option.
@@ -102,7 +103,7 @@ def test_only_the_active_part_gets_gradients(space, scrambled):
         active = {name: tensor.shape for name, tensor in net.extract(subnet).named_parameters()}
         regions = {name: tuple(slice(size) for size in shape) for name, shape in active.items()}
         matrices = set()
-        kernel_of = dict(zip((block for _, block in slot_blocks(net.model, space)), subnet.kernels, strict=True))
+        kernel_of = dict(zip((block for _, block in elastic_blocks(net.model, space)), subnet.kernels, strict=True))
         for block, kernel in kernel_of.items():
             leaf, name = block.conv_dw, names[id(block.conv_dw.weight)]
             if name not in active or kernel == leaf.kernels[0]:
@@ -129,7 +130,7 @@ def test_only_the_active_part_gets_gradients(space, scrambled):
 
 def importances(net):
     """L1 norms that channels are sorted by, per block: of middle channels and, with squeeze-excite, squeezed ones."""
-    for slot, block in slot_blocks(net.model, net.space):
+    for slot, block in elastic_blocks(net.model, net.space):
         yield slot, block.conv_pwl.weight.detach().abs().sum((0, 2, 3)), 1.0
         if net.space.stages[slot.stage].se:
             yield slot, block.se.conv_expand.weight.detach().abs().sum((0, 2, 3)), 0.25
@@ -140,7 +141,7 @@ def importances(net):
 @torch.no_grad()
 def test_sorting_channels_keeps_what_has_been_trained(space, opened, scrambled):
     net, x = scrambled(space), images(space)
-    expands = [space.stages[slot.stage].expands[-opened:] for slot in space.slots]
+    expands = [space.stages[slot.stage].expands[-opened:] for slot in space.blocks]
     rng = np.random.default_rng(2)
     subnets = [space.largest] + [
         replace(subnet, expands=tuple(options[rng.integers(len(options))] for options in expands))
@@ -155,8 +156,8 @@ def test_sorting_channels_keeps_what_has_been_trained(space, opened, scrambled):
         assert difference < 1e-5, f"{subnet}: {difference:.1e}"
 
     for (slot, values, ratio), unsorted in zip(importances(net), prefixes, strict=True):
-        widths = [mid_width(slot.in_width, expand) for expand in space.stages[slot.stage].expands]
-        bounds = [0, *(width if ratio == 1 else mid_width(width, ratio) for width in widths[-opened:])]
+        widths = [mid_channels(slot.in_channels, expand) for expand in space.stages[slot.stage].expands]
+        bounds = [0, *(width if ratio == 1 else mid_channels(width, ratio) for width in widths[-opened:])]
         for start, stop in pairwise(bounds):
             expected = unsorted[start:stop].sort(descending=True).values
             torch.testing.assert_close(values[start:stop], expected)

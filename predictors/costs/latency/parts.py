@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, Slot, Subnet
-from ofa.supernet.supernet import FAMILIES
 
 MAX_RESOLUTIONS = 5  # measured; those between are interpolated
 
@@ -46,7 +46,7 @@ class Layout:
 
 def add_parts(parts: Parts, space: SearchSpace, *, num_classes: int, in_chans: int, progress: bool) -> Layout:
     """Adds stems, heads and blocks of ``space`` at all of its resolutions."""
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     blocks: dict[tuple[Slot, int, float, int], int] = {}
     sizes = {resolution: space.sizes(resolution) for resolution in space.resolutions}
     ends: list[tuple[int, int]] = []

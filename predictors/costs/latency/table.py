@@ -19,9 +19,9 @@ from ofa.predictors.costs.latency.correction import cold_fraction, correction, e
 from ofa.predictors.costs.latency.parts import MakePart, Parts, Shape, add_parts, measured_resolutions
 from ofa.predictors.costs.table import CostTable, along_area, fill_blocks
 from ofa.predictors.sampling import stratified_sample
+from ofa.supernet import families
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
-from ofa.supernet.supernet import FAMILIES
 
 
 class Runtime(Protocol):
@@ -218,7 +218,7 @@ def reference_model(
 
 
 def _add_whole(parts: Parts, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> int:
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     with _same_weights():
         model = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
     return parts.add(str(subnet), model, (in_chans, subnet.resolution, subnet.resolution))

@@ -6,43 +6,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-import torch
 from timm.layers import get_act_layer
 from timm.models import MobileNetV3
 from timm.models._efficientnet_blocks import InvertedResidual, SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from ofa.supernet.layers import (
-    ElasticDepthwiseConv2d,
-    make_batch_norm_elastic,
-    make_conv_elastic,
-    make_depthwise_elastic,
-    make_stage_elastic,
-)
-from ofa.supernet.space import SearchSpace, Slot, Subnet, mid_width
+from ofa.supernet.channel_sorting import ChannelGroup
+from ofa.supernet.elastic.conv import make_conv_elastic
+from ofa.supernet.elastic.depthwise import make_depthwise_elastic
+from ofa.supernet.elastic.norm import make_batch_norm_elastic
+from ofa.supernet.elastic.stage import make_stage_elastic
+from ofa.supernet.families.mobilenetv3.space import Space, mid_channels
+from ofa.supernet.space import BlockPosition, Subnet
 
 _SE_RATIO = 0.25
 _ACTS = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "swish": "sw"}
 
 
-def describe(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> dict[str, Any]:
+def describe(space: Space, subnet: Subnet, *, num_classes: int, in_chans: int) -> dict[str, Any]:
     """What timm needs to build this subnet, as JSON values: ``build`` and a reader without ofa make the model of it."""
     first = f"ds_r1_k3_s1_c{space.stem.first_width}_n{_ACTS[space.stem.first_act]}"
     blocks = [[first], *([] for _ in space.stages), [f"cn_r1_k1_s1_c{space.head.width}"]]
-    for slot, kernel, expand in zip(space.slots, subnet.kernels, subnet.expands, strict=True):
-        stage = space.stages[slot.stage]
-        if slot.index < subnet.depths[slot.stage]:
-            stride = stage.stride if slot.index == 0 else 1
+    for position, kernel, expand in zip(space.blocks, subnet.kernels, subnet.expands, strict=True):
+        stage = space.stages[position.stage]
+        if position.index < subnet.depths[position.stage]:
             se = f"_se{_SE_RATIO}" if stage.se else ""
-            blocks[1 + slot.stage].append(f"ir_r1_k{kernel}_s{stride}_e{expand}_c{stage.width}{se}_n{_ACTS[stage.act]}")
+            block = f"ir_r1_k{kernel}_s{space.stride(position)}_e{expand}_c{stage.width}{se}_n{_ACTS[stage.act]}"
+            blocks[1 + position.stage].append(block)
     return {
-        "class": "timm.models.MobileNetV3",
+        "class": space.timm_class,
         "blocks": blocks,
         "num_classes": num_classes,
         "in_chans": in_chans,
@@ -56,11 +52,8 @@ def describe(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: 
 def build(
     description: dict[str, Any], *, drop_rate: float = 0.0, drop_path_rate: float = 0.0, device: str | None = None
 ) -> MobileNetV3:
-    """The timm model that ``describe`` described, freshly initialised (or on the ``"meta"`` device)."""
-    with _WithoutInit() if device == "meta" else nullcontext():
-        model = MobileNetV3(
-            **_arguments(description), drop_rate=drop_rate, drop_path_rate=drop_path_rate, device=device
-        )
+    """The timm model that ``describe`` described, freshly initialised."""
+    model = MobileNetV3(**_arguments(description), drop_rate=drop_rate, drop_path_rate=drop_path_rate, device=device)
     model.conv_stem.stride = (description["stem_stride"],) * 2  # timm's own is always 2
     return model
 
@@ -78,101 +71,55 @@ def _arguments(description: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _WithoutInit(TorchFunctionMode):
-    """Skips random initialisation, which on the meta device does nothing and takes most of a build's time."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return None
-        return func(*args, **(kwargs or {}))
-
-
-def make_elastic(model: MobileNetV3, space: SearchSpace) -> None:
+def make_elastic(model: MobileNetV3, space: Space) -> None:
     """Replaces the classes of the elastic leaves of the largest model of ``space``, in place."""
     for stage in model.blocks[1:-1]:
         make_stage_elastic(stage)
-    for slot, block in slot_blocks(model, space):
-        make_depthwise_elastic(block.conv_dw, space.stages[slot.stage].kernels)
+    for position, block in elastic_blocks(model, space):
+        make_depthwise_elastic(block.conv_dw, space.stages[position.stage].kernels)
         for conv in (block.conv_pw, block.conv_pwl):
             make_conv_elastic(conv)
         for norm in (block.bn1, block.bn2):
             make_batch_norm_elastic(norm)
-        if space.stages[slot.stage].se:
+        if space.stages[position.stage].se:
             make_conv_elastic(block.se.conv_reduce)
             make_conv_elastic(block.se.conv_expand)
 
 
-def activate(model: MobileNetV3, space: SearchSpace, subnet: Subnet) -> None:
+def activate(model: MobileNetV3, space: Space, subnet: Subnet) -> None:
     """Makes an elastic model run as ``subnet``."""
     for stage, depth in zip(model.blocks[1:-1], subnet.depths, strict=True):
         stage.active_depth = depth
-    for (slot, block), kernel, expand in zip(slot_blocks(model, space), subnet.kernels, subnet.expands, strict=True):
-        width = mid_width(slot.in_width, expand)
-        block.conv_pw.active_out = width
+    for (position, block), kernel, expand in zip(
+        elastic_blocks(model, space), subnet.kernels, subnet.expands, strict=True
+    ):
+        channels = mid_channels(position.in_channels, expand)
+        block.conv_pw.active_out = channels
         block.conv_dw.active_kernel = kernel
-        if space.stages[slot.stage].se:
-            block.se.conv_reduce.active_out = round_channels(width * _SE_RATIO)
-            block.se.conv_expand.active_out = width
+        if space.stages[position.stage].se:
+            block.se.conv_reduce.active_out = round_channels(channels * _SE_RATIO)
+            block.se.conv_expand.active_out = channels
 
 
-def extract_state(model: MobileNetV3, target: MobileNetV3) -> dict[str, Tensor]:
-    """The weights of an elastic model that the plain model ``target`` uses, kernel transforms baked in."""
-    source = model.state_dict()
-    state = {}
-    with torch.no_grad():
-        for name, tensor in target.state_dict().items():
-            leaf = model.get_submodule(name.rpartition(".")[0])
-            if isinstance(leaf, ElasticDepthwiseConv2d):
-                part = leaf.active_weight(tensor.shape[0], tensor.shape[-1])
-            else:
-                part = source[name][tuple(slice(size) for size in tensor.shape)]
-            state[name] = part.detach().clone(memory_format=torch.contiguous_format)
-    return state
+def elastic_blocks(model: MobileNetV3, space: Space) -> Iterator[tuple[BlockPosition, InvertedResidual]]:
+    """The blocks of the largest model of ``space``, each with its module."""
+    for position in space.blocks:
+        yield position, model.blocks[1 + position.stage][position.index]
 
 
-def slot_blocks(model: MobileNetV3, space: SearchSpace) -> Iterator[tuple[Slot, InvertedResidual]]:
-    """The block slots of the largest model of ``space``, each with its module."""
-    for slot in space.slots:
-        yield slot, model.blocks[1 + slot.stage][slot.index]
-
-
-def sort_channels(model: MobileNetV3, space: SearchSpace, *, opened: int) -> None:
-    """Reorders every block's middle channels, most important first, without changing the full network's function.
-
-    Importance is the L1 norm of a channel's weights in the projection that reads it (of a squeezed channel: in the
-    squeeze-excite expansion), as in "Once-for-All", section 3. The ``opened`` largest expand ratios are in use already:
-    channels never cross the prefix boundaries of those, so that the subnets trained so far keep their function too.
-    """
-    with torch.no_grad():
-        for slot, block in slot_blocks(model, space):
-            stage = space.stages[slot.stage]
-            bounds = [mid_width(slot.in_width, expand) for expand in stage.expands[-opened:]]
-            order = _sorted_within(block.conv_pwl.weight.abs().sum((0, 2, 3)), bounds)
-            for leaf in (block.conv_pw, block.bn1, block.conv_dw, block.bn2):
-                _reorder(leaf, order, names=("weight", "bias", "running_mean", "running_var"))
-            _reorder(block.conv_pwl, order, names=("weight",), axis=1)
-            if stage.se:
-                _reorder(block.se.conv_reduce, order, names=("weight",), axis=1)
-                _reorder(block.se.conv_expand, order, names=("weight", "bias"))
-                squeezed = [round_channels(bound * _SE_RATIO) for bound in bounds]
-                order = _sorted_within(block.se.conv_expand.weight.abs().sum((0, 2, 3)), squeezed)
-                _reorder(block.se.conv_reduce, order, names=("weight", "bias"))
-                _reorder(block.se.conv_expand, order, names=("weight",), axis=1)
-
-
-def _sorted_within(importance: Tensor, bounds: list[int]) -> Tensor:
-    parts, start = [], 0
-    for stop in sorted(set(bounds)):
-        parts.append(start + importance[start:stop].argsort(descending=True, stable=True))
-        start = stop
-    return torch.cat(parts)
-
-
-def _reorder(leaf: nn.Module, order: Tensor, *, names: tuple[str, ...], axis: int = 0) -> None:
-    for name in names:
-        tensor = getattr(leaf, name, None)
-        if tensor is not None:
-            tensor.copy_(tensor.index_select(axis, order))
+def channel_groups(model: MobileNetV3, space: Space) -> Iterator[ChannelGroup]:
+    """What expand ratios choose among: each block's middle channels and, with squeeze-excite, its squeezed ones."""
+    for position, block in elastic_blocks(model, space):
+        stage = space.stages[position.stage]
+        widths = [mid_channels(position.in_channels, expand) for expand in stage.expands]
+        writers, readers = [block.conv_pw, block.bn1, block.conv_dw, block.bn2], [block.conv_pwl]
+        if stage.se:
+            writers.append(block.se.conv_expand)
+            readers.append(block.se.conv_reduce)
+        yield ChannelGroup(writers, readers, widths)
+        if stage.se:
+            squeezed = [round_channels(width * _SE_RATIO) for width in widths]
+            yield ChannelGroup([block.se.conv_reduce], [block.se.conv_expand], squeezed)
 
 
 def parts(model: MobileNetV3) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

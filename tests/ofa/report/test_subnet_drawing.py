@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ofa.report.subnet_drawing import chosen, drawn, line, pictures
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
@@ -15,7 +15,7 @@ def shown(space, code, name="phone"):
 
 
 def test_one_line_tells_all_that_runs():
-    smallest = SPACE.decode(np.zeros(SPACE.genes, np.int8))
+    smallest = SPACE.decode(np.zeros(SPACE.num_genes, np.int8))
     text = line(drawn("phone", SPACE.to_dict(), smallest.to_dict()))
     stages = [
         f"{stage.width}: " + " ".join([f"k{stage.kernels[0]}e{stage.expands[0]}"] * stage.depths[0])
@@ -40,7 +40,7 @@ def test_blocks_are_those_of_the_built_network(name):
 
 def test_pictures_have_one_scale():
     large = shown(SPACE, SPACE.encode(SPACE.largest), "<large>")
-    small = shown(SPACE, np.zeros(SPACE.genes, np.int8), "small")
+    small = shown(SPACE, np.zeros(SPACE.num_genes, np.int8), "small")
     root = ElementTree.fromstring(f"<div>{pictures([large, small])}</div>")
     figures = root.findall(".//figure")
     assert [figure.find("figcaption").text for figure in figures] == ["<large>", "small"]

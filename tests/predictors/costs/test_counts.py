@@ -25,7 +25,7 @@ def blocks(space):
     family = operators_of_family(space)
     for resolution in space.resolutions[::3]:
         sides = space.sizes(resolution)
-        for slot, side in zip(space.slots, sides[:-1], strict=True):
+        for slot, side in zip(space.blocks, sides[:-1], strict=True):
             stage = space.stages[slot.stage]
             for kernel, expand in product(stage.kernels, stage.expands):
                 part = family.block(space, slot, kernel=kernel, expand=expand)

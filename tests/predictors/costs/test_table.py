@@ -134,7 +134,7 @@ def test_unknown_combination():
 def test_inactive_blocks_cost_nothing():
     rng = np.random.default_rng(1)
     space = SPACES["tiny_mbv3"]
-    codes = rng.integers(0, space.option_counts, size=(500, space.genes)).astype(np.int8)
+    codes = rng.integers(0, space.num_options, size=(500, space.num_genes)).astype(np.int8)
     table = CostTable.macs(space, num_classes=10)
     assert (codes != space.canonical(codes)).any()
     assert np.array_equal(table.predict(codes), table.predict(space.canonical(codes)))
