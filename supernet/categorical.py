@@ -69,4 +69,8 @@ class CategoricalSpace(Genome):
 
     def encode(self, network: Sequence[int]) -> np.ndarray:
         """The code ``(genes,)`` of one option a gene. Raises ``ValueError`` naming the gene that is wrong."""
-        return super().encode([int(choice) for choice in network])
+        choices = [int(choice) for choice in network]
+        for gene, (choice, count) in enumerate(zip(choices, self._counts, strict=False)):
+            if not 0 <= choice < count:
+                raise ValueError(f"choices[{gene}] is {choice}; this space allows 0 to {count - 1}")
+        return super().encode(choices)

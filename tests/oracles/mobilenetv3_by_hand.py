@@ -156,9 +156,7 @@ def _tensor(width: int, side: int) -> int:
 
 
 def _moment(values: Iterable[int], scratch: int = 0) -> int:
-def program_block(
-    space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int, vectors: bool
-) -> int:
+    return -(-(sum(_aligned(value) for value in values) + _aligned(scratch)) // 16) * 16
 
 
 def program_block(

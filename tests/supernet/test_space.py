@@ -56,21 +56,16 @@ def test_canonical_form_depends_on_what_runs_and_on_nothing_else(space):
     assert codes.shape == (200, space.num_genes) and codes.dtype == np.int8
     assert np.array_equal(space.canonical(codes), codes)
 
-    noisy = codes.copy()
-    inactive = ~space.active(codes)
-    for genes in (space.kernel_genes, space.expand_genes):
-        random = rng.integers(0, space.num_options[genes], size=inactive.shape).astype(np.int8)
-        noisy[:, genes] = np.where(inactive, random, noisy[:, genes])
+    random = rng.integers(0, space.num_options, size=codes.shape).astype(np.int8)
+    noisy = np.where(space.active_genes(codes), codes, random)
     before = noisy.copy()
     assert np.array_equal(space.canonical(noisy), codes)
     assert np.array_equal(noisy, before), "canonical changed its argument"
     assert [space.decode(code) for code in noisy] == [space.decode(code) for code in codes]
 
-    changed = codes.copy()
-    changed[:, space.kernel_genes.start] = (changed[:, space.kernel_genes.start] + 1) % space.num_options[
-        space.kernel_genes.start
-    ]
-    if space.num_options[space.kernel_genes.start] > 1:  # the first block always runs
+    changed, first = codes.copy(), space.genes_of("kernel")[0]
+    changed[:, first] = (changed[:, first] + 1) % space.num_options[first]
+    if space.num_options[first] > 1:  # the first block always runs
         assert (space.canonical(changed) != codes).any(axis=1).all()
 
 
@@ -95,12 +90,20 @@ def test_one_hot_shows_the_live_genes_and_no_others(space):
     codes = space.sample(50, np.random.default_rng(2))
     hot = space.one_hot(codes)
     assert hot.dtype == np.float32 and hot.shape == (50, space.num_options.sum())
-    active = space.active(codes)
-    live = np.ones(codes.shape, bool)
-    live[:, space.kernel_genes] = live[:, space.expand_genes] = active
+    live = space.active_genes(codes)
     for gene, columns in enumerate(np.split(hot, np.cumsum(space.num_options)[:-1], axis=1)):
         assert np.array_equal(columns.sum(axis=1), live[:, gene])
         assert np.array_equal(columns.argmax(axis=1)[live[:, gene]], codes[live[:, gene], gene])
+
+
+@presets
+def test_genes_are_active_with_their_blocks(space):
+    codes = space.sample(50, np.random.default_rng(3))
+    number = {(block.stage, block.index): number for number, block in enumerate(space.blocks)}
+    active, live = space.active(codes), space.active_genes(codes)
+    for column, gene in enumerate(space.genes):
+        expected = True if gene.block is None else active[:, number[gene.stage, gene.block]]
+        assert (live[:, column] == expected).all()
 
 
 @presets
@@ -116,22 +119,17 @@ def test_sampling_is_uniform_keyed_and_bounded_below(space):
     codes = space.sample(3000, np.random.default_rng(4))
     assert np.array_equal(codes, space.sample(3000, np.random.default_rng(4)))
     assert not np.array_equal(codes, space.sample(3000, np.random.default_rng(5)))
-    active = space.active(codes)
-    columns = {gene: codes[:, gene] for gene in range(space.depth_genes.stop)}
-    for genes in (space.kernel_genes, space.expand_genes):
-        columns |= {genes.start + slot: codes[active[:, slot], genes.start + slot] for slot in range(len(space.blocks))}
+    active = space.active_genes(codes)
+    columns = {gene: codes[active[:, gene], gene] for gene in range(space.num_genes)}
     for gene, drawn in columns.items():
         share, count = np.bincount(drawn, minlength=space.num_options[gene]) / len(drawn), space.num_options[gene]
         assert np.abs(share - 1 / count).max() < 5 * np.sqrt(1 / count / len(drawn)), f"gene {gene}: {share}"
 
     lowest = np.random.default_rng(6).integers(0, space.num_options)
     codes = space.sample(3000, np.random.default_rng(7), lowest=lowest)
-    active = space.active(codes)
+    active = space.active_genes(codes)
     for gene in range(space.num_genes):
-        on = np.ones(len(codes), bool)
-        for genes in (space.kernel_genes, space.expand_genes):
-            if genes.start <= gene < genes.stop:
-                on = active[:, gene - genes.start]
+        on = active[:, gene]
         assert set(codes[on, gene]) == set(range(lowest[gene], space.num_options[gene])) or not on.any()
 
 
@@ -148,7 +146,7 @@ def test_smallest_and_largest(space):
 @spaces
 def test_space_survives_json(space):
     again = SearchSpace.from_dict(json.loads(json.dumps(space.to_dict())))
-    assert again == space and hash(again) == hash(space) and again.options == space.options
+    assert again == space and hash(again) == hash(space) and again.genes == space.genes
 
 
 @spaces
@@ -222,6 +220,7 @@ def test_wrong_space_is_refused_with_key_and_reason(changes, key, words):
         (Subnet(16, (2, 1), (3, 3), (2, 2)), "depths has 2 values; this space has 1"),
         (Subnet(16, (2,), (3,), (2, 2)), "kernels has 1 values; this space has 2"),
         (Subnet(16, (2,), (3, 3), ()), "expands has 0 values; this space has 2"),
+        (Subnet(16, (2,), (3, 3), (2, 2), widths=(8,)), "widths has 1 values; this space has 0"),
     ],
 )
 def test_subnet_of_another_space_is_refused(subnet, words):
@@ -230,7 +229,7 @@ def test_subnet_of_another_space_is_refused(subnet, words):
     assert str(caught.value) == words
 
 
-@pytest.mark.parametrize("changes, wrong", [({"depths": None}, "depths"), ({"widths": [1]}, "widths")])
+@pytest.mark.parametrize("changes, wrong", [({"depths": None}, "depths"), ({"heights": [1]}, "heights")])
 def test_subnet_with_wrong_keys_is_refused(changes, wrong):
     values = {**SearchSpace.from_dict(BASE).smallest.to_dict(), **changes}
     values = {key: value for key, value in values.items() if value is not None}

@@ -48,14 +48,13 @@ def test_offspring_by_mutation_differ_from_their_parent_as_often_as_asked():
     rng = np.random.default_rng(0)
     parent = LARGE.encode(LARGE.largest)[None]
     assert (vary(LARGE, parent, 50, rng, mutation=0, crossover=0) == parent).all()
+    depths = LARGE.genes_of("depth")
     offspring = vary(LARGE, parent, 3000, rng, mutation=0.2, crossover=0)
     # Of three options, a redraw gives another two times in three; from the last one, every other step leads away.
     share = 0.5 * 2 / 3 + 0.5 * 1 / 2
-    assert (offspring[:, LARGE.genes_of("depth")] != parent[:, LARGE.genes_of("depth")]).mean() == pytest.approx(
-        0.2 * share, abs=0.01
-    )
+    assert (offspring[:, depths] != parent[:, depths]).mean() == pytest.approx(0.2 * share, abs=0.01)
     # One in three redraws, and no step, goes from the last to the first option: steps are to neighbours.
-    assert (offspring[:, LARGE.genes_of("depth")] == 0).mean() == pytest.approx(0.2 * 0.5 / 3, abs=0.01)
+    assert (offspring[:, depths] == 0).mean() == pytest.approx(0.2 * 0.5 / 3, abs=0.01)
 
 
 def test_blocks_that_a_child_switches_on_get_any_option():
