@@ -217,19 +217,19 @@ class SearchSpace(Genome, BaseModel):
     def decode(self, code: np.ndarray) -> Subnet:
         """The canonical subnet of one code ``(genes,)``."""
         values = super().decode(code)
-        chosen = {field: tuple(values[gene] for gene in self.genes_of(role)) for role, field in _FIELDS.items()}
+        chosen = {field: tuple(values[column] for column in self.genes_of(role).tolist()) for role, field in _FIELDS.items()}
         return Subnet(**{**chosen, "resolution": chosen["resolution"][0]})
 
     def encode(self, subnet: Subnet) -> np.ndarray:
         """The canonical code ``(genes,)``. Raises ``ValueError`` naming the gene that is not of this space."""
+        for role, field in _FIELDS.items():
+            expected = len(self.genes_of(role))
+            if role != "resolution" and len(getattr(subnet, field)) != expected:
+                raise ValueError(f"{field} has {len(getattr(subnet, field))} values; this space has {expected}")
         code = np.empty(self.num_genes, DTYPE)
         for role, field in _FIELDS.items():
-            values, columns = getattr(subnet, field), self.genes_of(role)
-            if role == "resolution":
-                values = (values,)
-            elif len(values) != len(columns):
-                raise ValueError(f"{field} has {len(values)} values; this space has {len(columns)}")
-            for number, (value, column) in enumerate(zip(values, columns, strict=True)):
+            values = (subnet.resolution,) if role == "resolution" else getattr(subnet, field)
+            for number, (value, column) in enumerate(zip(values, self.genes_of(role).tolist(), strict=True)):
                 options = self.genes[column].options
                 if value not in options:
                     name = field if role == "resolution" else f"{field}[{number}]"
