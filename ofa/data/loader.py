@@ -8,7 +8,6 @@ antialiased).
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,22 +15,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ofa.data.augment import INTERPOLATION, augmentation, is_plain
+from ofa.data.cache import BatchCache
 from ofa.data.decode import Decode, block_sigint, evaluation_pixels, identity_collate, ignore_interrupt
 from ofa.data.readers.source import Source, without
 from ofa.data.readers.splits import SPLIT_SEED, spread_order
 from ofa.data.sources import open_source
+from ofa.data.statistics import pixel_statistics
 from ofa.errors import UserError
 from ofa.supernet.training.ranks import own_share
 
 if TYPE_CHECKING:
     from ofa.config.recipe import AugmentConfig, DataConfig
 
-INTERPOLATION = "bilinear"
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000
 LOAD_BATCH = 256
@@ -97,13 +98,12 @@ class Data:
         self._source = source
         self._seed = seed
         self._workers = workers
-        self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[tuple[str, int | None, int], tuple[Tensor, Tensor]] = OrderedDict()
+        self._cache = BatchCache(cache_bytes)
         self.mean, self.std = self._statistics()
         self._recipe_augment = augment
-        self._augment = _augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
+        self._augment = augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
         # Without augmentation every epoch shows the same pixels, so array sources are resized once.
-        self._plain = source.kind != "folder" and _is_plain(augment) and self._fits(self.counts["train"], resolution)
+        self._plain = source.kind != "folder" and is_plain(augment) and self._fits(self.counts["train"], resolution)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,7 +135,7 @@ class Data:
 
         Raises whatever timm, torchvision or Pillow raise.
         """
-        augment = _augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
+        augment = augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
         image = Image.new("L" if self.channels == 1 else "RGB", (_TRIED_SIDE, _TRIED_SIDE), "gray")
         for _ in range(_TRIES):
             augment(image)
@@ -161,7 +161,7 @@ class Data:
         batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
         rows = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
         if self._plain:
-            images, labels = self._kept("train", None, np.arange(len(train)), self._augment, self.resolution)
+            images, labels = self._cached("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)
             return
         any_read = False
@@ -189,27 +189,24 @@ class Data:
         if not self._fits(len(order), resolution):
             yield from self._load(split, _chunks(order, batch_size), transform)
             return
-        images, their_labels = self._kept(split, len(order), order, transform, resolution)
+        images, their_labels = self._cached(split, len(order), order, transform, resolution)
         for start in range(0, len(images), batch_size):
             yield images[start : start + batch_size], their_labels[start : start + batch_size]
 
-    # -- memory -------------------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _fits(self, images: int, size: int, *, beside: int = 0) -> bool:
-        return images * self.channels * size**2 + beside <= self._cache_bytes
+    def _fits(self, images: int, size: int) -> bool:
+        return images * self.channels * size**2 <= self._cache.max_bytes
 
-    def _kept(
+    def _cached(
         self, split: str, limit: int | None, order: np.ndarray, transform: Callable, size: int
     ) -> tuple[Tensor, Tensor]:
-        """What ``_load_all`` gives, from memory when it is there; the least recently used makes room."""
-        key = (split, limit, size)
-        if key not in self._cache:
-            held = sum(images.nbytes for images, _ in self._cache.values())
-            while self._cache and not self._fits(len(order), size, beside=held):
-                held -= self._cache.popitem(last=False)[1][0].nbytes
-            self._cache[key] = self._load_all(split, order, transform, size)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        """What ``_load_all`` gives, from memory when it is there."""
+        return self._cache.get(
+            (split, limit, size),
+            lambda: self._load_all(split, order, transform, size),
+            n_bytes=len(order) * self.channels * size**2,
+        )
 
     def _load_all(self, split: str, order: np.ndarray, transform: Callable, size: int) -> tuple[Tensor, Tensor]:
         """Every readable image of ``order``, behind a progress bar when it takes longer than two seconds."""
@@ -262,54 +259,12 @@ class Data:
         if self._source.kind == "folder" and self.channels == 3:
             return tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD)
         batches = self.split_batches("train", resolution=self.resolution, limit=STATISTICS_IMAGES)
-        histogram = sum(_histogram(images) for images, _ in batches)
-        if isinstance(histogram, int):
+        statistics = pixel_statistics(images for images, _ in batches)
+        if statistics is None:
             path, reason = next(iter(self.broken.items()))
             raise UserError(f"none of {len(self.broken)} training images can be read; the first, {path}: {reason}")
-        shares = histogram / histogram.sum(axis=1, keepdims=True)
-        values = np.arange(256) / 255
-        mean = shares @ values
-        std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
-        # Images of one flat tone have no spread; dividing by 1 leaves them as they are.
-        return tuple(round(float(v), 4) for v in mean), tuple(round(float(v), 4) or 1.0 for v in std)
+        return statistics
 
 
 def _chunks(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def _histogram(images: Tensor) -> np.ndarray:
-    """How often each value occurs in each channel ``(channels, 256)``."""
-    return np.stack([np.bincount(channel.flatten().numpy(), minlength=256) for channel in images.unbind(1)])
-
-
-# -- augmentation -----------------------------------------------------------------------------------------------------
-
-
-def _is_plain(augment: AugmentConfig) -> bool:
-    whole = tuple(augment.scale) == (1, 1) and tuple(augment.ratio) == (1, 1)
-    return whole and not (augment.hflip or augment.color_jitter or augment.auto_augment)
-
-
-def _augmentation(
-    augment: AugmentConfig, *, resolution: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Callable:
-    try:
-        return create_transform(
-            resolution,
-            is_training=True,
-            scale=tuple(augment.scale),
-            ratio=tuple(augment.ratio),
-            hflip=augment.hflip,
-            color_jitter=augment.color_jitter or None,
-            auto_augment=augment.auto_augment,
-            interpolation=INTERPOLATION,
-            mean=mean,
-            std=std,
-            normalize=False,
-        )
-    except (AssertionError, KeyError, ValueError) as error:
-        raise UserError(
-            f"data.augment.auto_augment: timm does not know {augment.auto_augment!r} ({error}); "
-            "try rand-m9-mstd0.5, augmix-m3, 3a or original"
-        ) from error
