@@ -217,7 +217,9 @@ class SearchSpace(Genome, BaseModel):
     def decode(self, code: np.ndarray) -> Subnet:
         """The canonical subnet of one code ``(genes,)``."""
         values = super().decode(code)
-        chosen = {field: tuple(values[column] for column in self.genes_of(role).tolist()) for role, field in _FIELDS.items()}
+        chosen = {
+            field: tuple(values[column] for column in self.genes_of(role).tolist()) for role, field in _FIELDS.items()
+        }
         return Subnet(**{**chosen, "resolution": chosen["resolution"][0]})
 
     def encode(self, subnet: Subnet) -> np.ndarray:
@@ -236,6 +238,17 @@ class SearchSpace(Genome, BaseModel):
                     raise ValueError(f"{name} is {value}; this space allows {list(options)}")
                 code[column] = options.index(value)
         return self.canonical(code[None])[0]
+
+    def choices(self, subnet: Subnet) -> dict[tuple[int, int], dict[str, Any]]:
+        """What the genes of each block choose, by role; keys are stage and block."""
+        chosen: dict[tuple[int, int], dict[str, Any]] = {}
+        for role, field in _FIELDS.items():
+            values = (subnet.resolution,) if role == "resolution" else getattr(subnet, field)
+            for column, value in zip(self.genes_of(role).tolist(), values, strict=True):
+                gene = self.genes[column]
+                if gene.block is not None:
+                    chosen.setdefault((gene.stage, gene.block), {})[role] = value
+        return chosen
 
 
 def ascending(name: str, values: tuple[float, ...]) -> None:

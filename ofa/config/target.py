@@ -171,8 +171,7 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
         problems.append((f"{where}.precision", "torch runs float32 here; use onnxruntime or litert for int8"))
     if target.precision == "float32" and target.runtime in MICROCONTROLLERS:
         problems.append((f"{where}.precision", f"{target.runtime} runs int8; leave precision out"))
-    acts = {space.act, space.stem.first_act, *(stage.act for stage in space.stages)} - {"relu", "relu6"}
-    if target.runtime in MICROCONTROLLERS and (acts or any(stage.se for stage in space.stages)):
+    if target.runtime in MICROCONTROLLERS and space.operators - {"relu", "relu6"}:
         text = f"{target.runtime} runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
         problems.append((f"{where}.runtime", text))
     return problems

@@ -138,7 +138,7 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
         except ValueError as error:
             problems.append((f"train.phases.{index}", str(error)))
         for key in ("kernel", "depth", "expand"):
-            most = max(len(getattr(stage, f"{key}s")) for stage in space.stages)
+            most = space.max_options(key)
             if (count := getattr(phase, key)) > most:
                 problems.append((f"train.phases.{index}.{key}", f"must be at most {most} (options); it is {count}"))
     return problems

@@ -13,7 +13,6 @@ from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace, Subnet
 
 
-
 def header(subnet: Subnet) -> str:
     """The first line: one column a role that the subnet's space has, then the accuracy."""
     return ",".join((*subnet.to_dict(), "accuracy"))

@@ -14,6 +14,7 @@ from ofa.report.pace import pace_note
 from ofa.report.text import markdown_table
 from ofa.report.units import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
+from ofa.supernet.space import SearchSpace
 
 _MAX_CLASSES = 20
 
@@ -27,11 +28,12 @@ def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, 
     """
     found = values["targets"][target]
     verified, subnet = found["verified"], found["subnet"]
+    timm_class = SearchSpace.from_dict(values["space"]).timm_class
     classes = data["classes"]
     names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
         f"# {markdown(values['name'])}: {markdown(target)}",
-        f"`{verified['file']}` ({verified['bytes'] / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
+        f"`{verified['file']}` ({verified['bytes'] / 1024:.0f} KB) is a `{timm_class}` found by "
         f"once-for-all, subnet `{found['id']}`: {subnet['resolution']} pixels, "
         f"stages of {', '.join(map(str, subnet['depths']))} blocks, {found['predicted']['macs'] / 1e6:.2f} M "
         f"multiply-accumulates, {found['predicted']['params'] / 1e3:.0f} k parameters. `subnet.json` and "

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from ofa.supernet.families.protocol import FamilyOperators
-from ofa.supernet.genome import Genome
 from ofa.supernet.operators import Operators
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -21,11 +20,7 @@ def parts_of_subnet(
 ) -> list[tuple[Operators, int]]:
     """Stem, running blocks and head of ``subnet``, each with the side of the map that it reads."""
     family, sides = operators_of_family(space), space.sizes(subnet.resolution)
-    values = Genome.decode(space, space.encode(subnet))
-    choices: dict[tuple[int, int], dict[str, Any]] = {}
-    for gene, value in zip(space.genes, values, strict=True):
-        if gene.block is not None:
-            choices.setdefault((gene.stage, gene.block), {})[gene.role] = value
+    choices = space.choices(subnet)
     blocks = [
         (family.block(space, position, **choices[position.stage, position.index]), side)
         for position, side in zip(space.blocks, sides[:-1], strict=True)

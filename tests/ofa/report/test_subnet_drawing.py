@@ -35,7 +35,7 @@ def test_blocks_are_those_of_the_built_network(name):
         assert len(stage.blocks) == len(blocks)
         for block, real in zip(stage.blocks, blocks, strict=True):
             assert (block.middle, stage.width) == (real.conv_pw.out_channels, real.conv_pwl.out_channels)
-            assert block.kernel == real.conv_dw.kernel_size[0]
+            assert block.choices["kernel"] == real.conv_dw.kernel_size[0]
 
 
 def test_pictures_have_one_scale():
@@ -52,9 +52,9 @@ def test_pictures_have_one_scale():
         for bar, block in zip(bars, blocks, strict=True):
             # Equal channels and kernels look equal in every picture.
             look = bar.get("height"), bar.get("class")
-            assert seen.setdefault((block.middle, block.kernel), look) == look
+            assert seen.setdefault((block.middle, block.choices["kernel"]), look) == look
         texts = [one.text for one in figure.findall(".//text")]
-        assert texts[:2] == [str(subnet.resolution), "px"] and f"k{blocks[0].kernel}" in texts
+        assert texts[:2] == [str(subnet.resolution), "px"] and "k{kernel}".format(**blocks[0].choices) in texts
     heights = [float(seen[key][0]) for key in sorted(seen)]
     assert heights == sorted(heights) and heights[0] < heights[-1]
     classes = {kernel: look[1] for (_, kernel), look in seen.items()}
