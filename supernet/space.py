@@ -112,17 +112,22 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def space_class_of(values: Any) -> type[SearchSpace]:
+    """The class of the family that ``values``, meant as a whole space, name; of the default one if they name none."""
+    name = values.get("family") if isinstance(values, dict) else None
+    return families.space_class(name if name in families.names() else families.DEFAULT)
+
+
 def _of_its_family(values: Any, info: ValidationInfo) -> SearchSpace:
     """The space of the class of its family. JSON is read strictly, as the rest of a recipe is."""
     if isinstance(values, SearchSpace):
         return values
-    name = values.get("family", families.DEFAULT) if isinstance(values, dict) else families.DEFAULT
-    if name not in families.names():
+    if isinstance(values, dict) and (name := values.get("family", families.DEFAULT)) not in families.names():
         known = " or ".join(map(repr, families.names()))
         wrong = PydanticCustomError("family", f"Input should be {known}")
         details = {"type": wrong, "loc": ("family",), "input": name}
         raise ValidationError.from_exception_data("SearchSpace", [details])
-    kind = families.space_class(name)
+    kind = space_class_of(values)
     if info.mode == "json":
         return kind.model_validate_json(json.dumps(values), strict=True)
     return kind.model_validate(values)

@@ -25,13 +25,7 @@ CIRCULAR = {
     "ofa.predictors.costs.memory",
 }
 # Files outside ``supernet/families/`` that name a family.
-NAME_A_FAMILY = {
-    "ofa/report/model_card.py",
-    "supernet/presets.py",
-    "supernet/saving.py",
-    "supernet/space.py",
-    "supernet/supernet.py",
-}
+NAME_A_FAMILY: set[str] = set()
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {"ofa.supernet.training.loop.train"}
 

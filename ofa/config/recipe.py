@@ -34,7 +34,7 @@ from ofa.config.types import (
 from ofa.errors import UserError
 from ofa.strategies.ranges import RANGES
 from ofa.supernet.presets import PRESETS
-from ofa.supernet.space import SearchSpace
+from ofa.supernet.space import SearchSpace, space_class_of
 
 
 def _channels(value: int) -> int:
@@ -190,7 +190,7 @@ class Recipe(Section):
             recipe = cls.model_validate_json(_as_json(values), strict=True)
             problems += _across_sections(recipe)
         except ValidationError as error:
-            problems += invalid_keys(error, cls)
+            problems += invalid_keys(error, cls, space=space_class_of(values["space"]))
         if problems:
             raise recipe_error(problems, source=source, overridden=overridden)
         return recipe
