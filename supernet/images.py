@@ -39,7 +39,9 @@ def tell_images(
         known["input_size"] = (model.in_chans, resolution, resolution)
         known["crop_mode"] = "center"
     # Where timm looks for the layers that a user replaces.
-    model.pretrained_cfg = {**known, "first_conv": "conv_stem", "classifier": "classifier"}
+    first_conv = next(name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    *_, classifier = (name for name, layer in model.named_modules() if isinstance(layer, nn.Linear))
+    model.pretrained_cfg = {**known, "first_conv": first_conv, "classifier": classifier}
     return model
 
 

@@ -46,7 +46,7 @@ class FamilyModel(Protocol):
         drop_path_rate: float = 0.0,
         device: str | None = None,
     ) -> nn.Module:
-        """A plain timm model, freshly initialised, that has a ``num_classes``."""
+        """A plain timm model, freshly initialised, with its ``num_classes`` and ``in_chans``."""
 
     def make_elastic(self, model: nn.Module, space: Any) -> None:
         """Replaces the classes of the elastic leaves of the space's largest model, in place; see ``supernet.elastic``.

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from shared_networks import scramble
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -26,18 +27,6 @@ def space(act):
     return SearchSpace.from_dict({"resolutions": [17], "stem": stem, "stages": stages, "act": act})
 
 
-def scrambled(module):
-    """With random batch norms: folding them must not be checked on ones and zeros."""
-    torch.manual_seed(0)
-    for norm in module.modules():
-        if isinstance(norm, BatchNormAct2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0, 0.3)
-            norm.running_mean.normal_(0, 0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module.eval()
-
-
 @torch.no_grad()
 def assert_same(module, shape, *, batch=3):
     proto = onnx_graph(module, shape)
@@ -55,7 +44,7 @@ def assert_same(module, shape, *, batch=3):
 )
 def test_every_activation(act, ops):
     given = space(act)
-    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5).extract(given.largest))
     written = [node.op_type for node in assert_same(model, (3, 17, 17)).graph.node]
     # Stem and first block have one each, the four elastic blocks two, the head two; squeeze-excite always has a ReLU.
     assert written.count(ops) == 2 + 4 * 2 + 2 + (2 if act == "relu" else 0)
@@ -67,7 +56,7 @@ def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]
     subnet = given.decode(code)
-    model = scrambled(Supernet(given, num_classes=5, in_chans=1).extract(subnet))
+    model = scramble(Supernet(given, num_classes=5, in_chans=1).extract(subnet))
     side = given.resolutions[0]
     assert_same(model, (1, side, side), batch=2)
 
@@ -82,7 +71,7 @@ def test_whole_subnets_and_their_parts(name):
 
 def test_parts_in_a_row_are_the_model():
     given = SearchSpace.preset("tiny_mbv3")
-    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5).extract(given.largest))
     stem, stages, head = parts(model)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(nn.Sequential(stem, *stages, head)(x), model(x))
@@ -110,7 +99,7 @@ def test_convolution_variants():
         BatchNormAct2d(6, apply_act=False),
         nn.Sigmoid(),
     ]
-    assert_same(scrambled(nn.Sequential(*layers)), (4, 13, 13))
+    assert_same(scramble(nn.Sequential(*layers)), (4, 13, 13))
 
 
 class Subtracts(nn.Module):
