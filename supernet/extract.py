@@ -28,11 +28,11 @@ def extract_state(model: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     state = {}
     for name, tensor in target.state_dict().items():
         leaf_name, _, key = name.rpartition(".")
-        active_tensor = getattr(model.get_submodule(leaf_name), "active_tensor", None)
-        if active_tensor is None:
-            part = source[name][tuple(slice(size) for size in tensor.shape)]
+        leaf = model.get_submodule(leaf_name)
+        if hasattr(type(leaf), "active_tensor"):
+            part = leaf.active_tensor(key, tensor.shape)
         else:
-            part = active_tensor(key, tensor.shape)
+            part = source[name][tuple(slice(size) for size in tensor.shape)]
         state[name] = part.detach().clone(memory_format=torch.contiguous_format)
     return state
 

@@ -20,7 +20,8 @@ from ofa.config.types import (
     whole,
     zero_or,
 )
-from ofa.supernet.space import MAX_OPTIONS, SearchSpace
+from ofa.supernet.genome import MAX_OPTIONS
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import LARGEST_FIRST, Phase
 
 MAX_BATCH = 65_536

@@ -151,11 +151,13 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> t
     """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
-    code[0] = len(space.resolutions) // 2
+    middle = len(space.resolutions) // 2
+    code[space.genes_of("resolution")] = middle
+    resolution = space.resolutions[middle]
     net = Supernet(space, **head).train()
-    fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
+    fitting = _TRIAL_BYTES // image_bytes(space, resolution)
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
-    images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
+    images = torch.zeros(batch, head["in_chans"], resolution, resolution)
     labels = torch.zeros(batch, dtype=torch.long)
 
     def step() -> None:

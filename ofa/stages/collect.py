@@ -17,7 +17,8 @@ from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.table import CostTable
 from ofa.predictors.sampling import stratified_sample, top1
-from ofa.supernet.space import DTYPE, SearchSpace, Subnet
+from ofa.supernet.genome import DTYPE
+from ofa.supernet.space import SearchSpace, Subnet
 
 _POOL = 2000  # networks that an active batch is chosen from
 
@@ -79,7 +80,7 @@ def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies:
         pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
         chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=wanted, seed=seed)
         batch = pool[chosen]
-    return batch[np.argsort(batch[:, 0], kind="stable")]
+    return batch[np.argsort(batch[:, space.genes_of("resolution")[0]], kind="stable")]
 
 
 def _shared(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
