@@ -73,6 +73,21 @@ class Genome:
         """The columns of a code that choose ``role`` ``(k,)``, in order; empty where nothing does."""
         return self._columns.of_role.get(role, _NO_GENES)
 
+    def genes_of_block(self, stage: int | None, block: int) -> tuple[int, ...]:
+        """The columns of a code that choose something of one block, in order."""
+        return self._columns.of_block.get((stage, block), ())
+
+    def depth_switch(self, stage: int | None, block: int) -> tuple[int | None, int]:
+        """When a block runs: the column of its stage's depth, and that gene's first option with which it does.
+
+        None instead of the column for a block that always runs because its stage has no depth. Raises ``ValueError``
+        for a block that no option reaches.
+        """
+        column = self._columns.depth_of.get(stage)
+        if column is None:
+            return None, 0
+        return column, _first_reaching(self.genes[column], block)
+
     def max_options(self, role: str) -> int:
         """The largest number of options that a gene of ``role`` has; 0 where there is no such gene."""
         return max((len(gene.options) for gene in self.genes if gene.role == role), default=0)
@@ -169,6 +184,8 @@ class _Columns:
     num_options: np.ndarray
     ordered: np.ndarray
     of_role: dict[str, np.ndarray]
+    of_block: dict[tuple[int | None, int], tuple[int, ...]]
+    depth_of: dict[int | None, int]
     gene_depth: np.ndarray
     gene_least: np.ndarray
     block_depth: np.ndarray
@@ -177,15 +194,16 @@ class _Columns:
 
 def _columns_of(genes: Sequence[Gene], blocks: Sequence[Any]) -> _Columns:
     """Raises ``ValueError`` for a block that no option of its stage's depth reaches."""
-    depths = {gene.stage: column for column, gene in enumerate(genes) if gene.role == "depth"}
+    depth_of = {gene.stage: column for column, gene in enumerate(genes) if gene.role == "depth"}
+    of_block: dict[tuple[int | None, int], tuple[int, ...]] = {}
+    for column, gene in enumerate(genes):
+        if gene.block is not None:
+            of_block[gene.stage, gene.block] = (*of_block.get((gene.stage, gene.block), ()), column)
 
     def switch(stage: int | None, block: int | None) -> tuple[int, int]:
-        if block is None or stage not in depths:
+        if block is None or stage not in depth_of:
             return 0, 0
-        reached = [index for index, depth in enumerate(genes[depths[stage]].options) if depth > block]
-        if not reached:
-            raise ValueError(f"block {block} of stage {stage} never runs: its stage has fewer blocks")
-        return depths[stage], reached[0]
+        return depth_of[stage], _first_reaching(genes[depth_of[stage]], block)
 
     of_gene = np.array([switch(gene.stage, gene.block) for gene in genes]).reshape(-1, 2)
     of_block = np.array([switch(block.stage, block.index) for block in blocks], int).reshape(-1, 2)
@@ -194,11 +212,21 @@ def _columns_of(genes: Sequence[Gene], blocks: Sequence[Any]) -> _Columns:
         num_options=_fixed([len(gene.options) for gene in genes]),
         ordered=_fixed([gene.ordered for gene in genes]),
         of_role={role: _fixed(np.flatnonzero([gene.role == role for gene in genes])) for role in roles},
+        of_block=of_block,
+        depth_of=depth_of,
         gene_depth=of_gene[:, 0],
         gene_least=of_gene[:, 1].astype(DTYPE),
         block_depth=of_block[:, 0],
         block_least=of_block[:, 1].astype(DTYPE),
     )
+
+
+def _first_reaching(depth: Gene, block: int) -> int:
+    """The first option of a depth gene with which its stage has the block."""
+    reaching = [index for index, blocks in enumerate(depth.options) if blocks > block]
+    if not reaching:
+        raise ValueError(f"block {block} of stage {depth.stage} never runs: its stage has fewer blocks")
+    return reaching[0]
 
 
 def _fixed(values: Any) -> np.ndarray:

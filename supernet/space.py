@@ -87,13 +87,6 @@ class BlockPosition(NamedTuple):
     index: int
     in_channels: int
 
-    @property
-    def in_width(self) -> int:  # as predictors/costs calls it
-        return self.in_channels
-
-
-Slot = BlockPosition  # as predictors/costs calls it
-
 
 class BlockShape(NamedTuple):
     """A block of one subnet: channels that it reads, has in its middle and gives; sides of the maps it reads, gives."""
@@ -195,28 +188,6 @@ class SearchSpace(Genome, BaseModel):
         """The blocks of ``subnet`` that run, in order."""
         raise NotImplementedError
 
-    # -- as predictors/costs and supernet/training call it; to go with the last user -----------------------------
-
-    @property
-    def slots(self) -> tuple[BlockPosition, ...]:
-        return self.blocks
-
-    @property
-    def option_counts(self) -> np.ndarray:
-        return self.num_options
-
-    @property
-    def depth_genes(self) -> slice:
-        return _span(self.genes_of("depth"))
-
-    @property
-    def kernel_genes(self) -> slice:
-        return _span(self.genes_of("kernel"))
-
-    @property
-    def expand_genes(self) -> slice:
-        return _span(self.genes_of("expand"))
-
     # -- one subnet -----------------------------------------------------------------------------------------------
 
     def decode(self, code: np.ndarray) -> Subnet:
@@ -245,14 +216,13 @@ class SearchSpace(Genome, BaseModel):
         return self.canonical(code[None])[0]
 
     def choices(self, subnet: Subnet) -> dict[tuple[int, int], dict[str, Any]]:
-        """What the genes of each block choose, by role; keys are stage and block."""
+        """What the genes of each block choose, by role and in their order; keys are stage and block."""
+        lists = {role: iter(getattr(subnet, field)) for role, field in _FIELDS.items() if role != "resolution"}
         chosen: dict[tuple[int, int], dict[str, Any]] = {}
-        for role, field in _FIELDS.items():
-            values = (subnet.resolution,) if role == "resolution" else getattr(subnet, field)
-            for column, value in zip(self.genes_of(role).tolist(), values, strict=True):
-                gene = self.genes[column]
-                if gene.block is not None:
-                    chosen.setdefault((gene.stage, gene.block), {})[role] = value
+        for gene in self.genes:
+            value = subnet.resolution if gene.role == "resolution" else next(lists[gene.role])
+            if gene.block is not None:
+                chosen.setdefault((gene.stage, gene.block), {})[gene.role] = value
         return chosen
 
 
@@ -260,7 +230,3 @@ def ascending(name: str, values: tuple[float, ...]) -> None:
     """Raises ``ValueError`` for options that are not in order, or twice there."""
     if list(values) != sorted(set(values)):
         raise ValueError(f"{name} {list(values)} must be ascending and without repeats")
-
-
-def _span(columns: np.ndarray) -> slice:
-    return slice(int(columns[0]), int(columns[-1]) + 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.predictors.accuracy.features import features
 from ofa.predictors.metrics import ONE_STD
-from ofa.predictors.mutation import mutate
+from ofa.predictors.sampling import mutate
 from ofa.supernet.genome import Genome
 
 Arrays = dict[str, np.ndarray]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 
-from ofa.predictors.costs.table import CostTable, table_shape
+from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.table import Table
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
 from ofa.supernet.space import SearchSpace
@@ -18,12 +18,12 @@ from ofa.supernet.space import SearchSpace
 Fold = Callable[[Operators, np.ndarray], Any]
 
 
-def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> Table:
     """Multiply-accumulates of convolutions and linear layers, for one image."""
     return fold_table(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
 
 
-def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> Table:
     """Trainable parameters."""
     return fold_table(
         space, "params", "", lambda part, _sides: params(part), num_classes=num_classes, in_chans=in_chans
@@ -56,7 +56,7 @@ def fold_table(
     in_chans: int,
     combine: Literal["sum", "max"] = "sum",
     info: dict[str, Any] | None = None,
-) -> CostTable:
+) -> Table:
     """The table of ``fold`` over every part of ``space``."""
     family = operators_of_family(space)
     resolutions, sides = np.array(space.resolutions), sides_read(space)
@@ -65,21 +65,25 @@ def fold_table(
         fold(family.head(space, num_classes=num_classes), sides[:, -1]),
     ]
     merge = {"sum": np.sum, "max": np.max}[combine]
-    fixed = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0).astype(np.float64)
-    return CostTable(space, name, unit, fixed, fold_blocks(space, fold), info=info or {}, combine=combine)
+    end_costs = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0)
+    parts = parts_of(space, end_costs, fold_blocks(space, fold))
+    return Table(space, name, unit, parts, info=info or {}, combine=combine)
 
 
-def fold_blocks(space: SearchSpace, fold: Fold) -> np.ndarray:
-    """``CostTable.blocks`` from ``fold`` over the operators of every block."""
+def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
+    """``fold`` over the operators of every block: for each ``(resolutions, options of its first gene, ...)``."""
     family, sides = operators_of_family(space), sides_read(space)
-    blocks = np.full(table_shape(space), np.nan)
-    for number, slot in enumerate(space.slots):
-        stage = space.stages[slot.stage]
-        for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
-            blocks[:, number, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, number])
+    blocks = []
+    for number, block in enumerate(space.blocks):
+        genes = [space.genes[column] for column in space.genes_of_block(block.stage, block.index)]
+        costs = np.empty((len(sides), *(len(gene.options) for gene in genes)))
+        for index in np.ndindex(*costs.shape[1:]):
+            choices = {gene.role: gene.options[option] for gene, option in zip(genes, index, strict=True)}
+            costs[(slice(None), *index)] = fold(family.block(space, block, **choices), sides[:, number])
+        blocks.append(costs)
     return blocks
 
 
 def sides_read(space: SearchSpace) -> np.ndarray:
-    """Side of the map that each block and last the head reads ``(resolutions, slots + 1)``."""
+    """Side of the map that each block and last the head reads ``(resolutions, blocks + 1)``."""
     return np.array([space.sizes(resolution) for resolution in space.resolutions])

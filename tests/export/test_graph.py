@@ -65,7 +65,7 @@ def test_whole_subnets_and_their_parts(name):
     assert_same(stem, (1, side, side))
     for slot, size in zip(given.blocks, sizes, strict=False):
         if slot.index < subnet.depths[slot.stage]:
-            assert_same(stages[slot.stage][slot.index], (slot.in_width, size, size))
+            assert_same(stages[slot.stage][slot.index], (slot.in_channels, size, size))
     assert_same(head, (given.stages[-1].width, sizes[-1], sizes[-1]))
 
 

@@ -78,7 +78,7 @@ def test_a_family_lists_what_its_modules_do(name):
         for slot, kernel, expand in zip(space.blocks, subnet.kernels, subnet.expands, strict=True):
             if slot.index < subnet.depths[slot.stage]:
                 listed = own.block(space, slot, kernel=kernel, expand=expand)
-                assert listed == operators_of(stages[slot.stage][slot.index], slot.in_width)
+                assert listed == operators_of(stages[slot.stage][slot.index], slot.in_channels)
 
 
 # MACs as published, in millions: https://arxiv.org/abs/1512.03385 and others, counted as multiply-accumulates.

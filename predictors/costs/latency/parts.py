@@ -2,88 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from tqdm import tqdm
 
+from ofa.predictors.costs.latency.timer import Shape, TimedModel
 from ofa.supernet import families
-from ofa.supernet.space import SearchSpace, Slot, Subnet
+from ofa.supernet.space import BlockPosition, SearchSpace, Subnet
 
-MAX_RESOLUTIONS = 5  # measured; those between are interpolated
-
-Shape = tuple[int, int, int]
 MakePart = Callable[[nn.Module, Shape], Any]
 
 
 @dataclass
-class Parts:
+class Models:
     """The distinct things to time: what ``make`` made of each, and the shape of what it reads."""
 
     make: MakePart
-    models: list[tuple[Any, Shape]] = field(default_factory=list)
-    _numbers: dict[tuple[str, Shape], int] = field(default_factory=dict)
+    timed: list[TimedModel] = field(default_factory=list)
+    _ids: dict[tuple[str, Shape], int] = field(default_factory=dict)
 
     def add(self, key: str, module: nn.Module, shape: Shape) -> int:
-        """The number of this part; ``make`` is called for new ones."""
-        number = self._numbers.setdefault((key, shape), len(self.models))
-        if number == len(self.models):
-            self.models.append((self.make(module, shape), shape))
-        return number
+        """The index of this model in ``timed``; ``make`` is called for new ones."""
+        index = self._ids.setdefault((key, shape), len(self.timed))
+        if index == len(self.timed):
+            self.timed.append((self.make(module, shape), shape))
+        return index
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Numbers of the parts: stem and head of each resolution, and the block of each slot, options and map size."""
+    """Where the parts of a space are in ``Models.timed``: stem and head of each resolution, and each block with each
+    choice of its own genes and each side of the map that it reads."""
 
-    ends: list[tuple[int, int]]
-    blocks: dict[tuple[Slot, int, float, int], int]
+    stems: list[int]
+    heads: list[int]
+    blocks: dict[tuple[BlockPosition, tuple[Any, ...], int], int]
+
+    def costs(self, space: SearchSpace, times: np.ndarray) -> list[np.ndarray]:
+        """The ``times`` ``(models,)`` of the parts: of stem and head ``(resolutions,)``, of each block ``(resolutions,
+        options of its first gene, ...)``."""
+        costs = [times[self.stems], times[self.heads]]
+        sides = [space.sizes(resolution) for resolution in space.resolutions]
+        for number, block in enumerate(space.blocks):
+            options = _own_options(space, block)
+            index = [self.blocks[block, tuple(own), row[number]] for row in sides for own in product(*options)]
+            costs.append(times[index].reshape(len(sides), *map(len, options)))
+        return costs
 
 
-def add_parts(parts: Parts, space: SearchSpace, *, num_classes: int, in_chans: int, progress: bool) -> Layout:
-    """Adds stems, heads and blocks of ``space`` at all of its resolutions."""
+@contextmanager
+def same_weights() -> Iterator[None]:
+    """New modules get the same weights each time: a measurement that goes on is recognised by its models' digests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@same_weights()
+def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, progress: bool) -> Layout:
+    """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
     family = families.model(space.family)
-    blocks: dict[tuple[Slot, int, float, int], int] = {}
-    sizes = {resolution: space.sizes(resolution) for resolution in space.resolutions}
-    ends: list[tuple[int, int]] = []
+    layout = Layout([], [], {})
+    sides = {resolution: space.sizes(resolution) for resolution in space.resolutions}
     for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
-        description = family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)
-        stem, stages, head = family.parts(family.build(description).eval())
-        if not ends:
-            for side in space.resolutions:
-                last = sizes[side][-1]
-                first = parts.add("stem", stem, (in_chans, side, side))
-                ends.append((first, parts.add("head", head, (space.stages[-1].width, last, last))))
-        for number, slot in enumerate(space.slots):
-            key = f"{slot.in_width} {description['blocks'][1 + slot.stage][slot.index]}"
-            for side in space.resolutions:
-                size = sizes[side][number]
-                block = parts.add(key, stages[slot.stage][slot.index], (slot.in_width, size, size))
-                blocks[slot, subnet.kernels[number], subnet.expands[number], size] = block
-    return Layout(ends, blocks)
+        model = family.build(family.describe(space, subnet, **head)).eval()
+        stem, stages, classifier = family.parts(model)
+        choices, shapes = space.choices(subnet), space.shapes(subnet)
+        # The ends are the same in every subnet.
+        for resolution in space.resolutions if not layout.stems else ():
+            last = sides[resolution][-1]
+            layout.stems.append(models.add("stem", stem, (head["in_chans"], resolution, resolution)))
+            layout.heads.append(models.add("head", classifier, (shapes[-1].out_channels, last, last)))
+        # Blocks that read the same as an equal one before are timed once.
+        for number, block in enumerate(space.blocks):
+            module, own = stages[block.stage][block.index], tuple(choices[block.stage, block.index].values())
+            key = repr(module)
+            for resolution in space.resolutions:
+                side = sides[resolution][number]
+                layout.blocks[block, own, side] = models.add(key, module, (block.in_channels, side, side))
+    return layout
 
 
-def measured_resolutions(space: SearchSpace) -> tuple[int, ...]:
-    """Up to five of the space's resolutions, smallest and largest among them."""
-    count = len(space.resolutions)
-    if count <= MAX_RESOLUTIONS:
-        return space.resolutions
-    return tuple(space.resolutions[round(i)] for i in np.linspace(0, count - 1, MAX_RESOLUTIONS))
+@same_weights()
+def add_subnet(models: Models, space: SearchSpace, subnet: Subnet, head: Mapping[str, int]) -> int:
+    """Adds a whole network; its index in ``models.timed``. Weights do not matter to its time."""
+    family = families.model(space.family)
+    model = family.build(family.describe(space, subnet, **head)).eval()
+    return models.add(str(subnet), model, (head["in_chans"], subnet.resolution, subnet.resolution))
 
 
-def _uniform_subnets(space: SearchSpace) -> list[Subnet]:
-    """Full-depth subnets that between them have every kernel and expand option in every slot."""
-    stages = [space.stages[slot.stage] for slot in space.slots]
-    kernels, expands = (max(len(getattr(stage, name)) for stage in stages) for name in ("kernels", "expands"))
-    return [
-        replace(
-            space.largest,
-            kernels=tuple(stage.kernels[min(k, len(stage.kernels) - 1)] for stage in stages),
-            expands=tuple(stage.expands[min(e, len(stage.expands) - 1)] for stage in stages),
-        )
-        for k, e in product(range(kernels), range(expands))
-    ]
+def _uniform_subnets(space: SearchSpace) -> Sequence[Subnet]:
+    """Full-depth subnets that between them have every choice of its own genes in every block."""
+    columns = [list(space.genes_of_block(block.stage, block.index)) for block in space.blocks]
+    choices = [list(product(*(range(space.num_options[column]) for column in own))) for own in columns]
+    codes = np.repeat(space.encode(space.largest)[None], max(map(len, choices)), axis=0)
+    for row, code in enumerate(codes):
+        for own, of_block in zip(columns, choices, strict=True):
+            code[own] = of_block[min(row, len(of_block) - 1)]
+    return [space.decode(code) for code in codes]
+
+
+def _own_options(space: SearchSpace, block: BlockPosition) -> list[tuple[Any, ...]]:
+    """What each of the block's own genes chooses from."""
+    return [space.genes[column].options for column in space.genes_of_block(block.stage, block.index)]

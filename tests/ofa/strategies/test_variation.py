@@ -6,7 +6,8 @@ import pytest
 from ofa.strategies.limits import descend
 from ofa.strategies.variation import repair, sample, vary
 from ofa.supernet.categorical import CategoricalSpace
-from ofa.supernet.space import DTYPE, SearchSpace
+from ofa.supernet.genome import DTYPE
+from ofa.supernet.space import SearchSpace
 
 LARGE = SearchSpace.preset("ofa_mbv3")
 
