@@ -205,8 +205,8 @@ def _columns_of(genes: Sequence[Gene], blocks: Sequence[Any]) -> _Columns:
             return 0, 0
         return depth_of[stage], _first_reaching(genes[depth_of[stage]], block)
 
-    of_gene = np.array([switch(gene.stage, gene.block) for gene in genes]).reshape(-1, 2)
-    of_block = np.array([switch(block.stage, block.index) for block in blocks], int).reshape(-1, 2)
+    gene_switches = np.array([switch(gene.stage, gene.block) for gene in genes]).reshape(-1, 2)
+    block_switches = np.array([switch(block.stage, block.index) for block in blocks], int).reshape(-1, 2)
     roles = dict.fromkeys(gene.role for gene in genes)
     return _Columns(
         num_options=_fixed([len(gene.options) for gene in genes]),
@@ -214,10 +214,10 @@ def _columns_of(genes: Sequence[Gene], blocks: Sequence[Any]) -> _Columns:
         of_role={role: _fixed(np.flatnonzero([gene.role == role for gene in genes])) for role in roles},
         of_block=of_block,
         depth_of=depth_of,
-        gene_depth=of_gene[:, 0],
-        gene_least=of_gene[:, 1].astype(DTYPE),
-        block_depth=of_block[:, 0],
-        block_least=of_block[:, 1].astype(DTYPE),
+        gene_depth=gene_switches[:, 0],
+        gene_least=gene_switches[:, 1].astype(DTYPE),
+        block_depth=block_switches[:, 0],
+        block_least=block_switches[:, 1].astype(DTYPE),
     )
 
 

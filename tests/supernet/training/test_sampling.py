@@ -36,7 +36,9 @@ def refuse(codes):
 def size(codes):
     """Stands for MACs at one resolution: depths count most, then widths and kernels."""
     space = next(space for space in SPACES.values() if space.num_genes == codes.shape[1])
-    return codes[:, 1:] @ np.where(np.arange(1, space.num_genes) < space.depth_genes.stop, 10, 1)
+    weights = np.ones(space.num_genes, int)
+    weights[space.genes_of("depth")] = 10
+    return codes[:, 1:] @ weights[1:]
 
 
 def hashed(codes):
@@ -68,9 +70,7 @@ def test_codes_are_canonical_of_one_resolution_and_open(space, name):
                 assert codes.shape == (subnets, space.num_genes) and codes.dtype == DTYPE
                 assert np.array_equal(codes, space.canonical(codes))
                 assert (codes[:, 0] == resolution).all() and (codes < space.num_options).all()
-                running = np.ones(codes.shape, bool)
-                running[:, space.kernel_genes] = running[:, space.expand_genes] = space.active(codes)
-                assert (codes >= np.where(running, lowest, 0))[:, 1:].all()
+                assert (codes >= np.where(space.active_genes(codes), lowest, 0))[:, 1:].all()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -80,10 +80,8 @@ def test_in_time_every_open_option_is_drawn(space, name):
         opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
         codes = np.concatenate([draw(space, phase_of(space, name, 4, **opened), seed) for seed in range(80)])
         lowest = min_options(space, schedule)
-        first_slots = [number for number, slot in enumerate(space.blocks) if slot.index == 0]  # always active
-        genes = [*range(1, space.depth_genes.stop)]
-        genes += [part.start + slot for part in (space.kernel_genes, space.expand_genes) for slot in first_slots]
-        for gene in genes:
+        always = space.active_genes(np.zeros((1, space.num_genes), DTYPE))[0]
+        for gene in np.flatnonzero(always)[1:]:
             assert set(codes[:, gene]) == set(range(lowest[gene], space.num_options[gene])), gene
 
 
@@ -101,7 +99,7 @@ def test_sampling_is_a_function_of_its_generator(name):
 def test_uniform_opens_each_option_equally_often():
     phase = phase_of(TINY, "uniform", 2000)
     codes = draw(TINY, phase, 0, scorer=CandidateScorer(refuse, refuse))
-    for gene in range(1, TINY.depth_genes.stop):
+    for gene in TINY.genes_of("depth"):
         assert abs((codes[:, gene] == 1).mean() - 0.5) < 0.05
 
 
