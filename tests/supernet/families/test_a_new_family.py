@@ -8,8 +8,10 @@ import torch
 from pydantic import ValidationError
 from shared_networks import images, scramble, subnets_of
 
+from ofa.export.runtimes import torch as torch_runtime
 from ofa.pipeline import subnet_csv
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.report.subnet_drawing import drawn, line, pictures
 from ofa.strategies.search import search
 from ofa.supernet import families
@@ -18,6 +20,7 @@ from ofa.supernet.operators import params
 from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.phases import min_options, progressive_shrinking
 
 
 @pytest.fixture
@@ -77,3 +80,21 @@ def test_it_is_predicted_searched_and_drawn(space):
     assert found.costs["widths"] == 9
     shown = drawn("toy", space.to_dict(), found.best.to_dict())
     assert line(shown).startswith(f"{found.best.resolution} px  8: w") and ">w" in pictures([shown])
+
+
+def test_its_costs_are_counted_and_timed(space):
+    net, codes = Supernet(space, num_classes=3), space.sample(20, np.random.default_rng(0))
+    counted = CostTable.params(space, num_classes=3).predict(codes)
+    for code, expected in zip(codes, counted, strict=True):
+        model = net.extract(space.decode(code))
+        assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    table = CostTable.latency(
+        space, num_classes=3, rounds=2, fit_subnets=3, test_subnets=3, runtime=torch_runtime, progress=False
+    )
+    assert (table.predict(codes) > 0).all() and table.space == space
+
+
+def test_it_trains_step_by_step(space):
+    phases = progressive_shrinking(space, epochs=1, lr=0.1)
+    lowest = min_options(space, phases[-1])
+    assert lowest[space.genes_of("depth")].max() == 0
