@@ -158,11 +158,11 @@ def spaces() -> None:
 
     Example: ofa spaces
     """
-    from ofa.supernet.presets import PRESETS
+    from ofa.supernet import families
     from ofa.supernet.space import SearchSpace
 
     rows = []
-    for name in PRESETS:
+    for name in families.presets():
         space = SearchSpace.preset(name)
         rows.append(
             (name, f"{space.num_genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px")

@@ -33,7 +33,7 @@ from ofa.config.types import (
 )
 from ofa.errors import UserError
 from ofa.strategies.ranges import RANGES
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, space_class_of
 
 
@@ -205,19 +205,20 @@ def _as_json(values: dict[str, Any]) -> str:
 
 def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
     """The space written out, from a preset's name, ``{preset: NAME, changes}`` or the whole mapping."""
+    presets = families.presets()
     if isinstance(given, str):
         given = {"preset": given}
     if given is None or given == {}:
-        return PRESETS["tiny_mbv3"], [("space", f"missing; give a preset ({', '.join(PRESETS)}) or a whole space")]
+        return presets["tiny_mbv3"], [("space", f"missing; give a preset ({', '.join(presets)}) or a whole space")]
     if not isinstance(given, dict) or "preset" not in given:
         return given, []
     name = given["preset"]
     changes = {key: value for key, value in given.items() if key != "preset"}
-    if not isinstance(name, str) or name not in PRESETS:
+    if not isinstance(name, str) or name not in presets:
         # The changes are still checked, so that one run of the command shows every problem.
-        text = f"unknown preset {short(name)}{nearest(name, PRESETS)}"
-        return {**PRESETS["tiny_mbv3"], **changes}, [("space.preset", text)]
-    return {**PRESETS[name], **changes}, []
+        text = f"unknown preset {short(name)}{nearest(name, presets)}"
+        return {**presets["tiny_mbv3"], **changes}, [("space.preset", text)]
+    return {**presets[name], **changes}, []
 
 
 def _across_sections(recipe: Recipe) -> list[Problem]:

@@ -29,11 +29,12 @@ class Toy(nn.Module):
         self.conv_stem = nn.Conv2d(in_chans, blocks[0][0][0], 3, 2, 1, bias=False)
         self.bn1 = BatchNormAct2d(blocks[0][0][0])
         self.blocks = nn.Sequential(*(nn.Sequential(*(Block(*sizes) for sizes in stage)) for stage in blocks))
-        self.global_pool = SelectAdaptivePool2d(flatten=True)
+        self.global_pool = SelectAdaptivePool2d(pool_type="avg")
+        self.flatten = nn.Flatten(1)
         self.classifier = nn.Linear(blocks[-1][-1][-1], num_classes)
 
     def forward(self, x):
-        return self.classifier(self.global_pool(self.blocks(self.bn1(self.conv_stem(x)))))
+        return self.classifier(self.flatten(self.global_pool(self.blocks(self.bn1(self.conv_stem(x))))))
 
 
 def describe(space, subnet, *, num_classes, in_chans):
@@ -74,4 +75,4 @@ def channel_groups(model, space):
 
 def parts(model):
     stem = nn.Sequential(model.conv_stem, model.bn1)
-    return stem, list(model.blocks), nn.Sequential(model.global_pool, model.classifier)
+    return stem, list(model.blocks), nn.Sequential(model.global_pool, model.flatten, model.classifier)
