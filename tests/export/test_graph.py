@@ -10,8 +10,8 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
+from ofa.supernet import families
 from ofa.supernet.families.mobilenetv3.model import parts
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -51,7 +51,7 @@ def test_every_activation(act, ops):
     assert "BatchNormalization" not in written
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]

@@ -7,10 +7,10 @@ import pytest
 
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import fit_and_test, stratified_sample
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 SMALL = SearchSpace.from_dict(
     {
         "resolutions": [16, 24],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
 # Trains in seconds, and has every kind of choice.
@@ -31,5 +31,5 @@ ODD = SearchSpace.from_dict(
         "act": "relu",
     }
 )
-SPACES = {**{name: SearchSpace.preset(name) for name in PRESETS}, "odd": ODD}
+SPACES = {**{name: SearchSpace.preset(name) for name in families.presets()}, "odd": ODD}
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

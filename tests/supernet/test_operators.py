@@ -10,7 +10,6 @@ from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.integers import ceil_div, round_up
 from ofa.supernet.operators import Builder, Operator, biases, lifetimes, macs, moments, params, peak_activation, weights
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.traced_operators import operators_of
 
@@ -23,7 +22,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**PRESETS, "odd": ODD}.items()}
+SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
 
 
 @pytest.fixture

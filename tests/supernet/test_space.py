@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, Subnet
 
 SMALL = [
@@ -20,10 +20,11 @@ SMALL = [
 STAGE = {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]}
 BASE = {"resolutions": [16, 20], "stages": [STAGE]}
 
-presets = pytest.mark.parametrize("space", [SearchSpace.preset(name) for name in PRESETS], ids=list(PRESETS))
+NAMES = list(families.presets())
+presets = pytest.mark.parametrize("space", map(SearchSpace.preset, NAMES), ids=NAMES)
 spaces = pytest.mark.parametrize(
     "space",
-    [SearchSpace.from_dict(values) for values in [*PRESETS.values(), *SMALL]],
+    [SearchSpace.from_dict(values) for values in [*families.presets().values(), *SMALL]],
     ids=lambda space: f"{space.size}",
 )
 

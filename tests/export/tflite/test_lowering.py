@@ -11,7 +11,6 @@ from ofa.export.tflite.flatbuffer import schema, unpack
 from ofa.export.tflite.lowering import lowered
 from ofa.supernet import families
 from ofa.supernet.operators import Builder, Operator
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.traced_operators import operators_of
 
@@ -37,7 +36,7 @@ def written(module, shape):
         yield KINDS[NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode]], channels, int(np.prod(sides))
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("mcu")])
+@pytest.mark.parametrize("name", [name for name in families.presets() if name.startswith("mcu")])
 def test_a_lowered_list_is_the_file(name):
     """Resolutions of every kind: those whose maps have odd sides, and down to a last map of one position."""
     space = SearchSpace.preset(name)

@@ -11,8 +11,8 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.expected import expected_sum
 from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
+from ofa.supernet import families
 from ofa.supernet.categorical import CategoricalSpace
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
 
@@ -38,7 +38,7 @@ def test_expected_is_the_mean_over_all_networks(seed):
     assert float(table.expected(probabilities)) == pytest.approx(weights @ table.predict(codes), abs=1e-10)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_expected_is_the_mean_of_sampled_networks(name):
     space = SearchSpace.preset(name)
     table = CostTable.macs(space, num_classes=10)
@@ -50,7 +50,7 @@ def test_expected_is_the_mean_of_sampled_networks(name):
     assert abs(float(table.expected(probabilities)) - costs.mean()) < 5 * error
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_certain_choices_cost_what_that_network_does(name):
     space = SearchSpace.preset(name)
     table = CostTable.params(space, num_classes=10)

@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.memory import flash, peak_memory
 from ofa.supernet import families
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
 # Unlike choices, a ratio below one, a stem that keeps the size, a residual that outweighs its block.
@@ -28,7 +27,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**PRESETS, "odd": ODD}.items()}
+SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
 
 
 def folded(model):

@@ -10,7 +10,6 @@ from shared_networks import images, subnets_of
 from shared_spaces import every_space
 
 from ofa.supernet import families
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
@@ -18,7 +17,7 @@ from ofa.supernet.supernet import Supernet
 
 def test_presets_are_named_once_and_spaces_are_of_their_family():
     assert sum(len(families.space_class(name).model_fields) > 0 for name in families.names()) == len(families.names())
-    for name, values in PRESETS.items():
+    for name, values in families.presets().items():
         assert SearchSpace.preset(name).to_dict()["family"] == values["family"] in families.names()
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ofa.supernet import families
 from ofa.supernet.genome import DTYPE
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import (
     Phase,
@@ -15,7 +15,7 @@ from ofa.supernet.training.phases import (
 )
 from ofa.supernet.training.sampling import SAMPLERS, CandidateScorer, sample_resolution
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 SPACES["mixed"] = SearchSpace.from_dict(
     {
         "resolutions": [16, 24],
