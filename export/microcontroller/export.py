@@ -116,8 +116,8 @@ def expected(model: bytes, images: np.ndarray) -> Examples:
     session = tflm.load(model)
     logits = tflm.run(session, images)
     maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
-    inputs = affine.quantize(maps, *affine.parameters(session.given))
-    outputs = affine.quantize(logits, *affine.parameters(session.wanted))  # exactly those that were made real
+    inputs = affine.quantize(maps, *affine.parameters(session.input))
+    outputs = affine.quantize(logits, *affine.parameters(session.output))  # exactly those that were made real
     return Examples(inputs.reshape(len(inputs), -1), outputs)
 
 

@@ -9,18 +9,20 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import TIMED_RUNTIMES, Limit
+from ofa.config.target import Limit
 from ofa.data.identity import data_place
 from ofa.data.loader import open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.data.sources import open_source
 from ofa.data.summary import data_lines
 from ofa.errors import UserError
+from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.feasibility import measure_smallest
 from ofa.pipeline.stage_checks import check_stages
 from ofa.pipeline.step_memory import image_bytes
 from ofa.pipeline.threads import explained, training_threads
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
 from ofa.stages.train import phases
@@ -123,12 +125,12 @@ def _measured(recipe: Recipe) -> list[str]:
     devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
-    if has_latency := [runtime for runtime in devices if runtime in TIMED_RUNTIMES]:
+    if has_latency := [runtime for runtime in devices if RUNTIMES[runtime].has_latency]:
         lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(has_latency)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
-    if others := [runtime for runtime in devices if runtime not in TIMED_RUNTIMES]:
+    if others := [runtime for runtime in devices if not RUNTIMES[runtime].has_latency]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
 
@@ -143,8 +145,8 @@ def _collected(recipe: Recipe) -> str:
 def _limit(limit: Limit) -> str:
     if limit.relative:
         return f"{limit.cost} at most {limit.value:g}x the largest subnet's"
-    unit = {"latency": " ms", "sram": " bytes", "flash": " bytes"}.get(limit.cost, "")
-    return f"{limit.cost} at most {limit.value:g}{unit}"
+    unit = COSTS[limit.cost].unit
+    return f"{limit.cost} at most {limit.value:g} {'' if unit == limit.cost else unit}".rstrip()
 
 
 def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:

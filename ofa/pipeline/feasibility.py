@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import TIMED_RUNTIMES, Limit, Target
+from ofa.config.target import Limit, Target
 from ofa.errors import UserError
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.strategies.limits import InfeasibleLimit, feasible_codes
 from ofa.supernet.space import SearchSpace
-from ofa.targets import deployment
+from ofa.targets import measuring
 from ofa.targets.deployment import Deployment, deployment_of
 
 ESTIMATE_MARGIN = 1.15  # what compilers may save of an estimate
@@ -37,10 +37,10 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
     """
     lines, problems = [], []
     for name, target in recipe.targets.items():
-        device = deployment_of(target)
+        deployment = deployment_of(target)
         try:
-            exact = known(device, recipe.space, head, seed=recipe.seed)
-            estimated = _estimated(device, recipe.space, head)
+            exact = known(deployment, recipe.space, head, seed=recipe.seed)
+            estimated = _estimated(deployment, recipe.space, head)
             line = _check(target, exact, estimated, recipe)
         except (UserError, ValueError) as error:
             problems.append(f"targets.{name}: {error}")
@@ -51,12 +51,12 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
     return lines
 
 
-def known(device: Deployment, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
+def known(deployment: Deployment, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
     """The costs that need no measurement here, by name."""
-    counted = deployment.counted_costs(device, space, head)
-    if device.runtime not in TIMED_RUNTIMES:
-        del counted["flash"]  # there it is that of a whole program
-    return counted | deployment.own_costs(device, space, head, seed=seed)
+    counted = measuring.counted(deployment, space, head)
+    # What is measured there is more than what is counted: flash is that of a whole program.
+    counted = {name: table for name, table in counted.items() if name not in deployment.spec.measures}
+    return counted | measuring.own_costs(deployment, space, head, seed=seed)
 
 
 def measure_smallest(recipe: Recipe, head: Head) -> list[str]:
@@ -67,16 +67,16 @@ def measure_smallest(recipe: Recipe, head: Head) -> list[str]:
     lines, problems = [], []
     found: dict[Deployment, dict[str, tuple[float, float]]] = {}
     for name, target in recipe.targets.items():
-        device = deployment_of(target)
-        limits = [limit for limit in target.limits if _is_measured(limit, device)]
-        if limits and device.remote:
-            lines.append(f"limit     {name}: whether {device.remote} can meet it is not known before `ofa measure`")
+        deployment = deployment_of(target)
+        limits = [limit for limit in target.limits if _is_measured(limit, deployment)]
+        if limits and deployment.remote:
+            lines.append(f"limit     {name}: whether {deployment.remote} can meet it is not known before `ofa measure`")
             continue
         for limit in limits:
-            if device not in found:
-                found[device] = _measured(device, recipe, head)
-            if limit.cost in found[device]:
-                text, met = _compared(limit, *found[device][limit.cost])
+            if deployment not in found:
+                found[deployment] = _measured(deployment, recipe, head)
+            if limit.cost in found[deployment]:
+                text, met = _compared(limit, *found[deployment][limit.cost])
                 (lines if met else problems).append(f"limit     {name}: {text}" if met else f"targets.{name}: {text}")
     if problems:
         raise UserError("\n".join(problems))
@@ -102,25 +102,25 @@ def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, Cos
     return None
 
 
-def _estimated(device: Deployment, space: SearchSpace, head: Head) -> dict[str, CostTable]:
-    if device.runtime in TIMED_RUNTIMES:
+def _estimated(deployment: Deployment, space: SearchSpace, head: Head) -> dict[str, CostTable]:
+    if deployment.has_latency:
         return {}
-    return microcontroller.estimates(device.module, space, **head)
+    return microcontroller.estimates(deployment.module, space, **head)
 
 
-def _is_measured(limit: Limit, device: Deployment) -> bool:
-    return (limit.cost == "latency" and device.timed) or limit.cost == "instructions"
+def _is_measured(limit: Limit, deployment: Deployment) -> bool:
+    return (limit.cost == "latency" and deployment.timed) or limit.cost in deployment.spec.tool_costs
 
 
-def _measured(device: Deployment, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:
+def _measured(deployment: Deployment, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:
     """By cost, what the smallest and the largest network take."""
     space = recipe.space
     pair = [space.smallest, space.largest]
-    if not device.has_latency:
-        figures = microcontroller.costs(device.module, space, pair, **head)
-        return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name == "instructions"}
-    options: dict[str, Any] = {"runtime": device.module, "threads": recipe.measure.threads, **head}
-    options["part"] = deployment.part_of(device)
+    if not deployment.has_latency:
+        figures = microcontroller.costs(deployment.module, space, pair, **head)
+        return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name in deployment.spec.tool_costs}
+    options: dict[str, Any] = {"runtime": deployment.module, "threads": recipe.measure.threads, **head}
+    options["part"] = deployment.convert
     times, started = [], time.monotonic()
     while len(times) < _REPEATS and (not times or time.monotonic() - started < _SECONDS):
         times.append(latency.time_subnets(space, pair, rounds=_ROUNDS, **options))

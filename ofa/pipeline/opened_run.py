@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ofa.config.recipe import Recipe
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.supernet.files import read_json
@@ -36,7 +36,7 @@ def open_run(folder: str | Path) -> OpenRun:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
-    return OpenRun(folder, load_recipe(folder / "recipe.yaml"))
+    return OpenRun(folder, load_run_recipe(folder))
 
 
 class OpenRun:
@@ -133,13 +133,14 @@ class OpenRun:
 
     def _costs(self, target: str) -> dict[str, CostTable]:
         from ofa.targets.cost_files import load_tables
-        from ofa.targets.deployment import counted, deployment_of
+        from ofa.targets.deployment import deployment_of
+        from ofa.targets.measuring import counted
 
         found = self._target(target)
         self._check("measure")
         # What was measured stands first; a measured flash replaces the counted one, as in the stage search.
-        measured = load_tables(self._job, target, found)
-        return measured | (counted(deployment_of(found), self._job) | measured)
+        measured = load_tables(self.folder, target, found, threads=self.recipe.measure.threads)
+        return measured | (counted(deployment_of(found), self.recipe.space, self._job.head) | measured)
 
     def _target(self, name: str) -> Target:
         return self.recipe.targets[self._named(name)]

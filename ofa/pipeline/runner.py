@@ -28,6 +28,7 @@ from ofa.pipeline.run_lock import owned
 from ofa.pipeline.run_update import check_discard, check_update
 from ofa.pipeline.signals import deferred_interrupt
 from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
+from ofa.report.console import wrapped
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
 from ofa.targets.requirements import check_installed
@@ -112,7 +113,7 @@ def _run(
                 continue
         if job is None:
             # Said before torch is imported, which takes seconds.
-            print(f"{folder}: {', '.join(stages[number:])}", flush=True)
+            print(wrapped(f"{folder}: {', '.join(stages[number:])}"), flush=True)
             from ofa.data.summary import data_lines
             from ofa.pipeline.job import Job
             from ofa.pipeline.stage_checks import check_stages
@@ -134,7 +135,7 @@ def _run(
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
         journal.finish(name, inputs, files, seconds=seconds, logs=logs)
-        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+        print(wrapped(f"{name:<8} {seconds:6.1f} s  {summary}", indent=19), flush=True)
     followers.release()
     if job is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")

@@ -94,7 +94,7 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
 
 
 def _threads(recipe: Recipe) -> None:
-    here = any(device.timed and not device.remote for device in map(deployment_of, recipe.targets.values()))
+    here = any(each.timed and not each.remote for each in map(deployment_of, recipe.targets.values()))
     cores = os.cpu_count() or 1
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"
@@ -103,9 +103,10 @@ def _threads(recipe: Recipe) -> None:
 
 def _search(recipe: Recipe, head: Head) -> None:
     """A first generation, on accuracies that are all the same."""
-    config = recipe.search.model_dump(exclude={"candidates"})
-    config |= {"generations": 1, "population": min(config["population"], _SEARCHED)}
-    search(recipe.space, _Alike(), limits={CostTable.macs(recipe.space, **head): np.inf}, seed=recipe.seed, **config)
+    settings = recipe.search.settings
+    settings |= {"generations": 1, "population": min(settings["population"], _SEARCHED)}
+    limits = {CostTable.macs(recipe.space, **head): np.inf}
+    search(recipe.space, _Alike(), limits=limits, strategy=recipe.search.strategy, seed=recipe.seed, **settings)
 
 
 class _Alike:

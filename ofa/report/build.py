@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ofa.config.recipe import DataConfig, Recipe
+from ofa.config.data import DataConfig
+from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.report.escape import without_folders_inside

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.data.preprocess import IMPORTS, as_seen, middle
+from ofa.export.runtimes import RUNTIMES
 from ofa.report.card_c import c_code
 from ofa.report.card_kotlin import kotlin
 
@@ -77,7 +78,7 @@ def snippets(
         ),
         "Android": ("kotlin", kotlin(file, given)),
     }
-    if runtime.startswith("cortex_m"):
+    if RUNTIMES[runtime].format == "c":
         found["C"] = ("c", c_code(prefix, given))
     return found
 

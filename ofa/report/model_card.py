@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ofa.export.runtimes import RUNTIMES
 from ofa.report.card_snippets import snippets
 from ofa.report.classes import class_tables
 from ofa.report.escape import fenced, markdown, markdown_line, without_folders
@@ -93,8 +94,8 @@ def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
     if any(wide(wilson(value, images[split])) for split, _, value in rows):
         text += "\n\nIntervals (Wilson) say how well so few images tell an accuracy; "
         text += "those within half a point to each side are left out."
-    if verified["runtime"].startswith("cortex_m"):
-        text += "\n\nScored with TensorFlow Lite Micro's kernels; " + _program(verified["program"])
+    if scorer := RUNTIMES[verified["runtime"]].scored_by:
+        text += f"\n\nScored with {RUNTIMES[scorer].name}'s kernels; {_program(verified['program'])}"
     if "int8" in verified:
         used = verified["int8"]
         within = "within" if used["within"] else "MORE THAN"
@@ -144,7 +145,7 @@ def _cost(values: dict[str, Any], target: str) -> str:
         text += f" When it was timed, {note}."
     if "resident_bytes" in verified:
         text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
-    if verified["runtime"].startswith("cortex_m"):
+    if "instructions" in RUNTIMES[verified["runtime"]].measures:
         text += " Instructions are not cycles: how long one takes depends on the chip and its memory."
     return text
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-_COUNTED = ("macs", "params")  # known exactly from the network: nothing to measure
+from ofa.predictors.costs.names import COSTS
+
 _NOT_COSTS = ("accuracy", "accuracy_std")
 _PREFIXES = (("G", 1e9, "billions"), ("M", 1e6, "millions"), ("k", 1e3, "thousands"))
 
 
-class _Unit(NamedTuple):
-    """The unit that is shown, how much of a table's unit it is, and its decimals."""
-
-    name: str
-    size: float
-    decimals: int
-
-
-_UNITS = {"latency": _Unit("ms", 1.0, 3)} | {cost: _Unit("KB", 1024.0, 1) for cost in ("sram", "flash", "peak_memory")}
+# How the costs that have a unit are written; the others are counts.
+_SHOWN = {name: cost.shown for name, cost in COSTS.items() if cost.shown}
+_EXACT = [name for name, cost in COSTS.items() if cost.exact]  # nothing is left to measure
 
 
 class Axis(NamedTuple):
@@ -52,37 +47,36 @@ def measured_costs(values: dict[str, Any]) -> list[str]:
         candidates = [one["measured"] for one in target.get("candidates") or ()]
         asked = set(target["limits"]).union(target["measured"], *candidates)
         found |= dict.fromkeys(cost for cost in target["predicted"] if cost in asked)
-    return [cost for cost in found if cost not in (*_COUNTED, *_NOT_COSTS)]
+    return [cost for cost in found if cost not in (*_EXACT, *_NOT_COSTS)]
 
 
 def heading(cost: str) -> str:
     """``latency ms``, ``sram KB``, ``instructions``."""
-    return f"{cost} {_UNITS[cost].name}" if cost in _UNITS else cost
+    return f"{cost} {_SHOWN[cost].unit}" if cost in _SHOWN else cost
 
 
 def bare(cost: str, value: float | None) -> str:
     """The number alone, as its column's heading explains; ``-`` where there is none."""
     if value is None:
         return "-"
-    unit = _UNITS.get(cost)
-    return f"{value / unit.size:.{unit.decimals}f}" if unit else short(value)
+    shown = _SHOWN.get(cost)
+    return f"{value / shown.size:.{shown.decimals}f}" if shown else short(value)
 
 
 def with_unit(cost: str, value: float) -> str:
     """``0.090 ms``, ``64.0 KB``, ``400 M macs``."""
-    unit = _UNITS.get(cost)
-    return (
-        f"{bare(cost, value)} {unit.name}" + ("" if cost == "latency" else f" {cost}")
-        if unit
-        else f"{short(value)} {cost}"
-    )
+    shown = _SHOWN.get(cost)
+    if shown is None:
+        return f"{short(value)} {cost}"
+    amount = f"{bare(cost, value)} {shown.unit}"
+    return f"{amount} {cost}" if shown.named else amount
 
 
 def axis(cost: str, largest: float) -> Axis:
     """``largest`` decides whether counts are shown in thousands, millions or billions."""
-    if unit := _UNITS.get(cost):
-        return Axis(cost, unit.name, 1 / unit.size, f"{cost} ({unit.name})")
-    name = {"macs": "MACs", "params": "parameters"}.get(cost, cost)
+    if shown := _SHOWN.get(cost):
+        return Axis(cost, shown.unit, 1 / shown.size, f"{cost} ({shown.unit})")
+    name = (COSTS[cost].plural if cost in COSTS else "") or cost
     for prefix, size, word in _PREFIXES:
         if largest >= size:
             return Axis(name, f"{prefix} {name}", 1 / size, f"{name} ({word})")

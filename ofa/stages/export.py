@@ -20,15 +20,21 @@ from ofa.supernet.space import Subnet
 from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.finetune import finetune
 from ofa.targets.deployment import deployment_of, environment
-from ofa.targets.model_files import ExportSpec, write_models
+from ofa.targets.model_files import ExportSettings, write_models
+from ofa.targets.model_formats import ExportSpec
 
 
 def run(job: Job) -> Outcome:
     data, files, worst = job.data, [], 0.0
     targets = job.recipe.targets.items()
+    settings = ExportSettings(
+        threads=job.recipe.measure.threads,
+        calibration_images=job.recipe.collect.calibration_images,
+        target_names=list(job.recipe.targets),
+    )
     for name, target in tqdm(targets, desc="export and verify", unit="target", disable=None):
         job.check_interrupt()
-        device = deployment_of(target)
+        deployment = deployment_of(target)
         found = read_json(job.folder / "search" / f"{name}.json")
         subnet = Subnet.from_dict(found["subnet"])
         folder = job.folder / "models" / name
@@ -47,15 +53,16 @@ def run(job: Job) -> Outcome:
             **METADATA,
             "subnet": subnet.to_dict(),
         }
-        wanted = ExportSpec(
+        spec = ExportSpec(
             model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
         )
         try:
-            written, result = write_models(job, device, wanted)
+            written, result = write_models(deployment, spec, images=job.images, settings=settings)
         except (VerificationError, ValueError) as error:
             raise UserError(f"targets.{name}: {error}") from error
         result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", without_folders_inside(result | environment(device.here, job)))
+        measured_on = environment(deployment.local, threads=settings.threads)
+        write_json(folder / "verify.json", without_folders_inside(result | measured_on))
         worst = max(worst, result["largest_difference"] / result["range"])
         labels = folder / "labels.txt"
         write_atomic(labels, "".join(f"{label}\n" for label in data.classes))

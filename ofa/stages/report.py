@@ -7,15 +7,14 @@ from typing import Any
 
 from ofa.export.verify import confusion
 from ofa.pipeline.job import Job, Outcome
+from ofa.predictors.costs.names import COSTS
 from ofa.report.build import write_report
 from ofa.report.classes import class_figures
 from ofa.report.model_card import write_card
 from ofa.supernet.files import read_json
 from ofa.targets.deployment import deployment_of
 from ofa.targets.final_times import Ready, final_times
-from ofa.targets.model_files import model_path, open_session
-
-_PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
+from ofa.targets.model_formats import model_path, open_session
 
 
 def run(job: Job) -> Outcome:
@@ -25,17 +24,19 @@ def run(job: Job) -> Outcome:
     timed: dict[str, Ready] = {}
     for name, target in job.recipe.targets.items():
         job.check_interrupt()
-        device, folder = deployment_of(target), job.folder / "models" / name
+        deployment, folder = deployment_of(target), job.folder / "models" / name
         resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
-        session = open_session(device, folder, threads=threads)
+        session = open_session(deployment, folder, threads=threads)
         images = job.images("test", resolution)
-        counts = confusion(partial(device.scorer.run, session), images)
+        counts = confusion(partial(deployment.scorer.run, session), images)
         program = read_json(folder / "verify.json").get("program", {})
-        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.timed:
+        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in COSTS if cost in program}}
+        if deployment.timed:
             shape = (job.data.channels, resolution, resolution)
-            timed[name] = Ready(device, model_path(device, folder), session, shape)
-    for name, times in final_times(job, timed).items():
+            timed[name] = Ready(deployment, model_path(deployment, folder), session, shape)
+    for name, times in final_times(
+        timed, job.recipe.space, job.head, threads=threads, folder=job.folder / "costs"
+    ).items():
         measured[name] |= times
     files = write_report(job.recipe, job.folder, measured, counts=job.data.counts, classes=job.data.classes)
     data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}

@@ -21,9 +21,9 @@ from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import Subnet
-from ofa.targets import deployment
 from ofa.targets.cost_files import load_tables
 from ofa.targets.deployment import Deployment, deployment_of
+from ofa.targets.measuring import counted, measure_subnets
 
 ATTEMPTS = 4
 
@@ -32,10 +32,12 @@ def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     files = []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**deployment.counted(deployment_of(target), job), **load_tables(job, name, target)}
+        deployment = deployment_of(target)
+        measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
+        costs = {**counted(deployment, job.recipe.space, job.head), **measured}
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
         try:
-            found, candidates = _search_and_measure(job, deployment_of(target), predictor, limits, costs)
+            found, candidates = _search_and_measure(job, deployment, predictor, limits, costs)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
         subnets = [Subnet.from_dict(candidate["subnet"]) for candidate in candidates]
@@ -57,7 +59,7 @@ def run(job: Job) -> Outcome:
 
 def _search_and_measure(
     job: Job,
-    device: Deployment,
+    deployment: Deployment,
     predictor: AccuracyPredictor,
     limits: dict[CostTable, float],
     costs: dict[str, CostTable],
@@ -65,30 +67,35 @@ def _search_and_measure(
     """A search, and its best few networks with what was measured of them; one is ``chosen``.
 
     Among the few are the best inside the limits of those that taught the predictor: where it is weak, what was measured
-    is worth more. Chosen is the most accurate of those that measure inside the limits. Tables are right on average, and
-    a search finds where they are too hopeful: when no network measures inside, it is repeated with as much less room.
+    is worth more. Chosen is the most accurate of those that measure inside the limits.
+
+    The search exploits optimistic errors of the tables. If no candidate meets the limits when measured, limits are
+    tightened by the excess and the search is repeated.
     """
-    settings = job.recipe.search.model_dump()
-    count = settings.pop("candidates")
-    found, known, room = None, {}, dict(limits)
+    config, count = job.recipe.search, job.recipe.search.candidates
+    found, known, tightened_limits = None, {}, dict(limits)
     for _ in range(ATTEMPTS):
         try:
-            found = search(job.recipe.space, predictor, limits=room, seed=job.recipe.seed, **settings)
+            options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
+            found = search(job.recipe.space, predictor, limits=tightened_limits, **options)
         except InfeasibleLimit:
             if found is None:
                 raise
-            break  # the limits themselves can be met; less room than that cannot
-        few = [*found.top[:count], *_best_collected(job, room, count=ceil_div(count, 3))]
+            break  # the limits themselves can be met, tightened ones cannot
+        few = [*found.top[:count], *_best_collected(job, tightened_limits, count=ceil_div(count, 3))]
         new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
         job.check_interrupt()
-        known |= dict(zip(new, deployment.costs_of(device, job, new, costs) if new else [], strict=True))
+        if new:
+            threads = job.recipe.measure.threads
+            values = measure_subnets(deployment, job.recipe.space, new, job.head, tables=costs, threads=threads)
+            known |= dict(zip(new, values, strict=True))
         inside = [subnet for subnet in known if _excess(known[subnet], limits) <= 1]
         if inside:
             break
         best = known[min(known, key=lambda subnet: _excess(known[subnet], limits))]
         for table, limit in limits.items():
             if best.get(table.name, 0.0) > limit:
-                room[table] *= 0.99 * limit / best[table.name]
+                tightened_limits[table] *= 0.99 * limit / best[table.name]
     # Nothing measures inside: the one that is nearest, and the report says by how much it is above.
     judged = inside or [min(known, key=lambda subnet: _excess(known[subnet], limits))]
     accuracies = {}

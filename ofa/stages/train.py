@@ -42,7 +42,7 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     config = recipe.train
     if isinstance(config.phases, str):
         first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
-        schedule = (first, *(replace(phase, lr=phase.lr * config.later_lr) for phase in later))
+        schedule = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         schedule = tuple(phase.phase(first=number == 0) for number, phase in enumerate(config.phases))
     return schedule[1:] if config.skip_first_phase else schedule
@@ -51,15 +51,8 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
 def settings(recipe: Recipe) -> Settings:
     """What of ``train:`` is the same in all phases."""
     config = recipe.train
-    renamed = {
-        "distill_weight": config.distill,
-        "distill_loss": config.loss,
-        "grad_accum_steps": config.accumulate,
-        "subnets_per_rank": {"same": "shared", "different": "independent"}[config.ranks],
-        "seed": recipe.seed,
-    }
-    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in renamed}
-    return Settings(**same, **renamed)
+    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name != "seed"}
+    return Settings(**same, seed=recipe.seed)
 
 
 def run(job: Job) -> Outcome:
@@ -121,7 +114,7 @@ def run(job: Job) -> Outcome:
         except TooFewImages as error:
             raise UserError(f"training stopped: {error}, of {data.counts['train']} in the training split") from error
         except OutOfMemory as error:
-            raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
+            raise UserError(f"training stopped: {error} (train.batch_size, train.grad_accum_steps)") from error
     if first_rank:
         save_weights(net, job.weights)
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
@@ -172,7 +165,7 @@ class _Log:
 
     def __call__(self, net: Supernet, phase: Phase, figures: dict[str, Any]) -> None:
         accuracies = {}
-        if images := self.job.recipe.train.watch_images:
+        if images := self.job.recipe.train.eval_images:
             accuracies = {
                 name: top1(
                     self.job.extract_calibrated(subnet, net=net, images=_WATCH_CALIBRATION),
@@ -191,8 +184,8 @@ class _Log:
                     self.board.add_scalar(name, value, len(self.rows))
         shown = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
         tqdm.write(
-            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  lr "
-            f"{figures['lr']:.2g}  {figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
+            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  "
+            f"{figures['images_per_second']:.0f} images/s  {_left(figures['seconds_left'])} left"
         )
 
 

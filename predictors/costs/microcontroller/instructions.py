@@ -134,7 +134,7 @@ def counted_work(operator: Any) -> Work:
 
     Raises ``ValueError`` for an operator that no block of our spaces has.
     """
-    given, wanted, kernel = operator.given, operator.wanted, operator.kernel
+    given, wanted, kernel = operator.input, operator.output, operator.kernel
     if operator.kind in ("conv2d_s8", "depthwise_conv2d_s8"):
         depthwise = operator.kind.startswith("depthwise")
         side = kernel[0] if depthwise else kernel[1]
@@ -212,7 +212,7 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
 
     family = families.model(space.family)
     module = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-    return cortex_m.part(module, (in_chans, subnet.resolution, subnet.resolution))
+    return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
 
 
 def _per_value(counted: Sequence[tuple[Work, int]]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from ofa.report.card_snippets import snippets
 from ofa.report.int8_note import cpu_note
 from ofa.targets import quantization_attempts
 from ofa.targets.deployment import Deployment
-from ofa.targets.quantization_attempts import quantised, remedies
+from ofa.targets.model_formats import format_of
+from ofa.targets.quantization_attempts import quantize_within
 
 LIMITS = {"macs": "1x"}
 
@@ -74,7 +75,7 @@ SERVER, PHONE = Deployment("onnxruntime", 8), Deployment("litert", 8)
 
 
 @pytest.mark.parametrize(
-    "device, config, known",
+    "deployment, config, known",
     [
         (SERVER, OnnxConfig(), {None, "reduced", "unsigned"}),
         (SERVER, OnnxConfig(symmetric=True), {None, "reduced"}),
@@ -82,12 +83,12 @@ SERVER, PHONE = Deployment("onnxruntime", 8), Deployment("litert", 8)
         (SERVER, OnnxConfig(weights="signed", symmetric=True), {"signed"}),
     ],
 )
-def test_remedies_keep_to_what_the_recipe_fixes(device, config, known):
-    ways = remedies(device, config)
+def test_attempts_keep_to_what_the_recipe_fixes(deployment, config, known):
+    ways = format_of(deployment).attempts(config)
     assert {way.get("weights") for way in ways.values()} == known
     assert all(way.get("symmetric", False) == config.symmetric for way in ways.values())
     assert next(iter(ways)) == "min/max calibration" and "percentile 99.99" in ways
-    assert all("weights" not in way for way in remedies(PHONE, config).values())
+    assert all("weights" not in way for way in format_of(PHONE).attempts(config).values())
 
 
 class Fake:
@@ -100,15 +101,15 @@ class Fake:
         return session
 
 
-def chosen(monkeypatch, device, accuracies, vnni=True):
+def chosen(monkeypatch, deployment, accuracies, vnni=True):
     fake = Fake()
     monkeypatch.setattr(Deployment, "scorer", fake)
     monkeypatch.setattr(quantization_attempts, "onnxruntime", fake)
     monkeypatch.setattr(quantization_attempts, "has_vnni", lambda: vnni)
-    ways = remedies(device, OnnxConfig())
+    ways = format_of(deployment).attempts(OnnxConfig())
     contents = dict(zip(ways, (bytes(pair) for pair in accuracies), strict=False))
-    content, result = quantised(
-        device,
+    content, result = quantize_within(
+        deployment,
         ways,
         write=lambda way: contents[next(name for name, one in ways.items() if one is way)],
         score=lambda run: run(np.zeros(1)) / 100,

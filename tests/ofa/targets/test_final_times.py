@@ -25,24 +25,23 @@ def timed(tmp_path, monkeypatch):
             info = {} if reference is None else {"reference": {"subnet": {"of": reference}, "ms": reference}}
             write_json(tmp_path / "costs" / f"{name}.json", {"info": info})
         runtime = SimpleNamespace(
-            prepared=lambda session, shape: session, load=lambda model, threads: model, part=lambda *_: None
+            bind=lambda session, shape: session, load=lambda model, threads: model, convert=lambda *_: None
         )
         monkeypatch.setattr(Deployment, "module", property(lambda self: runtime))
         # A model stands for its own time.
         monkeypatch.setattr(
-            module, "_reference_model", lambda job, device, reference: (reference["ms"] * pace, (1, 8, 8))
+            module, "reference_model", lambda space, reference, part: (reference["ms"] * pace, (1, 8, 8))
         )
         monkeypatch.setattr(module, "interleaved", lambda calls, **_: 1e-3 * np.array([calls, calls], float))
         monkeypatch.setattr(
-            module, "measure_remote_latency", lambda device, job, models, rounds: [time for time, _ in models]
+            module, "measure_remote_latency", lambda _, models, threads, rounds: [time for time, _ in models]
         )
-        job = SimpleNamespace(folder=tmp_path, recipe=SimpleNamespace(measure=SimpleNamespace(threads=1)))
         address = "ssh:board" if remote else None
         ready = {
             name: Ready(Deployment("litert", 32, address), clock, clock, (1, 8, 8))
             for name, (clock, _) in models.items()
         }
-        return final_times(job, ready)
+        return final_times(ready, None, {}, threads=1, folder=tmp_path / "costs")
 
     return run
 
