@@ -141,7 +141,9 @@ class SearchSpace(Genome, BaseModel):
     shrinking: ClassVar[tuple[str, ...]]
 
     family: str
-    resolutions: Annotated[tuple[Resolution, ...], SOME]
+    resolutions: Annotated[tuple[Resolution, ...], SOME] = Field(
+        description="Sides of the square images to choose from, in pixels, ascending."
+    )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:

@@ -11,10 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture
 def toy_family(monkeypatch):
-    """The family ``toy`` of ``shared/toy_family`` is there, as if its folder were in ``supernet/families``."""
+    """The family ``toy`` of ``extending/toy_family`` is there, as if its folder were in ``supernet/families``."""
     from ofa.supernet import families
 
-    folder = str(Path(__file__).parent / "shared" / "toy_family")
+    folder = str(Path(__file__).parent / "extending" / "toy_family")
     monkeypatch.setattr(families, "__path__", [*families.__path__, folder])
     yield "toy"
     for name in [name for name in sys.modules if f"{name}.".startswith("ofa.supernet.families.toy.")]:

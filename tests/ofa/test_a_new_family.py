@@ -1,4 +1,4 @@
-"""A whole run with a family from outside the product: the folder in ``tests/shared/toy_family``, and a recipe."""
+"""A whole run with a family from outside the product: the folder in ``tests/extending/toy_family``, and a recipe."""
 
 import pytest
 

@@ -21,7 +21,7 @@ STAGE = {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]}
 BASE = {"resolutions": [16, 20], "stages": [STAGE]}
 
 NAMES = list(families.presets())
-presets = pytest.mark.parametrize("space", map(SearchSpace.preset, NAMES), ids=NAMES)
+presets = pytest.mark.parametrize("space", [SearchSpace.preset(name) for name in NAMES], ids=NAMES)
 spaces = pytest.mark.parametrize(
     "space",
     [SearchSpace.from_dict(values) for values in [*families.presets().values(), *SMALL]],

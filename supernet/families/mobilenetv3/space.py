@@ -44,22 +44,26 @@ def mid_channels(in_channels: int, expand: float, divisor: int = 8) -> int:
 class Stem(Section):
     """The fixed beginning: a 3x3 convolution of ``stride``, then one depthwise separable block of ``first_width``."""
 
-    width: Width = 16
-    stride: Stride = 2
-    first_width: Width = 16
-    first_act: Activation = "relu"
+    width: Width = Field(16, description="Channels of the convolution.")
+    stride: Stride = Field(2, description="Stride of the convolution.")
+    first_width: Width = Field(16, description="Channels that the separable block gives.")
+    first_act: Activation = Field("relu", description="Activation function of the separable block.")
 
 
 class Stage(Section):
     """Blocks of one width; the first has ``stride``. Options are ascending."""
 
-    width: Width
-    stride: Stride = 1
-    depths: Annotated[tuple[Depth, ...], SOME] = (2, 3, 4)
-    kernels: Annotated[tuple[Kernel, ...], SOME] = (3, 5, 7)
-    expands: Annotated[tuple[Ratio, ...], SOME] = (3, 4, 6)
-    act: Activation = "relu"
-    se: bool = False
+    width: Width = Field(description="Channels that every block of the stage gives.")
+    stride: Stride = Field(1, description="Stride of the first block.")
+    depths: Annotated[tuple[Depth, ...], SOME] = Field((2, 3, 4), description="Numbers of blocks to choose from.")
+    kernels: Annotated[tuple[Kernel, ...], SOME] = Field(
+        (3, 5, 7), description="Odd kernel sizes that each block chooses from."
+    )
+    expands: Annotated[tuple[Ratio, ...], SOME] = Field(
+        (3, 4, 6), description="Ratios of middle to input channels that each block chooses from."
+    )
+    act: Activation = Field("relu", description="Activation function of the blocks.")
+    se: bool = Field(False, description="Whether the blocks have squeeze-and-excite.")
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -73,8 +77,8 @@ class Stage(Section):
 class Head(Section):
     """The fixed end: 1x1 convolution to ``width``, average pool, 1x1 convolution to ``features``, linear classifier."""
 
-    width: Width = 960
-    features: Width = 1280
+    width: Width = Field(960, description="Channels before the average pool.")
+    features: Width = Field(1280, description="Features that the classifier reads.")
 
 
 class Space(SearchSpace):
@@ -86,11 +90,13 @@ class Space(SearchSpace):
     timm_class: ClassVar[str] = "timm.models.MobileNetV3"
     shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand")
 
-    family: Literal["mobilenetv3"] = "mobilenetv3"
-    stem: Stem = Stem()
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)]
-    head: Head = Head()
-    act: Activation = "hard_swish"  # of stem and head
+    family: Literal["mobilenetv3"] = Field("mobilenetv3", description="Family of networks.")
+    stem: Stem = Field(Stem(), description="The fixed beginning.")
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=MAX_STAGES)] = Field(
+        description="The stages of elastic blocks, in order."
+    )
+    head: Head = Field(Head(), description="The fixed end.")
+    act: Activation = Field("hard_swish", description="Activation function of stem and head.")
 
     @model_validator(mode="after")
     def _check(self) -> Space:
