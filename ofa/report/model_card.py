@@ -18,6 +18,7 @@ from ofa.report.pace import pace_note
 from ofa.report.text import markdown_table
 from ofa.report.units import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
+from ofa.supernet.space import SearchSpace
 
 _MAX_CLASSES = 20
 
@@ -36,7 +37,7 @@ def render_card(report: Report, target: str, evaluation: Evaluation, *, licence:
     names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
         f"# {markdown(report.name)}: {markdown(target)}",
-        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
+        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a {_model_class(report)} found by "
         f"once-for-all, subnet `{found.id}`: {subnet.resolution} pixels, "
         f"stages of {', '.join(map(str, subnet.depths))} blocks, {predicted.cost('macs') / 1e6:.2f} M "
         f"multiply-accumulates, {predicted.cost('params') / 1e3:.0f} k parameters. `subnet.json` and "
@@ -53,6 +54,11 @@ def render_card(report: Report, target: str, evaluation: Evaluation, *, licence:
         *_code(found, evaluation),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _model_class(report: Report) -> str:
+    """The model's class as code; reports of older versions do not say the space."""
+    return f"`{SearchSpace.from_dict(report.space).timm_class}`" if report.space is not None else "timm model"
 
 
 def _data(report: Report, pixels: Preprocessing, licence: str | None, resolution: int) -> str:
