@@ -47,7 +47,7 @@ def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
     folder = job.folder / "hand_made" / re.sub(r"[^a-z0-9]+", "_", name.lower())
     weights = folder / "weights.safetensors"
     if weights.exists():
-        model = DsCnn(*NETWORKS[name], **job.head)
+        model = DsCnn(*NETWORKS[name], **job.model_kwargs)
         model.load_state_dict(safetensors.torch.load_file(weights))
     else:
         model = trained(job, name, lr=job.recipe.train.phases[0].lr)

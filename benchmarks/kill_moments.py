@@ -75,7 +75,7 @@ def run(recipe: Path, folder: Path, log: Path) -> int:
 
 
 def interleaved(calls, *, rounds, cold=(), **_):
-    """``timing.interleaved`` with numbers that hang on the call's place alone. Every call runs."""
+    """``timing.interleaved`` with numbers that depend on the call's place alone. Every call runs."""
     for call in calls:
         call()
     places = np.arange(len(calls))
@@ -85,7 +85,7 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 def replace_the_clock() -> None:
     """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
-    for name in ("ofa.pipeline.job", "onnxscript"):  # the exporter imports the second for seconds
+    for name in (*(f"ofa.stages.{stage}" for stage in STAGES), "onnxscript"):  # which the exporter imports for seconds
         importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("ofa.") and hasattr(module, "interleaved"):
@@ -190,14 +190,14 @@ def experiment(kills: int, seed: int) -> str:
             f"# SIGKILL at {kills} moments over all stages",
             "",
             f"`python benchmarks/kill_moments.py --kills {kills} --seed {seed}`: {done} kills in {runs} runs of all "
-            f"seven stages with two targets; a run that nothing stops takes {whole:.0f} s here.",
+            f"{len(STAGES)} stages with two targets; a run that nothing stops takes {whole:.0f} s here.",
             "",
             f"**{runs - len({line.split(':')[0] for line in wrong})} of {runs} runs ended with the same files** "
             f"({len(expected)} each: weights, checkpoints, accuracies, predictor, cost tables, searches, models, "
             f"report), {tracebacks} tracebacks.",
             "",
             "Compared are all bytes but those of the wall clock (seconds, images a second) and of resident memory. "
-            "Timed calls ran, but their times were replaced by numbers that hang on the call alone.",
+            "Timed calls ran, but their times were replaced by numbers that depend on the call alone.",
             "",
             "| killed in | times |",
             "|---|---|",

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
+from ofa.config.schedule import training_phases
 from ofa.config.target import Limit
 from ofa.data.identity import data_place
-from ofa.data.loader import open_data
+from ofa.data.loader import Data, open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.data.sources import open_source
 from ofa.data.summary import data_lines
@@ -25,7 +26,6 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
-from ofa.stages.train import phases
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -53,13 +53,13 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
     place = data_place(recipe.data)
     if place is not None and not place.is_dir():
-        yield from _schedule(phases(recipe), None)
+        yield from _schedule(training_phases(recipe), None)
         yield from _rest(recipe)
         key = "folder" if recipe.data.folder else "idx"
         raise UserError(
             f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
         )
-    lines = []
+    # All that is read is told before the checks, which may refuse it.
     source = open_source(recipe.data, resolution=space.resolutions[-1])
     findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
     yield from (f"image     {line}" for line in finding_lines(findings))
@@ -69,30 +69,39 @@ def plan(recipe: Recipe) -> Iterator[str]:
     left_out = [finding.image for finding in findings if finding.unreadable]
     data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed, left_out=left_out)
     yield from data_lines(data)
-    head = {"num_classes": len(data.classes), "in_chans": data.channels}
-    lines += check_stages(recipe, data)
-    lines += measure_smallest(recipe, head)
-    macs = CostTable.macs(space, **head)
-    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, head)
-    steps = data.steps(recipe.train.batch_size)
-    train = [
-        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
-        for phase in phases(recipe)
-    ]
-    collect = recipe.collect
-    evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
-    images = evaluated + min(collect.calibration_images, data.counts["train"])
-    spread = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
-    collected = min(collect.subnets, space.size)
-    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
-    total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
-    lines += _schedule(phases(recipe), steps)
-    lines += [*_rest(recipe), f"threads   {explained(threads)}"]
-    lines.append(
-        f"time      about {duration(total)} on this machine: training {duration(sum(train))}, measuring accuracy "
-        f"{duration(measure_accuracy)}, the rest {duration(total - sum(train) - measure_accuracy)}"
+
+    model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines = [*check_stages(recipe, data), *measure_smallest(recipe, model_kwargs)]
+    time_line, threads = _time(recipe, data, model_kwargs)
+    lines += _schedule(training_phases(recipe), data.steps(recipe.train.batch_size))
+    yield from [*lines, *_rest(recipe), f"threads   {explained(threads)}", time_line]
+
+
+def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str, Threads]:
+    """How long the run will take here, from a few training steps; and with how many threads these were fastest."""
+    space, collect, counts = recipe.space, recipe.collect, data.counts
+    macs = CostTable.macs(space, **model_kwargs)
+    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, model_kwargs)
+
+    batch_size = recipe.train.batch_size
+    training = sum(
+        seconds_per_mac * phase.epochs * data.steps(batch_size) * batch_size * macs_of_step(space, phase, macs)
+        for phase in training_phases(recipe)
     )
-    yield from lines
+
+    # Each subnet is calibrated, then evaluated; those of a small sample cost on average what all of them do.
+    images = min(collect.images or counts["validation"], counts["validation"])
+    images += min(collect.calibration_images, counts["train"])
+    sample = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    subnets = min(collect.subnets, space.size)
+    accuracies = seconds_per_mac * _EVALUATION * images * macs.predict(sample).mean() * subnets
+
+    rest = _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
+    line = (
+        f"time      about {duration(training + accuracies + rest)} on this machine: training {duration(training)}, "
+        f"measuring accuracy {duration(accuracies)}, the rest {duration(rest)}"
+    )
+    return line, threads
 
 
 def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
@@ -149,17 +158,17 @@ def _limit(limit: Limit) -> str:
     return f"{limit.cost} at most {limit.value:g} {'' if unit == limit.cost else unit}".rstrip()
 
 
-def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, model_kwargs: dict[str, int]) -> tuple[float, Threads]:
     """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
     middle = len(space.resolutions) // 2
     code[space.genes_of("resolution")] = middle
     resolution = space.resolutions[middle]
-    net = Supernet(space, **head).train()
+    net = Supernet(space, **model_kwargs).train()
     fitting = _TRIAL_BYTES // image_bytes(space, resolution)
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
-    images = torch.zeros(batch, head["in_chans"], resolution, resolution)
+    images = torch.zeros(batch, model_kwargs["in_chans"], resolution, resolution)
     labels = torch.zeros(batch, dtype=torch.long)
 
     def step() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -34,7 +35,7 @@ class Stage(NamedTuple):
     blocks: tuple[Block, ...]
 
 
-class Drawn(NamedTuple):
+class SubnetDescription(NamedTuple):
     """A subnet under a name, ready to be shown."""
 
     name: str
@@ -42,29 +43,29 @@ class Drawn(NamedTuple):
     stages: tuple[Stage, ...]
 
 
-def drawn(name: str, space: dict[str, Any], subnet: dict[str, Any]) -> Drawn:
-    """The subnet's stages. ``space`` and ``subnet`` are as in files (``to_dict``)."""
-    layout, network = SearchSpace.from_dict(space), Subnet.from_dict(subnet)
-    choices = layout.choices(network)
+def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
+    """The blocks of each stage that run."""
+    choices = space.choices(subnet)
     stages: dict[int, list[Block]] = {}
-    for position, _, middle, width, side, _ in layout.shapes(network):
+    for position, _, middle, width, side, _ in space.shapes(subnet):
         block = Block(choices.get((position.stage, position.index), {}), middle, width, side)
         stages.setdefault(position.stage, []).append(block)
-    return Drawn(
+    return SubnetDescription(
         name,
-        network.resolution,
+        subnet.resolution,
         tuple(Stage(blocks[-1].width, tuple(blocks)) for blocks in stages.values()),
     )
 
 
-def chosen(values: dict[str, Any]) -> list[Drawn]:
-    """The subnet of each target of a ``report.json``; none when it is of an older version, which lacks the space."""
-    if "space" not in values:
+def chosen_subnets(report: Report) -> list[SubnetDescription]:
+    """The subnet of each target; none when the report is of an older version, which lacks the space."""
+    if report.space is None:
         return []
-    return [drawn(name, values["space"], target["subnet"]) for name, target in values["targets"].items()]
+    space = SearchSpace.from_dict(report.space)
+    return [describe_subnet(name, space, target.subnet) for name, target in report.targets.items()]
 
 
-def line(subnet: Drawn) -> str:
+def subnet_line(subnet: SubnetDescription) -> str:
     """One line: resolution, then each stage's width and blocks, such as ``24 px  24: k3e4 k5e6 | 40: k3e3``."""
     stages = (
         f"{stage.width}: " + " ".join("".join(_labels(block)) for block in stage.blocks) for stage in subnet.stages
@@ -77,7 +78,7 @@ def _labels(block: Block) -> list[str]:
     return [f"{role[0]}{value:g}" for role, value in block.choices.items()]
 
 
-def pictures(subnets: Sequence[Drawn]) -> str:
+def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
     """One ``<figure>`` a subnet, all to one scale, and the legend of the kernels' colours; empty text for none."""
     if not subnets:
         return ""
@@ -87,7 +88,7 @@ def pictures(subnets: Sequence[Drawn]) -> str:
     shades = sorted({block.choices[role] for block in blocks if role in block.choices})
     most = max(block.middle for block in blocks)
     widest = max(stage.width for subnet in subnets for stage in subnet.stages)
-    figures = "".join(_picture(subnet, role, shades, most, widest) for subnet in subnets)
+    figures = "".join(_draw_subnet(subnet, role, shades, most, widest) for subnet in subnets)
     sides = " x {:g}" if role == "kernel" else ""
     keys = "".join(
         f'<li><svg viewBox="0 0 24 16" class="key" aria-hidden="true"><rect class="k{number % 4}" x="4" y="1" '
@@ -103,7 +104,7 @@ def pictures(subnets: Sequence[Drawn]) -> str:
     )
 
 
-def _picture(subnet: Drawn, role: str, shades: list[Any], most: int, widest: int) -> str:
+def _draw_subnet(subnet: SubnetDescription, role: str, shades: list[Any], most: int, widest: int) -> str:
     base = _TOP + _HIGH
     middle = _TOP + _HIGH / 2
     parts = [
@@ -119,14 +120,13 @@ def _picture(subnet: Drawn, role: str, shades: list[Any], most: int, widest: int
         for block in stage.blocks:
             high = max(_LOW, _HIGH * math.sqrt(block.middle / most))
             shade = f"k{shades.index(block.choices[role]) % 4}" if role in block.choices else "k0"
-            told = "".join(f"{_WORDS.get(name, name)} {value:g}, " for name, value in block.choices.items())
-            told += f"{block.middle} channels inside, "
+            tooltip = "".join(f"{_WORDS.get(name, name)} {value:g}, " for name, value in block.choices.items())
+            tooltip += f"{block.middle} channels inside, {stage.width} out, reads {block.size} x {block.size}"
             above, below = [*_labels(block), "", ""][:2]
-            told += f"{stage.width} out, reads {block.size} x {block.size}"
             centre = left + wide / 2
             parts.append(
                 f'<rect class="{shade}" x="{left:.1f}" y="{base - high:.1f}" width="{wide:.1f}" height="{high:.1f}" '
-                f'rx="2"><title>{told}</title></rect>'
+                f'rx="2"><title>{tooltip}</title></rect>'
                 f'<text x="{centre:.1f}" y="{base - high - 5:.1f}" text-anchor="middle">{above}</text>'
                 f'<text x="{centre:.1f}" y="{base + 14}" text-anchor="middle">{below}</text>'
             )
@@ -139,7 +139,7 @@ def _picture(subnet: Drawn, role: str, shades: list[Any], most: int, widest: int
         )
         left = stop + _STAGE_GAP
     width, height = left - _STAGE_GAP + 8, base + 46
-    title = f"{subnet.name}: {line(subnet)}"
+    title = f"{subnet.name}: {subnet_line(subnet)}"
     return (
         f'<figure class="blocks"><figcaption>{escape(subnet.name)}</figcaption><div class="scroll" tabindex="0" '
         f'role="group" aria-label="{escape(subnet.name)}"><svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '

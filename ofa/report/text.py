@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.classes import class_tables
 from ofa.report.console import aligned, wrapped
 from ofa.report.escape import markdown as inline
 from ofa.report.escape import markdown_line, printable
 from ofa.report.notes import details, error_notes, notes
-from ofa.report.subnet_drawing import chosen, line
+from ofa.report.subnet_drawing import chosen_subnets, subnet_line
 from ofa.report.tables import Table, candidates, errors, one_line, summary, training
 
 # A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
 _MAX_CANDIDATES, _MAX_PHASES = 3, 8
 
 
-def screen(values: dict[str, Any]) -> str:
+def render_text(report: Report) -> str:
     """What ``ofa show`` prints: some sixty lines for three targets."""
-    blocks = ["\n".join(_without_models(summary(values))), _printed(notes(values))]
-    measured, left_out = _first_candidates(candidates(values))
+    blocks = ["\n".join(_without_models(summary(report))), _printed(notes(report))]
+    measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
-    blocks.append("\n".join([*_aligned(errors(values), title=True), _printed(error_notes(values))]))
-    if subnets := chosen(values):
+    blocks.append("\n".join([*_aligned(errors(report), title=True), _printed(error_notes(report))]))
+    if subnets := chosen_subnets(report):
         names = [printable(subnet.name) for subnet in subnets]
         width = max(map(len, names))
-        lines = (wrapped(f"{name:<{width}}  {line(subnet)}") for name, subnet in zip(names, subnets, strict=True))
+        lines = (
+            wrapped(f"{name:<{width}}  {subnet_line(subnet)}") for name, subnet in zip(names, subnets, strict=True)
+        )
         blocks.append("\n".join(["Subnets", *lines]))
-    phases = training(values)
+    phases = training(report)
     if phases.rows:
         left_out = len(phases.rows) - _MAX_PHASES
         blocks.append(_titled(phases._replace(rows=phases.rows[-_MAX_PHASES:]), left_out))
     return "\n\n".join(blocks)
 
 
-def markdown(values: dict[str, Any]) -> str:
+def render_markdown(report: Report) -> str:
     """``report.md``."""
-    blocks = [f"# {inline(values['name'])}", markdown_table(summary(values)), _lines(notes(values))]
-    for table in (candidates(values), errors(values), *class_tables(values)):
+    blocks = [f"# {inline(report.name)}", markdown_table(summary(report)), _lines(notes(report))]
+    for table in (candidates(report), errors(report), *class_tables(report)):
         if table.rows:
             blocks += [f"## {inline(table.title)}", markdown_table(table)]
-    blocks.append(_lines(error_notes(values)))
-    if subnets := chosen(values):
-        blocks += ["## Subnets", "\n".join(f"- {markdown_line(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
-    if (phases := training(values)).rows:
+    blocks.append(_lines(error_notes(report)))
+    if subnets := chosen_subnets(report):
+        blocks += [
+            "## Subnets",
+            "\n".join(f"- {markdown_line(subnet.name)}: `{subnet_line(subnet)}`" for subnet in subnets),
+        ]
+    if (phases := training(report)).rows:
         blocks += [f"## {phases.title}", markdown_table(phases)]
-    return "\n\n".join([*blocks, _lines(details(values))]) + "\n"
+    return "\n\n".join([*blocks, _lines(details(report))]) + "\n"
 
 
 def _lines(texts: list[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.artefacts.cost_info import TableQuality
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.report.pace import drift_words
 from ofa.targets.cost_files import table_paths
@@ -20,7 +22,7 @@ def run(job: Job) -> Outcome:
             tables[deployment] = measure_tables(
                 deployment,
                 job.recipe.space,
-                job.head,
+                job.model_kwargs,
                 config=job.recipe.measure,
                 seed=job.recipe.seed,
                 folder=costs,
@@ -34,18 +36,19 @@ def run(job: Job) -> Outcome:
             table.save(path)
         files += paths
     delete_rounds(costs)
-    return files, "; ".join(lines)
+    return Outcome(files, "; ".join(lines))
 
 
 def _line(deployment: Deployment, table: CostTable) -> str:
-    found = table.info["quality"]
+    """How well the table predicted whole subnets that it was not fitted to."""
     if table.name == "latency" and deployment.costs:
-        return f"latency of {deployment.name}: {how_good(found)}"
-    error = "no subnet left to check on" if found["mape"] is None else f"error {found['mape']:.1%}"
-    tau = "" if found["kendall_tau"] is None else f", Kendall tau {found['kendall_tau']:.2f}"
+        return f"latency of {deployment.name}: {how_good(table.info['quality'])}"
+    quality = TableQuality.model_validate(table.info["quality"])
+    error = "no subnet left to check on" if quality.mape is None else f"error {quality.mape:.1%}"
+    tau = "" if quality.kendall_tau is None else f", Kendall tau {quality.kendall_tau:.2f}"
     repeat = ""
-    if found.get("repeat_mape") is not None:
-        rank = "" if found["repeat_kendall_tau"] is None else f", {found['repeat_kendall_tau']:.2f}"
-        repeat = f" (a repeated measurement: {found['repeat_mape']:.1%}{rank})"
+    if quality.repeat_mape is not None:
+        rank = "" if quality.repeat_kendall_tau is None else f", {quality.repeat_kendall_tau:.2f}"
+        repeat = f" (a repeated measurement: {quality.repeat_mape:.1%}{rank})"
     drift = drift_words(table.info.get("pace_drift"))
-    return f"{table.name} on {deployment.name} of {found['test_subnets']} unseen subnets: {error}{tau}{repeat}{drift}"
+    return f"{table.name} on {deployment.name} of {quality.test_subnets} unseen subnets: {error}{tau}{repeat}{drift}"

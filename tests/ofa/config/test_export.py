@@ -8,6 +8,7 @@ from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.export.formats import ONNX_INT8_WEIGHTS, TFLITE_INPUTS
 from ofa.export.runtimes import machine
+from ofa.pipeline.artefacts.verification import Quantization
 from ofa.report.card_snippets import snippets
 from ofa.report.int8_note import cpu_note
 from ofa.targets import quantization_attempts
@@ -127,20 +128,24 @@ def test_the_first_way_that_keeps_the_accuracy_with_and_without_optimisations(mo
     assert list(facts["unoptimised"].values()) == [0.8, 0.9, 0.9]
 
 
+def note_on(facts: dict) -> str | None:
+    return cpu_note(Quantization(**facts, calibration_images=5, calibration_images_asked=5))
+
+
 def test_without_vnni_a_remedy_is_found_and_the_note_says_what_it_means(monkeypatch):
     """Signed weights saturate where the processor has no VNNI: optimised is worse than unoptimised."""
     content, accuracy, facts = chosen(monkeypatch, SERVER, [(60, 90), (61, 90), (90, 90)], vnni=False)
     assert (tuple(content), accuracy, facts["used"]) == ((90, 90), 0.9, "weights of seven bits")
-    assert facts["within"] and not facts["depends_on_cpu"] and cpu_note(facts) is None
+    assert facts["within"] and not facts["depends_on_cpu"] and note_on(facts) is None
     _, _, facts = chosen(monkeypatch, SERVER, [(90, 90)])
     assert facts["depends_on_cpu"] and facts["cpu_has_vnni"] is True
-    assert "on x86 without VNNI" in cpu_note(facts) and "this processor has VNNI" in cpu_note(facts)
+    assert "on x86 without VNNI" in note_on(facts) and "this processor has VNNI" in note_on(facts)
 
 
 def test_other_formats_say_nothing_of_processors(monkeypatch):
     _, accuracy, facts = chosen(monkeypatch, PHONE, [(80, 0), (85, 0), (84, 0), (70, 0)])
     assert (accuracy, facts["used"], facts["within"]) == (0.85, "even channels", False)
-    assert len(facts["tried"]) == 4 and "unoptimised" not in facts and cpu_note(facts) is None
+    assert len(facts["tried"]) == 4 and "unoptimised" not in facts and note_on(facts) is None
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from torch import distributed as dist
 
 from ofa.pipeline import distributed
 from ofa.pipeline.checkpoints import PATTERN
+from ofa.stages import STAGES
 
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available() and hasattr(os, "fork")), reason="torch has no gloo here"
@@ -38,7 +39,6 @@ search: {population: 20, generations: 3}
 targets:
   phone: {limits: {macs: 0.8x}}
 """
-STAGES = ("train", "collect", "predict", "measure", "search", "export", "report")
 
 # Python runs this file of PYTHONPATH when it starts. It tells what of the run folder each rank opened or changed.
 SITECUSTOMIZE = """
@@ -229,10 +229,10 @@ def test_a_port_left_by_a_dead_rank_0_is_not_taken(monkeypatch):
 
 
 def test_alone_nothing_is_shared():
-    assert (distributed.processes(), distributed.rank()) == (1, 0)
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
     with distributed.group():
         assert not dist.is_initialized()
-    assert (distributed.share(b"content"), distributed.share(None)) == (b"content", None)
+    assert (distributed.broadcast_bytes(b"content"), distributed.broadcast_bytes(None)) == (b"content", None)
     assert distributed.gather(2.5) == [2.5]
     distributed.broadcast_stage("train")
 
@@ -251,7 +251,7 @@ def test_torchruns_variables(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert (distributed.processes(), distributed.rank()) == expected
+    assert (distributed.world_size(), distributed.rank()) == expected
 
 
 @pytest.mark.parametrize("ends", ["released", "in a shared stage", "in a stage of its own"])

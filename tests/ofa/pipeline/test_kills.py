@@ -47,7 +47,7 @@ targets:
 # process which runs the command. It says the process's number, then its exit code.
 FORKS = """
 import json, os, sys, traceback
-import ofa.stages
+import ofa.pipeline.job
 from ofa.cli import main
 for line in sys.stdin:
     arguments, out, err = json.loads(line)

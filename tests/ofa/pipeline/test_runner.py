@@ -22,7 +22,7 @@ from ofa.supernet.space import Subnet
 from ofa.targets import model_files
 
 FILES = [
-    *("accuracy.csv", "recipe.yaml", "run.json", "run.copy.json"),
+    *("accuracy.csv", "evaluation.json", "recipe.yaml", "run.json", "run.copy.json"),
     *("report.html", "report.json", "report.md"),
     *(f"train/checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)),  # the last three of four epochs
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
@@ -174,7 +174,7 @@ def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, 
     assert (copied / "run.json").read_bytes() == before
 
     code, out, err = call("run", small, "--out", copied, *changes, "--update")
-    assert (code, ran(out)) == (0, ["search", "export", "report"]), err
+    assert (code, ran(out)) == (0, ["search", "export", "evaluate", "report"]), err
     target = json.loads((copied / "report.json").read_text())["targets"]["phone"]
     assert target["predicted"]["macs"] <= target["limits"]["macs"]
     assert call("run", copied)[1].startswith(f"{copied}: nothing to do")
@@ -188,7 +188,7 @@ def test_what_changes_nothing_runs_nothing(call, copied):
 
 def test_stages_want_those_before_them_finished_and_fresh(call, small, copied, tmp_path):
     folder = tmp_path / "new"
-    for stage in ("collect", "search", "report"):
+    for stage in ("collect", "search", "evaluate", "report"):
         code, _, err = call(stage, small, "--out", folder)
         remedy = f"`ofa train {folder}`, or `ofa run {folder}` for all"
         assert (code, err) == (2, f"{stage} needs the stage train first: {remedy}\n")

@@ -10,8 +10,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from ofa.report.html import page
-from ofa.report.text import markdown, screen
+from ofa.pipeline.artefacts.report import Report
+from ofa.report.html import render_html
+from ofa.report.text import render_markdown, render_text
 from ofa.supernet.space import SearchSpace
 
 CHROMIUM = shutil.which("chromium")
@@ -99,6 +100,18 @@ def values():
             for epoch in range(1, count + 1)
         ],
     }
+
+
+def page(values) -> str:
+    return render_html(Report.model_validate(values))
+
+
+def markdown(values) -> str:
+    return render_markdown(Report.model_validate(values))
+
+
+def screen(values) -> str:
+    return render_text(Report.model_validate(values))
 
 
 def hostile(value):
@@ -198,7 +211,7 @@ def test_a_microcontroller(values):
     board["measured"] = {"sram": 66 * 1024, "instructions": 37e6, "validation_accuracy": 0.74, "test_accuracy": 0.73}
     del board["predicted"]["latency"]
     board["candidates"] = []
-    board["front"] = [{"accuracy": 0.75, "costs": {"sram": 50 * 1024, "instructions": 30e6}}]
+    board["front"] = [{"subnet": board["subnet"], "accuracy": 0.75, "costs": {"sram": 50 * 1024, "instructions": 30e6}}]
     info = {"runtime": "cortex_m4", "version": "9.0", "cost": "instructions", "unit": "instructions", "bits": 8}
     board["latency_table"] = info
     board["verified"] |= {
@@ -206,6 +219,7 @@ def test_a_microcontroller(values):
         "validation_accuracy_float32": board["predicted"]["accuracy"] - 0.006,
         "int8": {"tried": {"min/max": 0.73, "bias": 0.74}, "used": "bias", "allowed_drop": 0.01, "within": False},
     }
+    board["verified"]["int8"] |= {"calibration_images": 5, "calibration_images_asked": 5}
     lines = screen(values).splitlines()
     assert any(line.startswith("board ") and "<= 64.0 KB sram, <= 40 M instructions" in line for line in lines)
     start = next(number for number, line in enumerate(lines) if "sram KB" in line)  # where the second table begins
