@@ -83,7 +83,7 @@ def snippets(
         ),
         "Android": ("kotlin", kotlin(file, preprocessing)),
     }
-    if RUNTIMES[runtime].format == "c":
+    if runtime in RUNTIMES and RUNTIMES[runtime].format == "c":
         snippets["C"] = ("c", c_code(prefix, preprocessing))
     return snippets
 

@@ -91,8 +91,9 @@ def _accuracy(report: Report, target: TargetReport) -> str:
             "Intervals (Wilson) say how well so few images tell an accuracy; those within half a point to each side "
             "are left out."
         )
-    if scorer := RUNTIMES[verified.runtime].scored_by:
-        paragraphs.append(f"Scored with {RUNTIMES[scorer].name}'s kernels; {_program(verified.program)}")
+    spec = RUNTIMES.get(verified.runtime)
+    if spec and spec.scored_by:
+        paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; {_program(verified.program)}")
     if verified.int8:
         paragraphs += _quantization(verified.int8)
     return "\n\n".join(paragraphs)
@@ -145,7 +146,7 @@ def _cost(report: Report, target: TargetReport) -> str:
         text += f" When it was timed, {note}."
     if verified.resident_bytes is not None:
         text += f" A process grows by {verified.resident_bytes / 2**20:.1f} MiB to load and run it."
-    if "instructions" in RUNTIMES[verified.runtime].measures:
+    if verified.runtime in RUNTIMES and "instructions" in RUNTIMES[verified.runtime].measures:
         text += " Instructions are not cycles: how long one takes depends on the chip and its memory."
     return "\n".join(lines) + f"\n\n{text}"
 
