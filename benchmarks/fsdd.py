@@ -26,7 +26,7 @@ from fsdd_training import train_alone
 from torch import nn
 
 import ofa
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.export.runtimes import tflm
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.job import Job
@@ -106,7 +106,7 @@ def row(job: Job, name: str, model: nn.Module, folder: Path, *, resolution: int)
 
 
 def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
-    job = Job(load_recipe(run / "recipe.yaml"), run)
+    job = Job(load_run_recipe(run), run)
     rows = []
     for name in job.recipe.targets:
         folder = run / "models" / name

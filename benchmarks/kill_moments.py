@@ -41,7 +41,7 @@ space:
   stages:
     - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
   head: {width: 32, features: 32}
-train: {epochs: 2, lr: 0.1, batch_size: 128, ema: 0.9, mixup: 0.2, watch_images: 16, checkpoint: {steps: 2}}
+train: {epochs: 2, lr: 0.1, batch_size: 128, ema: 0.9, mixup: 0.2, eval_images: 16, checkpoint: {steps: 2}}
 collect: {subnets: 12, calibration_images: 128}
 measure: {rounds: 3, fit_subnets: 4, test_subnets: 3}
 search: {population: 20, generations: 4}

@@ -13,24 +13,32 @@ from ofa.export.runtimes import RUNTIMES
 
 
 class OnnxConfig(Section):
-    """Of ``model.onnx`` and ``model.int8.onnx``.
+    """Of ``model.onnx`` and ``model.int8.onnx``."""
 
-    ``opset``: default is the lowest that the network needs. ``batch: 1`` fixes the batch size, as NNAPI and CoreML need
-    it. Of int8 files: ``symmetric`` for TensorRT; ``weights`` are ``signed``, or ``reduced`` to seven bits or
-    ``unsigned`` for x86 processors without VNNI, and by default what keeps the accuracy.
-    """
-
-    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = None
-    batch: Literal[1] | None = None
-    symmetric: bool = False
-    weights: Literal["signed", "reduced", "unsigned"] | None = None
+    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = Field(
+        None, description="Operator set of the files; null: the lowest that the network needs."
+    )
+    batch: Literal[1] | None = Field(
+        None, description="1: a fixed batch, as NNAPI and CoreML need it; null: any batch."
+    )
+    symmetric: bool = Field(
+        False, description="Whether int8 activations are symmetric around 0, as TensorRT needs them."
+    )
+    weights: Literal["signed", "reduced", "unsigned"] | None = Field(
+        None,
+        description="Form of int8 weights: reduced (to 7 bits) and unsigned suit x86 processors without VNNI; null: "
+        "what keeps the accuracy.",
+    )
 
 
 class TfliteConfig(Section):
-    """Of a phone's TFLite file. ``input: uint8`` takes pixels and normalises them itself; ``float32`` takes normalised
-    values also when the network is int8, which without the key takes int8."""
+    """Of a phone's TFLite file."""
 
-    input: Literal["float32", "int8", "uint8"] | None = None
+    input: Literal["float32", "int8", "uint8"] | None = Field(
+        None,
+        description="Type of the input: uint8 takes pixels and normalises them itself; null: normalised values in the "
+        "network's own type.",
+    )
 
 
 def export_problems(

@@ -14,7 +14,7 @@ def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
     config = recipe.train
     if isinstance(config.phases, str):
         first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
-        phases = (first, *(replace(phase, lr=phase.lr * config.later_lr) for phase in later))
+        phases = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         phases = tuple(phase.phase(first=index == 0) for index, phase in enumerate(config.phases))
     return phases[1:] if config.skip_first_phase else phases
@@ -23,12 +23,5 @@ def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
 def training_settings(recipe: Recipe) -> Settings:
     """What is the same in all phases, and in fine-tuning."""
     config = recipe.train
-    renamed = {
-        "distill_weight": config.distill,
-        "distill_loss": config.loss,
-        "grad_accum_steps": config.accumulate,
-        "subnets_per_rank": {"same": "shared", "different": "independent"}[config.ranks],
-        "seed": recipe.seed,
-    }
-    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in renamed}
-    return Settings(**same, **renamed)
+    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name != "seed"}
+    return Settings(**same, seed=recipe.seed)

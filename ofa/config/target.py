@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, PlainValidator, create_model, model_
 from ofa.config.errors import Problem
 from ofa.config.export import OnnxConfig, TfliteConfig, export_problems
 from ofa.config.train import FinetuneConfig
-from ofa.config.types import Absolute, Section, real, reserved
+from ofa.config.types import Absolute, Section, Takes, real, reserved
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote.address import valid_address
 from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
@@ -86,13 +86,18 @@ def _target_name(value: str) -> str:
 TargetName = Annotated[str, AfterValidator(_target_name)]
 
 
+_A_FRACTION = Takes("text", "1e-6x to 1x, such as `0.5x`")
+_AN_AMOUNT_OR_FRACTION = Takes("number or text", "1e-6 to 1e18, or `0.5x` of the largest subnet's")
+_AN_ADDRESS = Takes("text", "`ssh:HOST`, `adb`, `adb:SERIAL`")
+
+
 def _limit_type(cost: str, key: LimitKey) -> Any:
     """The type of a key of ``limits``."""
     if key.accepts == "amount":
         return real(MIN_LIMIT, key.highest) | None
     if key.accepts == "fraction":
-        return Annotated[str | None, PlainValidator(partial(_check_fraction, cost=cost))]
-    return Annotated[float | str | None, PlainValidator(_check_amount_or_fraction)]
+        return Annotated[str | None, PlainValidator(partial(_check_fraction, cost=cost)), _A_FRACTION]
+    return Annotated[float | str | None, PlainValidator(_check_amount_or_fraction), _AN_AMOUNT_OR_FRACTION]
 
 
 def _limit_help(cost: str, key: LimitKey) -> str:
@@ -137,8 +142,8 @@ class Target(Section):
     )
     finetune: FinetuneConfig | None = Field(None, description="Training of the target's own network after the search.")
     limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
-    remote: Annotated[str | None, PlainValidator(_check_address)] = Field(
-        None, description="Device that LiteRT is timed on when it is not this machine: ssh:HOST, adb or adb:SERIAL."
+    remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
+        None, description="Device that LiteRT is timed on when it is not this machine."
     )
     costs: Absolute | None = Field(
         None, description="File or folder of latencies that were measured elsewhere, which are then not measured."

@@ -21,7 +21,7 @@ from ofa.errors import UserError
 from ofa.pipeline.manifest import file_digest
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import DataConfig
+    from ofa.config.data import DataConfig
     from ofa.data.readers.listing import Listing
 
 # Up to so many bytes of a split, all content is compared; beyond it that of at most about so many images.
@@ -85,7 +85,7 @@ def _of_idx(config: DataConfig) -> _Known:
 def _of_folder(config: DataConfig) -> _Known:
     from ofa.data.readers.image_folder import split_folder
 
-    shares = {"validation": config.validation, "test_share": config.test_share, "test": config.test}
+    shares = {"val_fraction": config.val_fraction, "test_fraction": config.test_fraction, "test": config.test}
     listing, side = split_folder(config.folder, **shares)
     found: _Known = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
     for number, split in enumerate(SPLITS):

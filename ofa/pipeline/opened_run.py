@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ofa.config.recipe import Recipe
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.errors import UserError
 from ofa.pipeline.artefacts.search import SearchRecord
 from ofa.pipeline.manifest import RunManifest
@@ -36,7 +36,7 @@ def open_run(folder: str | Path) -> OpenRun:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
-    return OpenRun(folder, load_recipe(folder / "recipe.yaml"))
+    return OpenRun(folder, load_run_recipe(folder))
 
 
 class OpenRun:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ofa.config.recipe import Recipe
-from ofa.config.recipe_file import load_recipe, recipe_differences
+from ofa.config.recipe_file import load_run_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
@@ -126,7 +126,7 @@ def _other_recipe(manifest: RunManifest, recipe: Recipe, folder: Path) -> list[s
     path = folder / "recipe.yaml"
     if not path.exists() or not any(manifest.inputs(name) for name in STAGES):
         return []
-    return recipe_differences(load_recipe(path).to_dict(), recipe.to_dict())
+    return recipe_differences(load_run_recipe(folder).to_dict(), recipe.to_dict())
 
 
 def _check_known(manifest: RunManifest, folder: Path, *, update: bool) -> None:

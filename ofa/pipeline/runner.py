@@ -29,6 +29,7 @@ from ofa.pipeline.run_lock import owned
 from ofa.pipeline.run_update import check_discard, check_update, known_stages
 from ofa.pipeline.signals import deferred_interrupt
 from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, summarize_changes
+from ofa.report.console import wrapped
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
 from ofa.targets.requirements import check_installed
@@ -117,7 +118,7 @@ def _run(
 
         # What is to be done is said before torch is imported, which takes seconds.
         if context is None:
-            print(f"{folder}: {', '.join(stages[index:])}", flush=True)
+            print(wrapped(f"{folder}: {', '.join(stages[index:])}"), flush=True)
             context = RunContext(recipe, folder, check_interrupt)
         if job is None and not STAGE_TABLE[name].renders:
             job = _opened(context)
@@ -140,7 +141,7 @@ def _run(
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
         manifest.finish(name, inputs, outcome.files, seconds=seconds, logs=logs)
-        print(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", flush=True)
+        print(wrapped(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", indent=19), flush=True)
     followers.release()
     if context is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import recipe_differences
+from ofa.config.renamed import with_new_names
 from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
 from ofa.errors import UserError
@@ -20,7 +21,7 @@ from ofa.targets import own_costs
 
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
 # the data and the initial weights lie (what they are is compared by itself).
-_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}
+_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_images", "tensorboard", "init")}
 _MAX_SHOWN = 5
 
 
@@ -109,6 +110,7 @@ def _sections_of_now(before: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
+    before = with_new_names(before)
     if digest(before) == digest(now):
         return []
     return recipe_differences(_with_defaults(before, name, recipe), now)

@@ -65,13 +65,13 @@ class TrainingLog:
 
         shown = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
         tqdm.write(
-            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  lr "
-            f"{figures['lr']:.2g}  {figures['images_per_second']:.0f} images/s  {_clock(figures['seconds_left'])} left"
+            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  "
+            f"{figures['images_per_second']:.0f} images/s  {_clock(figures['seconds_left'])} left"
         )
 
     def _accuracies(self, net: Supernet, phase: Phase) -> dict[str, float]:
         job = self.job
-        if not (images := job.recipe.train.watch_images):
+        if not (images := job.recipe.train.eval_images):
             return {}
         subnets = watched_subnets(job.recipe.space, phase, job.model_kwargs, seed=job.recipe.seed)
         return {

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ofa.config.recipe import DataConfig, Recipe
+from ofa.config.data import DataConfig
+from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.pipeline.artefacts.cost_info import CostInfo
 from ofa.pipeline.artefacts.evaluation import Evaluation

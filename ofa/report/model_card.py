@@ -91,7 +91,7 @@ def _accuracy(report: Report, target: TargetReport) -> str:
             "Intervals (Wilson) say how well so few images tell an accuracy; those within half a point to each side "
             "are left out."
         )
-    spec = RUNTIMES.get(verified.runtime)
+    spec = RUNTIMES.get(verified.runtime)  # of an unknown one there is nothing to say
     if spec and spec.scored_by:
         paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; {_program(verified.program)}")
     if verified.int8:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ofa.pipeline.artefacts.report import Report
 from ofa.report.classes import class_tables
+from ofa.report.console import aligned, wrapped
 from ofa.report.escape import markdown as inline
 from ofa.report.escape import markdown_line, printable
 from ofa.report.notes import details, error_notes, notes
@@ -13,12 +12,12 @@ from ofa.report.subnet_drawing import chosen_subnets, subnet_line
 from ofa.report.tables import Table, candidates, errors, one_line, summary, training
 
 # A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
-_MAX_CANDIDATES, _MAX_PHASES = 5, 8
+_MAX_CANDIDATES, _MAX_PHASES = 3, 8
 
 
 def render_text(report: Report) -> str:
     """What ``ofa show`` prints: some sixty lines for three targets."""
-    blocks = ["\n".join(_aligned(summary(report), rule=True)), _printed(notes(report))]
+    blocks = ["\n".join(_without_models(summary(report))), _printed(notes(report))]
     measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
@@ -26,7 +25,9 @@ def render_text(report: Report) -> str:
     if subnets := chosen_subnets(report):
         names = [printable(subnet.name) for subnet in subnets]
         width = max(map(len, names))
-        lines = (f"{name:<{width}}  {subnet_line(subnet)}" for name, subnet in zip(names, subnets, strict=True))
+        lines = (
+            wrapped(f"{name:<{width}}  {subnet_line(subnet)}") for name, subnet in zip(names, subnets, strict=True)
+        )
         blocks.append("\n".join(["Subnets", *lines]))
     phases = training(report)
     if phases.rows:
@@ -57,7 +58,7 @@ def _lines(texts: list[str]) -> str:
 
 
 def _printed(texts: list[str]) -> str:
-    return "\n".join(map(printable, texts))
+    return "\n".join(wrapped(printable(text)) for text in texts)
 
 
 def _first_candidates(table: Table) -> tuple[Table, int]:
@@ -78,15 +79,16 @@ def _titled(table: Table, left_out: int) -> str:
     return "\n".join([*_aligned(table, title=True), *more])
 
 
+def _without_models(table: Table) -> list[str]:
+    """The result with the model files below it: paths are long."""
+    *columns, _ = table.columns
+    rows = [row[:-1] for row in table.rows]
+    lines = _aligned(table._replace(columns=tuple(columns), rows=rows), rule=True)
+    return [*lines, "", *(f"{printable(name.text)}: {printable(model.text)}" for name, *_, model in table.rows)]
+
+
 def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[str]:
-    """Lines of equal columns below a header of one or two lines."""
-    deep = max(column.count("\n") for column in table.columns) + 1
-    headers = [tuple(f"{column}\n".split("\n")[number] for column in table.columns) for number in range(deep)]
-    rows: list[Sequence[str]] = [*headers, *(tuple(printable(cell.text) for cell in row) for row in table.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if rule:
-        lines.insert(deep, "-" * max(map(len, lines)))
+    lines = aligned(table.columns, [[printable(cell.text) for cell in row] for row in table.rows], rule=rule)
     return [table.title, *lines] if title else lines
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ofa.config.recipe import CollectConfig
+from ofa.config.search import CollectConfig
 from ofa.pipeline import distributed, subnet_csv
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job

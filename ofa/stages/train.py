@@ -128,4 +128,4 @@ def _user_errors(job: Job, received_signal: Callable[[], int]) -> Iterator[None]
         count = job.data.counts["train"]
         raise UserError(f"training stopped: {error}, of {count} in the training split") from error
     except OutOfMemory as error:
-        raise UserError(f"training stopped: {error} (train.batch_size, train.accumulate)") from error
+        raise UserError(f"training stopped: {error} (train.batch_size, train.grad_accum_steps)") from error

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ofa.config.recipe import MeasureConfig
+from ofa.config.search import MeasureConfig
 from ofa.errors import UserError
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.timing import lower_quartile
 from ofa.predictors.costs import names
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
+from ofa.predictors.costs.latency.timer import ModelTimer
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.targets.deployment import Deployment, environment, remote_errors
@@ -130,7 +131,7 @@ def measure_remote_latency(
         return lower_quartile(_remote_timer(deployment, threads=threads)(models, rounds=rounds)).tolist()
 
 
-def _remote_timer(deployment: Deployment, *, threads: int, store: Path | None = None) -> latency.Timer | None:
+def _remote_timer(deployment: Deployment, *, threads: int, store: Path | None = None) -> ModelTimer | None:
     """What times on another device; ``store`` keeps its rounds."""
     if deployment.remote is None:
         return None

@@ -12,7 +12,7 @@ from ofa.data.readers.splits import SPLITS, check_shares, numbered_split
 from ofa.errors import UserError
 
 
-def idx_source(folder: Path, *, validation: float, test_share: float) -> Source:
+def idx_source(folder: Path, *, val_fraction: float, test_fraction: float) -> Source:
     """The format is http://yann.lecun.com/exdb/mnist. The classes are the label values found in ``train-*``.
 
     Raises ``UserError`` for missing, damaged or uneven files.
@@ -25,7 +25,7 @@ def idx_source(folder: Path, *, validation: float, test_share: float) -> Source:
         raise UserError(f"{files['train'][1]} has only the class {classes[0]!r}; a classifier needs at least two")
     whole = Split(images, np.searchsorted(values, labels))
     apart = files.get("t10k")
-    shares = {"validation": validation, "test": 0.0 if apart else test_share}
+    shares = {"validation": val_fraction, "test": 0.0 if apart else test_fraction}
     check_shares(**shares)
     side = numbered_split(images, whole.labels, **shares)
     splits = {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)}

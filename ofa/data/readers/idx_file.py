@@ -29,12 +29,12 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             header = file.read(start)
             if len(header) < start or header[:4] != magic:
                 found = header[:4].hex()
-                raise UserError(f"{path} begins with {found}, not {magic.hex()}; it is no idx{dimensions}-ubyte file")
+                raise UserError(f"{path} begins with {found}, not {magic.hex()}; not an idx{dimensions}-ubyte file")
             shape = [int(size) for size in np.frombuffer(header, ">u4", count=dimensions, offset=4)]
             size, stated = math.prod(shape), " x ".join(map(str, shape))
             if size > MAX_IDX_BYTES:
                 limit = MAX_IDX_BYTES // 2**30
-                raise UserError(f"{path} says that it holds {stated} bytes; at most {limit} GiB are read")
+                raise UserError(f"{path} says that it holds {stated} bytes; the limit is {limit} GiB")
             # In pieces: memory for what is there, not for what the header says.
             data = bytearray()
             while len(data) <= size and (piece := file.read(min(PIECE, size + 1 - len(data)))):

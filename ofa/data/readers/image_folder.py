@@ -22,28 +22,30 @@ _COMPARED_BYTES = 4096
 _CHUNK_BYTES = 2**20
 
 
-def folder_source(root: Path, *, validation: float, test_share: float, test: str | None) -> Source:
+def folder_source(root: Path, *, val_fraction: float, test_fraction: float, test: str | None) -> Source:
     """``train/CLASS/**``, ``val/CLASS/**`` and ``test/CLASS/**``, or only ``CLASS/**``: see ``list_images``.
 
     ``test`` names the sub-folder to use as the test split. Raises ``UserError``.
     """
-    listing, side = split_folder(root, validation=validation, test_share=test_share, test=test)
+    listing, side = split_folder(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test)
     whole = Split(listing.paths, listing.labels, root)
     splits = {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)}
     return Source("folder", listing.classes, splits, listing.unused)
 
 
-def split_folder(root: Path, *, validation: float, test_share: float, test: str | None) -> tuple[Listing, np.ndarray]:
+def split_folder(
+    root: Path, *, val_fraction: float, test_fraction: float, test: str | None
+) -> tuple[Listing, np.ndarray]:
     """The images below ``root``, and TRAIN, VALIDATION or TEST for each ``(n,)``.
 
-    Without a test folder, half of the validation images become the test split, or ``test_share`` of all images where
+    Without a test folder, half of the validation images become the test split, or ``test_fraction`` of all images where
     there is no validation folder either. Raises ``UserError``.
     """
-    key = ("folder", root, validation, test_share, test)
-    return look(key, lambda: _split(root, validation=validation, test_share=test_share, test=test))
+    key = ("folder", root, val_fraction, test_fraction, test)
+    return look(key, lambda: _split(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test))
 
 
-def _split(root: Path, *, validation: float, test_share: float, test: str | None) -> tuple[Listing, np.ndarray]:
+def _split(root: Path, *, val_fraction: float, test_fraction: float, test: str | None) -> tuple[Listing, np.ndarray]:
     listing = list_images(root, test=test)
     side = np.array([SPLITS.index(name) for name in listing.folders], np.uint8)[listing.split]
     has = {name: name in listing.folders for name in SPLITS}
@@ -52,7 +54,7 @@ def _split(root: Path, *, validation: float, test_share: float, test: str | None
     if has["validation"]:  # half of it becomes the test split
         pool, shares = side == VALIDATION, {"validation": 0.0, "test": 0.5}
     else:
-        pool, shares = side == TRAIN, {"validation": validation, "test": 0.0 if has["test"] else test_share}
+        pool, shares = side == TRAIN, {"validation": val_fraction, "test": 0.0 if has["test"] else test_fraction}
     check_shares(**shares)
     rows = np.flatnonzero(pool)
     labels = listing.labels[rows]

@@ -79,7 +79,7 @@ def _refuse_without_train(root: Path, names: list[str], held_out: list[str]) -> 
     words = [_SPLIT_OF.keys() & re.split(r"[^a-z]+", name.lower()) for name in names]
     if names and all(words):
         raise UserError(
-            f"data.folder: {root} has {names[0]}/, which reads like a split and not like a class; "
+            f"data.folder: {root} has {names[0]}/, which looks like a split, not a class; "
             "name the splits train/, val/ and test/"
         )
 

@@ -116,7 +116,7 @@ def check_shares(*, validation: float, test: float) -> None:
     """Raises ``UserError`` when nothing would be left to train on."""
     if validation + test >= 1:
         raise UserError(
-            f"data.validation {validation} and data.test_share {test} leave nothing to train on; "
+            f"data.val_fraction {validation} and data.test_fraction {test} leave nothing to train on; "
             "make their sum less than 1"
         )
 
@@ -126,8 +126,8 @@ def check_split(side: np.ndarray, labels: np.ndarray, copies: np.ndarray, *, val
     different = np.unique(np.stack([labels, copies]), axis=1)
     sizes = np.bincount(different[0])
     for number, name, key, share in (
-        (VALIDATION, "validation", "data.validation", validation),
-        (TEST, "test", "data.test_share", test),
+        (VALIDATION, "validation", "data.val_fraction", validation),
+        (TEST, "test", "data.test_fraction", test),
     ):
         if share and not (side == number).any():
             largest = int(sizes.max())

@@ -10,7 +10,9 @@ from ofa.export.runtimes import RUNTIMES
 from ofa.predictors.costs.names import COSTS
 from ofa.targets.model_formats import FORMATS
 
-SETUP = (Path(__file__).parents[3] / "setup.py").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
+README_WORDS = {"latency": "latency", "sram": "RAM", "instructions": "instructions"}  # of costs
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -34,3 +36,16 @@ def test_facts_are_of_what_there_is(spec):
     assert not spec.remote or spec.has_latency
     extras = {*spec.packages.values(), *spec.int8_packages.values()}
     assert extras <= set(re.findall(r'^        "(\w+)": ', SETUP, re.MULTILINE))
+
+
+def test_readme_s_table_has_every_runtime_and_its_facts():
+    rows = re.findall(r"^\| (`\w+`.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name: row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[0])}
+    rows = {name: row for name, row in named.items() if name in RUNTIMES}
+    assert list(rows) == list(RUNTIMES)
+    for name, spec in RUNTIMES.items():
+        assert all(precision in rows[name] for precision in spec.precisions)
+        assert ("ssh" in rows[name]) == spec.remote
+        assert {cost: word in rows[name] for cost, word in README_WORDS.items()} == {
+            cost: cost in spec.measures for cost in README_WORDS
+        }

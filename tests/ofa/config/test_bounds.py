@@ -7,8 +7,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from ofa.config.recipe import Recipe, SearchConfig
+from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe
+from ofa.config.search import SearchConfig
 from ofa.errors import UserError
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages import measure
@@ -78,10 +79,20 @@ def test_a_search_takes_what_a_recipe_takes(name):
     "option",
     [
         *("space.stem.width=9223372036854775808", "space.resolutions=[1000000]", "data.crop_pct=5e-324", "seed=1e30"),
-        *("train.momentum=0", "train.momentum=5e-324", "train.accumulate=9223372036854775808", "train.accumulate=33"),
+        *(
+            "train.momentum=0",
+            "train.momentum=5e-324",
+            "train.grad_accum_steps=9223372036854775808",
+            "train.grad_accum_steps=33",
+        ),
         *("train.mixup=5e-324", "train.cutmix=5e-324", "train.mixup=1e-3", "train.warmup_epochs=1.7e308"),
         *("train.lr=1.7e308", "train.lr=5e-324", "data.augment.color_jitter=1.7e308", "search.parents=1.0"),
-        *("train.dropout=0.9999999999999999", "train.distill=1e300", "train.clip_grad=5e-324", "train.ema=5e-324"),
+        *(
+            "train.dropout=0.9999999999999999",
+            "train.distill_weight=1e300",
+            "train.clip_grad=5e-324",
+            "train.ema=5e-324",
+        ),
         *("measure.threads=100000", "measure.rounds=1e9", "collect.calibration_images=1", "data.workers=100000"),
         *("collect.subnets=1000000", "search.population=9223372036854775808", "search.seconds=5e-324"),
         *("targets.phone.limits={macs: 1e300}", "targets.phone.limits={macs: 5e-324}", "seed=4294967296"),

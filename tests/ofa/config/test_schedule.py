@@ -7,7 +7,7 @@ from ofa.config.schedule import training_phases, training_settings
 
 
 def test_later_learning_rates(small):
-    recipes = [load_recipe(small, overrides=[f"train.later_lr={factor}"]) for factor in (1.0, 2.5)]
+    recipes = [load_recipe(small, overrides=[f"train.shrinking_lr_scale={factor}"]) for factor in (1.0, 2.5)]
     plain, raised = map(training_phases, recipes)
     assert raised[0] == plain[0]
     assert [phase.lr for phase in raised[1:]] == pytest.approx([2.5 * phase.lr for phase in plain[1:]])

@@ -32,7 +32,7 @@ space:
   stages:
     - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
   head: {width: 32, features: 32}
-train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, watch_images: 16, checkpoint: {steps: 3}}
+train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, eval_images: 16, checkpoint: {steps: 3}}
 collect: {subnets: 11, calibration_images: 128}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
 search: {population: 20, generations: 3}

@@ -38,7 +38,7 @@ train:
   dropout: 0.2
   ema: 0.9
   mixup: 0.2
-  watch_images: 16
+  eval_images: 16
   checkpoint: {steps: 2}
 targets:
   phone: {limits: {macs: 0.8x}}

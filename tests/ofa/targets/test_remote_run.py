@@ -113,9 +113,9 @@ def test_another_device_measures_again(call, copied, ran):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--serial", "x"], "--serial names a phone; give it with --adb"),
-        (["--target", "phone"], "--target says whose device it is; give it with --ssh or --adb"),
-        (["--ssh", "pi", "--adb"], "--ssh and --adb are both given; name one"),
+        (["--serial", "x"], "--serial chooses a phone; use it with --adb"),
+        (["--target", "phone"], "--target chooses which target is timed; use it with --ssh or --adb"),
+        (["--ssh", "pi", "--adb"], "--ssh and --adb are both given; use one"),
         (["--ssh", "pi"], "no target has the runtime litert, which other devices run: phone"),
         (["--ssh", "pi", "--target", "fone"], '--target fone: no such target; did you mean "phone"?'),
         (["--adb", "--target", "phone"], "--set targets.phone.remote: onnxruntime is not timed on other devices"),
