@@ -63,7 +63,7 @@ def test_gaussian_process_asks_for_other_resolutions_than_it_knows():
     space = SPACES["tiny_mbv3"]
     codes = space.sample(60, np.random.default_rng(0))
     codes[:, 0] = 4
-    depth = codes[:, space.depth_genes].sum(axis=1).astype(float)
+    depth = codes[:, space.genes_of("depth")].sum(axis=1).astype(float)
     other = codes.copy()
     other[:, 0] = 0
     assert kendall_tau(AccuracyPredictor(space).fit(codes, depth).predict(other), depth) > 0.8
