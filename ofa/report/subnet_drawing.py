@@ -121,9 +121,8 @@ def _draw_subnet(subnet: SubnetDescription, role: str, shades: list[Any], most: 
             high = max(_LOW, _HIGH * math.sqrt(block.middle / most))
             shade = f"k{shades.index(block.choices[role]) % 4}" if role in block.choices else "k0"
             tooltip = "".join(f"{_WORDS.get(name, name)} {value:g}, " for name, value in block.choices.items())
-            tooltip += f"{block.middle} channels inside, "
+            tooltip += f"{block.middle} channels inside, {stage.width} out, reads {block.size} x {block.size}"
             above, below = [*_labels(block), "", ""][:2]
-            tooltip += f"{stage.width} out, reads {block.size} x {block.size}"
             centre = left + wide / 2
             parts.append(
                 f'<rect class="{shade}" x="{left:.1f}" y="{base - high:.1f}" width="{wide:.1f}" height="{high:.1f}" '

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ofa.export.runtimes.timing import interleaved
 
 Shape = tuple[int, int, int]  # channels, height, width
-TimedModel = tuple[Any, Shape]  # what a runtime's ``part`` made, and the shape of what it reads
+TimedModel = tuple[Any, Shape]  # what a runtime's ``convert`` made, and the shape of what it reads
 
 
 class Runtime(Protocol):
