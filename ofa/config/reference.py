@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from ofa.config.errors import type_options
 from ofa.config.recipe import Recipe
-from ofa.config.renamed import RENAMED_KEYS
+from ofa.config.renamed import OPEN_KEYS, RENAMED_KEYS
 from ofa.config.types import Takes, ZeroOr
 from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
@@ -30,7 +30,8 @@ EXAMPLES = {
     "data": "data: {folder: my_images, workers: 4, augment: {hflip: 0.5, scale: [0.35, 1.0]}}",
     "train": "train: {epochs: 30, lr: 0.2, batch_size: 64, warmup_epochs: 1, checkpoint: {minutes: 5}}",
     "train.phases.N": "train:\n  phases:\n    - {name: full, epochs: 30, lr: 0.2}\n"
-    "    - {name: all, epochs: 60, lr: 0.1, subnets: 4, kernel: 3, depth: 2, expand: 3, sampling: sandwich}",
+    "    - {name: all, epochs: 60, lr: 0.1, subnets: 4, open: {kernel: 3, depth: 2, expand: 3},\n"
+    "       sampling: sandwich}",
     "collect": "collect: {strategy: active, batch: 20, subnets: 200, images: 5000}",
     "predictor": "predictor: {kind: auto}",
     "measure": "measure: {threads: 4, rounds: 40}",
@@ -107,7 +108,8 @@ def markdown() -> str:
         if where in EXAMPLES:
             blocks.append(f"```yaml\n{EXAMPLES[where]}\n```")
         blocks.append(_table(list(keys(model))))
-    renamed = "\n".join(f"| `{old}` | `{new}` |" for old, new in RENAMED_KEYS.items())
+    inside = {f"train.phases.N.{key}": f"train.phases.N.open.{key}" for key in OPEN_KEYS}
+    renamed = "\n".join(f"| `{old}` | `{new}` |" for old, new in (RENAMED_KEYS | inside).items())
     blocks.append(f"## Keys with another name now\n\n| before | now |\n|---|---|\n{renamed}")
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 

@@ -17,6 +17,8 @@ RENAMED_KEYS = {
     "train.ranks": "train.subnets_per_rank",
     "train.watch_images": "train.eval_images",
 }
+# Keys of a phase before, which stand under its key ``open`` now.
+OPEN_KEYS = ("kernel", "depth", "expand")
 # Dotted key now: its values before, and what they are called now.
 RENAMED_VALUES = {"train.subnets_per_rank": {"same": "shared", "different": "independent"}}
 
@@ -29,6 +31,11 @@ def renamed_problems(values: dict[str, Any]) -> list[Problem]:
         if isinstance(values.get(section), dict) and key in values[section]:
             values_now = ", ".join(f"{was} is {now}" for was, now in RENAMED_VALUES.get(new, {}).items())
             problems.append((old, f"is called {new} now" + (f" ({values_now})" if values_now else "")))
+    for index, phase in enumerate(_phases(values)):
+        for key in OPEN_KEYS:
+            if key in phase:
+                place = f"train.phases.{index}"
+                problems.append((f"{place}.{key}", f"is called {place}.open.{key} now"))
     return problems
 
 
@@ -45,4 +52,20 @@ def with_new_names(values: dict[str, Any]) -> dict[str, Any]:
             value = mapping.pop(key)
             known = RENAMED_VALUES.get(new, {})
             mapping.setdefault(new_key, known.get(value, value) if isinstance(value, str) else value)
+    if any(key in phase for phase in _phases(renamed) for key in OPEN_KEYS):
+        phases = renamed["train"]["phases"]
+        renamed["train"]["phases"] = [_with_open(each) if isinstance(each, dict) else each for each in phases]
     return renamed
+
+
+def _phases(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The phases that a recipe writes out, as far as they have the form of one."""
+    train = values.get("train")
+    listed = train.get("phases") if isinstance(train, dict) else None
+    return [phase for phase in listed if isinstance(phase, dict)] if isinstance(listed, list | tuple) else []
+
+
+def _with_open(phase: dict[str, Any]) -> dict[str, Any]:
+    opened = {key: phase[key] for key in OPEN_KEYS if key in phase}
+    rest = {key: value for key, value in phase.items() if key not in OPEN_KEYS}
+    return rest | ({"open": opened} if opened else {})

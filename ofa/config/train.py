@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, create_model
 
 from ofa.config.errors import Problem
 from ofa.config.types import (
@@ -20,6 +20,7 @@ from ofa.config.types import (
     whole,
     zero_or,
 )
+from ofa.supernet import families
 from ofa.supernet.genome import MAX_OPTIONS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
@@ -31,16 +32,44 @@ MAX_SUBNETS = 64
 MAX_PHASES = 300
 
 
+# Every role that a family's progressive shrinking opens.
+OPEN_ROLES = tuple(dict.fromkeys(role for name in families.names() for role in families.space_class(name).shrinking))
+
+
+_PLURALS = {
+    "kernel": "kernel sizes",
+    "depth": "stage depths",
+    "expand": "expand ratios",
+    "width": "stage widths",
+    "heads": "numbers of attention heads",
+}
+
+
+class _Open(Section):
+    """Open options of each role, counted from the largest; 1: the largest alone. Resolutions are always open."""
+
+
+OpenConfig = create_model(
+    "OpenConfig",
+    __base__=_Open,
+    __doc__=_Open.__doc__,
+    **{
+        role: (whole(1, MAX_OPTIONS), Field(1, description=f"How many {_PLURALS.get(role, role)} are open."))
+        for role in OPEN_ROLES
+    },
+)
+
+
 class PhaseConfig(Section):
-    """One training phase. ``kernel``, ``depth`` and ``expand`` count open options from the largest; 1: only that."""
+    """One training phase."""
 
     name: Text = Field(description="Name of the phase, shown while it trains and in the report.")
     epochs: Epochs = Field(description="Passes over the training images.")
     lr: LearningRate = Field(description="Peak learning rate of the phase.")
     subnets: whole(1, MAX_SUBNETS) = Field(1, description="Subnets trained in each step; gradients are averaged.")
-    kernel: whole(1, MAX_OPTIONS) = Field(1, description="Open kernel sizes, counted from the largest.")
-    depth: whole(1, MAX_OPTIONS) = Field(1, description="Open stage depths, counted from the largest.")
-    expand: whole(1, MAX_OPTIONS) = Field(1, description="Open expand ratios, counted from the largest.")
+    open: OpenConfig = Field(
+        OpenConfig(), description="Which choices the phase trains; the others stay at their largest option."
+    )
     sort_channels: bool = Field(False, description="Whether channels are sorted by importance before the phase.")
     sampling: Literal[tuple(SAMPLERS)] = Field("uniform", description="Which subnets a step trains.")
     teacher: Literal[TEACHERS] | None = Field(
@@ -171,8 +200,9 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
             phase.phase(first=index == 0)
         except ValueError as error:
             problems.append((f"train.phases.{index}", str(error)))
-        for key in ("kernel", "depth", "expand"):
-            most = space.max_options(key)
-            if (count := getattr(phase, key)) > most:
-                problems.append((f"train.phases.{index}.{key}", f"must be at most {most} (options); it is {count}"))
+        for role, count in phase.open.model_dump().items():
+            most = max(1, space.max_options(role))
+            if count > most:
+                where = f"train.phases.{index}.open.{role}"
+                problems.append((where, f"must be at most {most} (options); it is {count}"))
     return problems

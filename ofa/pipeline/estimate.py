@@ -53,7 +53,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
     place = data_place(recipe.data)
     if place is not None and not place.is_dir():
-        yield from _schedule(training_phases(recipe), None)
+        yield from _schedule(space, training_phases(recipe), None)
         yield from _rest(recipe)
         key = "folder" if recipe.data.folder else "idx"
         raise UserError(
@@ -73,7 +73,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
     lines = [*check_stages(recipe, data), *measure_smallest(recipe, model_kwargs)]
     time_line, threads = _time(recipe, data, model_kwargs)
-    lines += _schedule(training_phases(recipe), data.steps(recipe.train.batch_size))
+    lines += _schedule(space, training_phases(recipe), data.steps(recipe.train.batch_size))
     yield from [*lines, *_rest(recipe), f"threads   {explained(threads)}", time_line]
 
 
@@ -104,10 +104,10 @@ def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str
     return line, threads
 
 
-def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
+def _schedule(space: SearchSpace, schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
     lines = []
     for phase in schedule:
-        opened = f"open: kernel {phase.kernel}, depth {phase.depth}, expand {phase.expand}"
+        opened = "open: " + ", ".join(f"{role} {phase.num_open(role)}" for role in space.shrinking)
         count = "" if steps is None else f" = {phase.epochs * steps} steps"
         lines.append(
             f"train     {phase.name}: {phase.epochs} epochs{count}, learning rate {phase.lr:.3g}, "

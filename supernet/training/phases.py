@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,8 @@ class Phase:
     Attributes:
         lr: the peak of its learning-rate schedule.
         subnets: networks a step, all of them counted; gradients are averaged over them.
-        kernel, depth, expand: how many options of each choice are open, counted from the largest: 1 is the largest
-            alone.
+        open: how many options of each role's genes are open, counted from the largest. A role that is not named is
+            not open: it has its largest option alone. Resolutions are always open.
         sort_channels: reorder channels by importance before the phase begins.
         sampling: which networks a step runs, a key of ``sampling.SAMPLERS``.
         teacher: ``"none"``: labels only. ``"full"``: also the full network as it was when the first such phase began,
@@ -36,9 +37,7 @@ class Phase:
     epochs: int
     lr: float
     subnets: int = 1
-    kernel: int = 1
-    depth: int = 1
-    expand: int = 1
+    open: Mapping[str, int] = field(default_factory=dict)
     sort_channels: bool = False
     sampling: str = "uniform"
     teacher: str = "none"
@@ -62,45 +61,83 @@ class Phase:
                 f"not {self.subnets}; set subnets to {sampling.min_subnets} or more"
             )
 
+    @property
+    def trains_one_network(self) -> bool:
+        """Whether nothing is open (resolutions apart)."""
+        return all(count == 1 for count in self.open.values())
+
+    def num_open(self, role: str) -> int:
+        """How many options of a role are open."""
+        return self.open.get(role, 1)
+
 
 def all_open(space: SearchSpace) -> dict[str, int]:
-    """``kernel``, ``depth`` and ``expand`` of a phase that opens every option."""
-    return {role: max(1, space.max_options(role)) for role in ("kernel", "depth", "expand")}
+    """``Phase.open`` of a phase that opens every option."""
+    return {role: max(1, space.max_options(role)) for role in space.shrinking}
+
+
+class Shrinking(NamedTuple):
+    """How progressive shrinking opens the options of a role.
+
+    Attributes:
+        first, last: length and learning rate of the steps, as factors of the full network's; ``last`` opens the last
+            option.
+        subnets: of a step of training.
+        at_once: whether all options are opened in one step.
+        sort_channels: whether channels are sorted before each step.
+    """
+
+    first: dict[str, float]
+    last: dict[str, float]
+    subnets: int
+    at_once: bool = False
+    sort_channels: bool = False
 
 
 # The published schedule (https://arxiv.org/abs/1908.09791, section 4.1), per 180 epochs of the full network at learning
-# rate 2.6. It sums gradients over the sampled subnets; here they are averaged, hence the factor.
+# rate 2.6. It sums gradients over the sampled subnets; here they are averaged, so rates are multiplied by ``subnets``.
 _KERNEL = {"epochs": 120 / 180, "lr": 0.96 / 2.6}
 _FIRST_STEP = {"epochs": 25 / 180, "lr": 0.08 / 2.6}
 _LAST_STEP = {"epochs": 120 / 180, "lr": 0.24 / 2.6}
-_DEPTH_SUBNETS, _EXPAND_SUBNETS = 2, 4
+_WIDTHS = Shrinking(_FIRST_STEP, _LAST_STEP, subnets=4, sort_channels=True)
+SHRINKING = {
+    "kernel": Shrinking(_KERNEL, _KERNEL, subnets=1, at_once=True),
+    "depth": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
+    "expand": _WIDTHS,
+    "width": _WIDTHS,
+    "heads": _WIDTHS,
+}
 
 
 def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
-    """The published schedule for any space: full network, then kernel, depth and expand ratio, one option at a time.
+    """The published schedule for any space: the full network, then one role after the other, one option at a time.
 
-    Every phase but the first has the full network as its teacher.
+    Roles come in the order of ``space.shrinking``. Every phase but the first has the full network as its teacher.
 
     Args:
         epochs: of the full network; the other phases keep the published ratio to it (at least one epoch each).
         lr: of the full network; likewise.
     """
-    kernels, depths, expands = all_open(space).values()
     phases = [Phase("full", epochs, lr)]
-
-    def add(name: str, ratio: dict[str, float], subnets: int, **options: int | bool) -> None:
-        length, peak = max(1, round(epochs * ratio["epochs"])), lr * ratio["lr"] * subnets
-        phases.append(Phase(name, length, peak, subnets, **options, teacher="full"))
-
-    if kernels > 1:
-        add("kernel", _KERNEL, 1, kernel=kernels)
-    for depth in range(2, depths + 1):
-        ratio = _LAST_STEP if depth == depths else _FIRST_STEP
-        add(f"depth-{depth}", ratio, _DEPTH_SUBNETS, kernel=kernels, depth=depth)
-    for expand in range(2, expands + 1):
-        ratio = _LAST_STEP if expand == expands else _FIRST_STEP
-        options = {"kernel": kernels, "depth": depths, "expand": expand, "sort_channels": True}
-        add(f"expand-{expand}", ratio, _EXPAND_SUBNETS, **options)
+    opened: dict[str, int] = {}
+    for role, count in all_open(space).items():
+        rule = SHRINKING[role]
+        for number in range(count if rule.at_once else 2, count + 1):
+            if number == 1:  # a role without a choice
+                continue
+            ratio = rule.last if number == count else rule.first
+            opened[role] = number
+            phases.append(
+                Phase(
+                    role if rule.at_once else f"{role}-{number}",
+                    max(1, round(epochs * ratio["epochs"])),
+                    lr * ratio["lr"] * rule.subnets,
+                    rule.subnets,
+                    open=dict(opened),
+                    sort_channels=rule.sort_channels,
+                    teacher="full",
+                )
+            )
     return tuple(phases)
 
 
@@ -118,14 +155,14 @@ def random(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     full, *later = progressive_shrinking(space, epochs=epochs, lr=lr)
     if not later:
         return (full,)
-    num_open = all_open(space)
+    rule = _WIDTHS
     return full, Phase(
         "random",
         sum(phase.epochs for phase in later),
-        lr * _LAST_STEP["lr"] * _EXPAND_SUBNETS,
-        subnets=_EXPAND_SUBNETS,
-        **num_open,
-        sort_channels=num_open["expand"] > 1,
+        lr * rule.last["lr"] * rule.subnets,
+        rule.subnets,
+        open=all_open(space),
+        sort_channels=any(phase.sort_channels for phase in later),
         teacher="full",
     )
 
@@ -135,12 +172,12 @@ def sandwich(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]
 
     The largest learns from labels, the others from it; ``epochs`` and ``lr`` are the phase's own.
     """
-    return (Phase("sandwich", epochs, lr, 4, **all_open(space), sampling="sandwich", teacher="in_place"),)
+    return (Phase("sandwich", epochs, lr, 4, open=all_open(space), sampling="sandwich", teacher="in_place"),)
 
 
 def attentive(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     """As ``sandwich``, but its two networks between are good ones of their size (AttentiveNAS, arXiv:2011.09011)."""
-    return (Phase("attentive", epochs, lr, 4, **all_open(space), sampling="best_up", teacher="in_place"),)
+    return (Phase("attentive", epochs, lr, 4, open=all_open(space), sampling="best_up", teacher="in_place"),)
 
 
 SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
@@ -154,12 +191,9 @@ SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
 def min_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     """The smallest option index that each gene may take in ``phase`` ``(genes,)``; resolutions are always all open."""
     smallest = np.zeros(space.num_genes, int)
-    for genes, num_open in (
-        (space.genes_of("depth"), phase.depth),
-        (space.genes_of("kernel"), phase.kernel),
-        (space.genes_of("expand"), phase.expand),
-    ):
-        smallest[genes] = np.maximum(space.num_options[genes] - num_open, 0)
+    for role in space.shrinking:
+        genes = space.genes_of(role)
+        smallest[genes] = np.maximum(space.num_options[genes] - phase.num_open(role), 0)
     return smallest
 
 

@@ -40,7 +40,7 @@ def compiling(settings: Settings, phase: Phase) -> AbstractContextManager:
     """
     if not settings.compile:
         return nullcontext()
-    one_network = phase.kernel == phase.depth == phase.expand == 1
+    one_network = phase.trains_one_network
     stack = ExitStack()
     stack.enter_context(torch.compiler.set_stance("default" if one_network else "force_eager"))
     if one_network:  # all blocks share one forward function, and count together

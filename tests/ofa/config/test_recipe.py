@@ -55,8 +55,9 @@ def test_imagenet_recipe_lists_the_published_schedule():
     assert len(recipe.train.phases) == len(expected) == 6
     for given, phase in zip(recipe.train.phases, expected, strict=True):
         assert given.lr == pytest.approx(phase.lr)
-        for key in ("name", "epochs", "subnets", "kernel", "depth", "expand", "sort_channels"):
+        for key in ("name", "epochs", "subnets", "sort_channels"):
             assert getattr(given, key) == getattr(phase, key), (phase.name, key)
+        assert given.open.model_dump() == {role: phase.num_open(role) for role in recipe.space.shrinking}
     assert sum(phase.epochs for phase in recipe.train.phases) == 590
     assert (recipe.data.test, recipe.train.batch_size) == ("val", 256)
 
@@ -160,7 +161,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("train.phases=[3]", "train.phases.0: must be a mapping; it is 3"),
         (
             "train.phases=[{name: a, epochs: 1, lr: 1, distill: 1}]",
-            "train.phases.0.distill: unknown key. Allowed: name, epochs, lr, subnets, kernel, depth, expand, sort_",
+            "train.phases.0.distill: unknown key. Allowed: name, epochs, lr, subnets, open, sort_",
         ),
         ("train=3", "train: must be a mapping; it is 3"),
         ("data.channels=2", "data.channels: must be 1 (grey) or 3 (colour); it is 2"),
@@ -234,12 +235,14 @@ def test_latency_without_x_is_told_both_ways_to_write_it(tmp_path):
 
 
 def test_phases_cannot_open_more_options_than_the_space_has(tmp_path):
-    path = write(tmp_path, GOOD.replace("epochs: 2, lr: 0.1", "phases: [{name: a, epochs: 1, lr: 1, depth: 3}]"))
-    assert problems(path) == ["train.phases.0.depth: must be at most 2 (options); it is 3"]
-    assert problems(path, "train.phases.0.depth=2", "train.epochs=3") == [
+    path = write(
+        tmp_path, GOOD.replace("epochs: 2, lr: 0.1", "phases: [{name: a, epochs: 1, lr: 1, open: {depth: 3}}]")
+    )
+    assert problems(path) == ["train.phases.0.open.depth: must be at most 2 (options); it is 3"]
+    assert problems(path, "train.phases.0.open.depth=2", "train.epochs=3") == [
         "--set train.epochs: not with listed phases; set train.phases.0.epochs and so on"
     ]
-    assert load_recipe(path, overrides=["train.phases.0.depth=2"]).train.phases[0].depth == 2
+    assert load_recipe(path, overrides=["train.phases.0.open.depth=2"]).train.phases[0].open.depth == 2
 
 
 def test_all_problems_are_listed(tmp_path):

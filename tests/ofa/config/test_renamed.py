@@ -110,3 +110,17 @@ def test_a_change_of_an_old_run_is_told_by_its_new_name(old_run, call):
 def test_an_old_key_as_an_option_is_told_its_new_name(old_run, call):
     code, _, err = call("check", old_run, "--set", "train.later_lr=2")
     assert code == 2 and err.strip() == "--set train.later_lr: is called train.shrinking_lr_scale now"
+
+
+PHASES_BEFORE = [{"name": "a", "epochs": 1, "lr": 0.1}, {"name": "b", "epochs": 1, "lr": 0.1, "kernel": 2, "expand": 1}]
+
+
+def test_open_options_of_a_phase_have_a_section_of_their_own(small):
+    recipe = yaml.safe_load(small.read_text()) | {"train": {"phases": PHASES_BEFORE}}
+    with pytest.raises(UserError) as caught:
+        Recipe.from_dict(recipe)
+    assert "train.phases.1.kernel: is called train.phases.1.open.kernel now" in str(caught.value)
+    first, second = with_new_names(recipe)["train"]["phases"]
+    assert first == PHASES_BEFORE[0]
+    assert second == {"name": "b", "epochs": 1, "lr": 0.1, "open": {"kernel": 2, "expand": 1}}
+    assert Recipe.from_dict(with_new_names(recipe)).train.phases[1].open.kernel == 2

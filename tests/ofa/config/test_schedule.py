@@ -14,9 +14,9 @@ def test_later_learning_rates(small):
 
 
 def test_listed_phases_are_as_written_and_settings_are_the_recipe_s(small):
-    listed = "[{name: a, epochs: 2, lr: 0.1}, {name: b, epochs: 1, lr: 0.05, kernel: 2, subnets: 2}]"
+    listed = "[{name: a, epochs: 2, lr: 0.1}, {name: b, epochs: 1, lr: 0.05, open: {kernel: 2}, subnets: 2}]"
     recipe = load_recipe(small, overrides=[f"train={{phases: {listed}, weight_decay: 0.001}}", "seed=7"])
     first, second = training_phases(recipe)
     assert (first.name, first.epochs, first.lr, first.teacher) == ("a", 2, 0.1, "none")
-    assert (second.kernel, second.subnets, second.teacher) == (2, 2, "full")
+    assert (second.num_open("kernel"), second.subnets, second.teacher) == (2, 2, "full")
     assert (training_settings(recipe).weight_decay, training_settings(recipe).seed) == (0.001, 7)

@@ -50,7 +50,7 @@ SCORER = CandidateScorer(macs=size, loss=hashed)
 
 
 def phase_of(space, sampling, subnets=4, **opened):
-    return Phase("p", 1, 1, subnets, **(opened or all_open(space)), sampling=sampling)
+    return Phase("p", 1, 1, subnets, open=opened or all_open(space), sampling=sampling)
 
 
 def draw(space, phase, seed, resolution=0, scorer=SCORER):
@@ -62,7 +62,7 @@ def draw(space, phase, seed, resolution=0, scorer=SCORER):
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_codes_are_canonical_of_one_resolution_and_open(space, name):
     for schedule in progressive_shrinking(space, epochs=1, lr=1):
-        opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
+        opened = {role: schedule.num_open(role) for role in space.shrinking}
         lowest = min_options(space, schedule)
         for subnets in (SAMPLERS[name].min_subnets, 5):
             for resolution in (0, len(space.resolutions) - 1):
@@ -77,7 +77,7 @@ def test_codes_are_canonical_of_one_resolution_and_open(space, name):
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_in_time_every_open_option_is_drawn(space, name):
     for schedule in progressive_shrinking(space, epochs=1, lr=1)[-2:]:
-        opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
+        opened = {role: schedule.num_open(role) for role in space.shrinking}
         codes = np.concatenate([draw(space, phase_of(space, name, 4, **opened), seed) for seed in range(80)])
         lowest = min_options(space, schedule)
         always = space.active_genes(np.zeros((1, space.num_genes), DTYPE))[0]

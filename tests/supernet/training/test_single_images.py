@@ -25,7 +25,7 @@ SPACE = SearchSpace.from_dict(
         "head": {"width": 16, "features": 16},
     }
 )
-IN_PLACE = Phase("a", 1, 0.1, 2, expand=2, sampling="sandwich", teacher="in_place")
+IN_PLACE = Phase("a", 1, 0.1, 2, open={"expand": 2}, sampling="sandwich", teacher="in_place")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def run(phases, *, settings=None, **options):
 
 def test_nan_loss_stops_with_where_and_why():
     seen, bad_step = [], 4  # of phase "next", which comes after 2 epochs of 3 steps
-    phases = [Phase("full", epochs=2, lr=0.1), Phase("next", epochs=3, lr=0.1, subnets=2, kernel=2)]
+    phases = [Phase("full", epochs=2, lr=0.1), Phase("next", epochs=3, lr=0.1, subnets=2, open={"kernel": 2})]
     count = iter(range(1000))
 
     def spoiled(images):

@@ -44,7 +44,7 @@ def strict(caplog):
 def test_training(schedule, warmup, epochs, steps):
     """Each phase trains at its own learning rate somewhere, and ends lower than that, or in its only step."""
     rates = []
-    phases = [Phase("a", epochs, 0.1), Phase("b", epochs, 0.05, expand=2)]
+    phases = [Phase("a", epochs, 0.1), Phase("b", epochs, 0.05, open={"expand": 2})]
     for number, phase in enumerate(phases):
         settings = Settings(lr_schedule=schedule, warmup_epochs=warmup)
         optimizer = make_optimizer(torch.nn.Linear(2, 2), settings, lr=phase.lr)
@@ -64,7 +64,7 @@ def test_one_epoch(optimizer, options):
     for steps in (1, 2):
         train_supernet(
             new_net(),
-            [Phase("a", 1, 0.001), Phase("b", 1, 0.001, expand=2, teacher="full")],
+            [Phase("a", 1, 0.001), Phase("b", 1, 0.001, open={"expand": 2}, teacher="full")],
             lambda epoch, start, steps=steps: [BATCH] * (steps - start),
             steps_per_epoch=steps,
             normalize=lambda images: images.float(),

@@ -129,7 +129,10 @@ def test_checkpoints_come_after_every_epoch_and_when_they_are_due():
 
 def test_it_learns():
     net = new_net()
-    phases = [Phase("full", epochs=12, lr=0.2), Phase("all", epochs=6, lr=0.1, subnets=2, kernel=2, depth=2, expand=2)]
+    phases = [
+        Phase("full", epochs=12, lr=0.2),
+        Phase("all", epochs=6, lr=0.1, subnets=2, open={"kernel": 2, "depth": 2, "expand": 2}),
+    ]
     _, figures = run(net, phases, settings=Settings(label_smoothing=0.0, distill_weight=0.0))
     losses = [figure["loss"] for figure in figures]
     assert losses[0] > 1 and losses[11] < 0.4 and losses[-1] < 0.5, losses
@@ -320,7 +323,10 @@ def test_compiled_blocks_run_where_one_network_is_trained(monkeypatch):
     original = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module: original(module, backend=backend))
     states = []
-    phases = [Phase("full", epochs=2, lr=0.1), Phase("all", epochs=1, lr=0.1, kernel=2, depth=2, expand=2)]
+    phases = [
+        Phase("full", epochs=2, lr=0.1),
+        Phase("all", epochs=1, lr=0.1, open={"kernel": 2, "depth": 2, "expand": 2}),
+    ]
     ends = []
     for choice in (False, True):
         net = new_net()
