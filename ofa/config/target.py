@@ -19,7 +19,7 @@ from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.costs.table import Table
 
 MIN_LIMIT, MAX_LIMIT = 1e-6, 1e18  # in any unit
 
@@ -34,7 +34,7 @@ class Limit:
     value: float
     relative: bool
 
-    def absolute(self, table: CostTable) -> float:
+    def absolute(self, table: Table) -> float:
         """The most in the unit of the cost's ``table``."""
         if not self.relative:
             return self.value

@@ -19,8 +19,7 @@ from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.metrics import top1
 from ofa.predictors.sampling import stratified_sample
-from ofa.supernet.genome import DTYPE
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
 _POOL = 2000  # networks that an active batch is chosen from
 
