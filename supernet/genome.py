@@ -110,13 +110,13 @@ class Genome:
 
     # -- populations ----------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, rng: np.random.Generator, *, lowest: np.ndarray | None = None) -> np.ndarray:
+    def sample(self, n: int, rng: np.random.Generator, *, min_options: np.ndarray | None = None) -> np.ndarray:
         """``n`` canonical codes ``(n, genes)``, every gene drawn uniformly.
 
-        ``lowest`` ``(genes,)`` is the smallest option index that each gene may take (training opens options from the
-        largest down); default 0.
+        ``min_options`` ``(genes,)`` is the smallest option index that each gene may take (training opens options from
+        the largest down); default 0.
         """
-        low = np.zeros(self.num_genes, int) if lowest is None else lowest
+        low = np.zeros(self.num_genes, int) if min_options is None else min_options
         return self.canonical(rng.integers(low, self._columns.num_options, size=(n, self.num_genes)).astype(DTYPE))
 
     def active_genes(self, codes: np.ndarray) -> np.ndarray:

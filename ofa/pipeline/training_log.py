@@ -90,7 +90,7 @@ def watched_subnets(space: SearchSpace, phase: Phase, model_kwargs: dict[str, in
     largest = space.encode(space.largest)
     if np.array_equal(smallest[1:], largest[1:]):
         return {"largest": space.largest}
-    codes = space.sample(_MEDIAN_OF, np.random.default_rng([seed, 3]), lowest=lowest)
+    codes = space.sample(_MEDIAN_OF, np.random.default_rng([seed, 3]), min_options=lowest)
     macs = CostTable.macs(space, **model_kwargs).predict(codes)
     median = codes[np.argsort(macs, kind="stable")[len(codes) // 2]]
     return {"smallest": space.decode(smallest), "median": space.decode(median), "largest": space.largest}

@@ -50,7 +50,7 @@ class GaussianProcess:
         inputs, groups = features(space, codes[rows]).astype(float), feature_groups(space)
         distances = np.stack([_squared_distances(inputs[:, group], inputs[:, group]) for group in groups])
         start = _start(space)
-        found = minimize(
+        fit = minimize(
             _loss,
             start,
             args=(start, distances, targets[rows]),
@@ -59,7 +59,7 @@ class GaussianProcess:
             bounds=[(value - 5, value + 5) for value in start],
             options={"maxiter": 60},
         )
-        return cls(space, {"codes": codes, "targets": targets, "theta": found.x})
+        return cls(space, {"codes": codes, "targets": targets, "theta": fit.x})
 
     def predict(self, inputs: np.ndarray, *, return_std: bool) -> tuple[np.ndarray, np.ndarray | float]:
         shared = self._covariance(inputs * self._weights)

@@ -37,7 +37,7 @@ def quality(
     predictor = AccuracyPredictor(space, kind=kind, model=model, seed=seed).fit(codes[~held_out], accuracy[~held_out])
     mean, std = predictor.predict(codes[held_out], return_std=True)
     errors = np.abs(mean - accuracy[held_out])
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "kendall_tau": kendall_tau(mean, accuracy[held_out]),
         "rmse": float(np.sqrt(np.mean(errors**2))),
         "mae": float(errors.mean()),
@@ -48,5 +48,5 @@ def quality(
         "rows_dropped": float((~measured).sum()),
     }
     if kind == "auto" and model is None:
-        found |= {"kind": predictor.kind_, "scores": predictor.scores_}
-    return found
+        figures |= {"kind": predictor.kind_, "scores": predictor.scores_}
+    return figures

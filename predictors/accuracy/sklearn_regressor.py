@@ -33,18 +33,18 @@ class SklearnRegressor:
         for fold in range(folds.max() + 1):
             out = folds == fold
             fitted = clone(regressor, safe=False).fit(inputs[~out], targets[~out])
-            errors[out] = _asked(fitted, inputs[out]) - targets[out]
+            errors[out] = _predict(fitted, inputs[out]) - targets[out]
         whole = clone(regressor, safe=False).fit(inputs, targets)
         return cls(whole, float(np.quantile(np.abs(errors), ONE_STD)))
 
     def predict(self, inputs: np.ndarray, *, return_std: bool) -> tuple[np.ndarray, np.ndarray | float]:
-        mean = _asked(self._regressor, inputs)
+        mean = _predict(self._regressor, inputs)
         return mean, np.full(len(mean), self._deviation) if return_std else np.nan
 
 
-def _asked(regressor: Any, inputs: np.ndarray) -> np.ndarray:
+def _predict(regressor: Any, inputs: np.ndarray) -> np.ndarray:
     """One finite number a row, whatever the regressor makes of it. Raises ``ValueError`` that names the regressor."""
-    found = np.asarray(regressor.predict(inputs), float)
-    if found.size != len(inputs) or not np.isfinite(found).all():
-        raise ValueError(f"model {regressor!r} predicts the shape {found.shape} or no numbers; one a row is needed")
-    return found.reshape(len(inputs))
+    predicted = np.asarray(regressor.predict(inputs), float)
+    if predicted.size != len(inputs) or not np.isfinite(predicted).all():
+        raise ValueError(f"model {regressor!r} predicts the shape {predicted.shape} or no numbers; one a row is needed")
+    return predicted.reshape(len(inputs))

@@ -19,7 +19,7 @@ class GradientBoostingEnsemble(Ensemble):
 
     @staticmethod
     def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int) -> Arrays:
-        # Splits can be equally good: rounding errors, which hang on the unit of accuracy, must not choose among them.
+        # Splits can be equally good: rounding errors, which depend on the unit of accuracy, must not choose among them.
         model = GradientBoostingRegressor(
             n_estimators=150,
             learning_rate=0.1,

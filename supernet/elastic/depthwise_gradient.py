@@ -78,8 +78,8 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, *, kernel: int, stride: tuple
 def _convolution_backward(
     grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], *, of: str
 ) -> Tensor:
-    wanted = [of == "x", of == "weight", False]
+    output_mask = [of == "x", of == "weight", False]
     grads = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], wanted
+        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), x.shape[1], output_mask
     )
-    return grads[wanted.index(True)]
+    return grads[output_mask.index(True)]

@@ -36,7 +36,7 @@ def uniform(
     space: SearchSpace, n: int, *, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
 ) -> np.ndarray:
     """Every open option equally likely."""
-    codes = space.sample(n, rng, lowest=min_options)
+    codes = space.sample(n, rng, min_options=min_options)
     codes[:, 0] = resolution
     return codes
 

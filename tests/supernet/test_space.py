@@ -90,7 +90,7 @@ def test_sampling_is_uniform_keyed_and_bounded_below(space):
         assert np.abs(share - 1 / count).max() < 5 * np.sqrt(1 / count / len(drawn)), f"gene {gene}: {share}"
 
     lowest = np.random.default_rng(6).integers(0, space.num_options)
-    codes = space.sample(3000, np.random.default_rng(7), lowest=lowest)
+    codes = space.sample(3000, np.random.default_rng(7), min_options=lowest)
     active = space.active_genes(codes)
     for gene in range(space.num_genes):
         on = active[:, gene]

@@ -9,10 +9,11 @@ from sklearn.base import clone
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
-from ofa.predictors.accuracy import gp, trees
+from ofa.predictors.accuracy import gp
 from ofa.predictors.accuracy.features import feature_groups, features
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.accuracy.quality import quality
+from ofa.predictors.accuracy.trees import GradientBoostingEnsemble
 from ofa.predictors.metrics import kendall_tau
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
@@ -73,14 +74,14 @@ def test_trees_are_those_of_scikit_learn():
     codes = SPACE.sample(150, np.random.default_rng(0))
     inputs = features(SPACE, codes).astype(float)
     targets = stepped(codes) - 75.0
-    member = trees.GradientBoostingEnsemble.fit_member(inputs, targets, 7)
+    member = GradientBoostingEnsemble.fit_member(inputs, targets, 7)
     settings = {"max_depth": 4, "subsample": 0.7, "max_features": 0.3, "min_samples_leaf": 2, "random_state": 7}
     theirs = GradientBoostingRegressor(n_estimators=150, learning_rate=0.1, **settings).fit(inputs, targets)
     unseen = features(SPACE, SPACE.sample(400, np.random.default_rng(1))).astype(float)
     np.testing.assert_allclose(
-        trees.GradientBoostingEnsemble.predict_member(member, unseen), theirs.predict(unseen), rtol=1e-9
+        GradientBoostingEnsemble.predict_member(member, unseen), theirs.predict(unseen), rtol=1e-9
     )
-    assert trees.GradientBoostingEnsemble.predict_member(member, unseen[:0]).shape == (0,)
+    assert GradientBoostingEnsemble.predict_member(member, unseen[:0]).shape == (0,)
 
 
 def test_auto_reports_all_and_takes_the_best(tmp_path):

@@ -12,7 +12,7 @@ from ofa.export.runtimes import torch as torch_runtime
 from ofa.pipeline import subnet_csv
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.report.subnet_drawing import drawn, line, pictures
+from ofa.report.subnet_drawing import describe_subnet, draw_subnets, subnet_line
 from ofa.strategies.search import search
 from ofa.supernet import families
 from ofa.supernet.families.operators import parts_of_subnet
@@ -78,8 +78,8 @@ def test_it_is_predicted_searched_and_drawn(space):
     predictor = AccuracyPredictor(space).fit(codes, Widths().predict(codes))
     found = search(space, predictor, limits={Widths(): 9}, population=40, generations=5)
     assert found.costs["widths"] == 9
-    shown = drawn("toy", space.to_dict(), found.best.to_dict())
-    assert line(shown).startswith(f"{found.best.resolution} px  8: w") and ">w" in pictures([shown])
+    shown = describe_subnet("toy", space, found.best)
+    assert subnet_line(shown).startswith(f"{found.best.resolution} px  8: w") and ">w" in draw_subnets([shown])
 
 
 def test_its_costs_are_counted_and_timed(space):
