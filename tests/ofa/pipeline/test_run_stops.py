@@ -111,7 +111,7 @@ def test_a_limit_that_nothing_meets_names_the_smallest(call, copied):
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("targets.phone: limit macs 10")
     assert f"the cheapest has macs {macs:.6g}" in err
-    assert f"(subnet {space.smallest.id}: " in err
+    assert f"subnet {space.smallest.id}: " in err
 
 
 def test_nan_says_where_and_keeps_the_last_good_checkpoint(call, small, tmp_path):

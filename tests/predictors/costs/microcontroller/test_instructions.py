@@ -14,7 +14,7 @@ from ofa.export.runtimes import cortex_m
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.microcontroller import instructions
 from ofa.predictors.costs.microcontroller.instructions import Work, conv, counted_work, features, fit, table, works
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace
 
@@ -78,7 +78,7 @@ def test_works_are_the_operators_that_run():
 
 def test_an_operator_that_no_program_has_is_named():
     space = SearchSpace.preset("ofa_mbv3")
-    block = operators_of_family(space).block(space, space.slots[4], kernel=3, expand=3)
+    block = operators_of_family(space).block(space, space.blocks[4], kernel=3, expand=3)
     with pytest.raises(ValueError, match="no instruction count is known for mul"):
         works(block, 28)
 
