@@ -31,7 +31,7 @@ class Writer:
         self._done: set[int] = set()
 
     def write(self) -> None:
-        """Writes all nodes. Raises ``ValueError`` naming the operator and the layer that cannot be written as TFLite."""
+        """Writes all nodes. Raises ``ValueError`` naming an operator, and its layer, that TFLite does not have."""
         for node in self.source.nodes:
             if id(node) in self._done:
                 continue

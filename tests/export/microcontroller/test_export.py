@@ -123,7 +123,7 @@ def test_the_same_model_gives_the_same_files(folder, model, images):
 
 
 def test_examples_are_the_interpreters_bytes(model, images):
-    examples = export.expected(model, images)
+    examples = export.examples_of(model, images)
     session = tflm.load(model)
     (scale,), (zero,) = (session.wanted["quantization_parameters"][key] for key in ("scales", "zero_points"))
     assert np.allclose((examples.outputs - np.float32(zero)) * scale, tflm.run(session, images), atol=1e-6)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ofa.export.microcontroller import folder as folder_module
-from ofa.export.microcontroller.folder import replacement, written
+from ofa.export.microcontroller.folder import replacement, written_files
 
 OURS = {"main.c": "1", "src/m4_infer.c": "1", "src/deep/x.c": "1"}
 
@@ -51,7 +51,7 @@ def test_files_that_others_wrote_stay_and_stale_ones_of_ours_go(folder):
     assert "src/m4_infer.c" not in after
     assert (folder / "empty" / "below").is_dir() and str((folder / "link").readlink()) == "/nowhere"
     assert os.access(folder / "tool", os.X_OK)
-    assert [path.name for path in written(folder)] == ["files.json", "main.c", "new.c"]
+    assert [path.name for path in written_files(folder)] == ["files.json", "main.c", "new.c"]
     assert [path.name for path in folder.parent.iterdir()] == ["c"]
 
 
