@@ -188,12 +188,12 @@ def train() -> None:
     import torch
 
     from ofa.pipeline.threads import training_threads
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
-    from ofa.supernet.training.loop import train as train_supernet
     from ofa.supernet.training.phases import progressive_shrinking
     from ofa.supernet.training.settings import Settings
+    from ofa.supernet.training.weight_sharing import train_supernet
 
     # One network at one resolution, so that every step of every policy is the same work.
     space = SearchSpace.preset("tiny_mbv3")
@@ -215,8 +215,8 @@ def train() -> None:
             Supernet(space, num_classes=10),
             progressive_shrinking(space, epochs=10**6, lr=1e-4)[:1],
             batches,
-            steps=10**6,
-            prepare=lambda given: given.float() / 128 - 1,
+            steps_per_epoch=10**6,
+            normalize=lambda given: given.float() / 128 - 1,
             settings=Settings(),
             macs=CostTable.macs(space, num_classes=10).predict,
             threads=threads,
@@ -230,8 +230,8 @@ def collect() -> None:
     import torch
 
     from ofa.pipeline.threads import Evaluation
-    from ofa.predictors.costs.table import CostTable
-    from ofa.predictors.sampling import top1
+    from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.metrics import top1
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.space import SearchSpace
     from ofa.supernet.supernet import Supernet
@@ -275,7 +275,7 @@ def fit(kind: str) -> Callable[[], object]:
 
 def search() -> Callable[[], object]:
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import search as find
 
     space, codes, accuracy = _rows()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ofa.predictors.sampling import top1
+from ofa.predictors.metrics import top1
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace

@@ -28,11 +28,10 @@ from torch import nn
 import ofa
 from ofa.config.recipe_file import load_recipe
 from ofa.export.runtimes import tflm
-from ofa.export.verify import accuracy
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.job import Job
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
 from ofa.targets.deployment import Deployment, environment
@@ -93,7 +92,7 @@ def row(job: Job, name: str, model: nn.Module, folder: Path, *, resolution: int)
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "validation_int8": verified["validation_accuracy"],
         "test_float32": top1(model, job.images("test", resolution)),
-        "test_int8": accuracy(lambda images: tflm.run(session, images), job.images("test", resolution)),
+        "test_int8": top1(lambda images: tflm.run(session, images.numpy()), job.images("test", resolution)),
         "ram": program["sram"],
         "arena_head": tflm.allocations(content)[0],
         "flash": program["flash"],

@@ -22,13 +22,13 @@ def train_alone(
     finetune(
         model,
         teacher,
-        lambda epoch: job.data.train_batches(first + epoch, size),
+        lambda epoch, start: job.data.train_batches(first + epoch, size, start=start),
         epochs=epochs,
-        steps=job.data.steps(size),
+        steps_per_epoch=job.data.steps(size),
         lr=lr,
         resolution=resolution,
         teacher_resolution=job.recipe.space.resolutions[-1],
-        prepare=job.data.normalize,
+        normalize=job.data.normalize,
         settings=settings(job.recipe),
         on_epoch=lambda figures: print(f"epoch {figures['epoch']}, loss {figures['loss']:.3f}", flush=True),
     )

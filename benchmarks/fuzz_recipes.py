@@ -133,7 +133,7 @@ def capped(values: Any) -> Any:
 
 
 def _runs_here(recipe: Recipe) -> bool:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
     space = recipe.space
     weights = CostTable.params(space, num_classes=3).predict(space.encode(space.largest)[None])[0]

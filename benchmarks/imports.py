@@ -17,9 +17,9 @@ from scipy.stats import kendalltau
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.imported import published_table
 from ofa.predictors.costs.regression import fit_costs
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace, Subnet
 
 ROWS = (100, 300, 1000)

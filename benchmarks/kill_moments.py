@@ -109,7 +109,7 @@ def made(folder: Path) -> dict[str, object]:
         elif path.name.startswith("checkpoint-"):  # the unfinished epoch's seconds are in it
             checkpoint = read_checkpoint(path)
             tensors = {name: tensor.numpy().tobytes() for name, tensor in checkpoint.tensors.items()}
-            found[name] = [tensors, checkpoint.steps, without_clock(checkpoint.values)]
+            found[name] = [tensors, checkpoint.global_step, without_clock(checkpoint.values)]
         else:
             found[name] = path.read_bytes()
     return found

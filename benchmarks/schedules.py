@@ -26,16 +26,16 @@ from cifar10 import CLASSES, SPACE, Cifar10, prepare
 from scipy.stats import kendalltau
 
 from ofa.pipeline import estimate
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.families.mobilenetv3 import build, describe
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.loop import train
 from ofa.supernet.training.phases import SCHEDULES, Phase, progressive_shrinking
 from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 LR = 0.1
 BATCH = 64
@@ -107,12 +107,12 @@ def trained_supernet(name: str, data: Cifar10, options: argparse.Namespace) -> S
     phases = (first, *(replace(phase, lr=phase.lr * options.later_lr) for phase in later))
     started = time.perf_counter()
     print(name, *(f"{phase.name} {phase.epochs}" for phase in phases), flush=True)
-    train(
+    train_supernet(
         net,
         phases,
         lambda epoch, start: data.batches(epoch, size=BATCH, start=start),
-        steps=options.images // BATCH,
-        prepare=prepare,
+        steps_per_epoch=options.images // BATCH,
+        normalize=prepare,
         settings=replace(SETTINGS, seed=options.seed),
         macs=MACS.predict,
         on_epoch=lambda _net, _phase, figures: print(json.dumps(figures), flush=True),
@@ -146,12 +146,12 @@ def train_alone(data: Cifar10, options: argparse.Namespace) -> None:
         finetune(
             model,
             None,
-            lambda epoch: data.batches(epoch, size=BATCH),
+            lambda epoch, start: data.batches(epoch, size=BATCH, start=start),
             epochs=options.epochs,
-            steps=options.images // BATCH,
+            steps_per_epoch=options.images // BATCH,
             lr=LR,
             resolution=subnet.resolution,
-            prepare=prepare,
+            normalize=prepare,
             settings=replace(SETTINGS, seed=options.seed),
         )
         accuracy = data.test_accuracy(model, subnet.resolution)

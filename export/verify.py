@@ -84,9 +84,3 @@ def confusion(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[T
         raise ValueError("there are no images to score")
     classes = math.isqrt(counts.size)
     return counts.reshape(classes, classes)
-
-
-def accuracy(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Top-1 accuracy of a runtime on pairs of normalised images and labels. Raises as ``confusion``."""
-    counts = confusion(run, batches)
-    return int(counts.trace()) / int(counts.sum())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ofa.export.tflite.export import export_tflite
     from ofa.pipeline.opened_run import open_run
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.saving import load_subnet, save_subnet
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
-    "CostTable": "ofa.predictors.costs.table",
+    "CostTable": "ofa.predictors.costs.cost_table",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",

@@ -11,9 +11,8 @@ from scipy.stats import norm
 
 from ofa.predictors.accuracy.features import Space
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.mutation import mutate
-from ofa.predictors.sampling import stratified_sample
+from ofa.predictors.costs.table import Table
+from ofa.predictors.sampling import mutate, stratified_sample
 from ofa.supernet.space import SearchSpace
 
 _LEVELS = 100
@@ -24,7 +23,7 @@ def candidates(
     codes: np.ndarray,
     accuracy: np.ndarray,
     *,
-    cost: CostTable,
+    cost: Table,
     n: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -74,14 +73,14 @@ def next_batch(
     if not len(new):
         return new
     predictor = AccuracyPredictor(space, kind="gp", seed=seed).fit(codes, accuracy)
-    gains = improvement(predictor, pool[new], pool_costs[new], codes, costs)
+    gains = expected_improvement(predictor, pool[new], pool_costs[new], codes, costs)
     chosen = []
     for part in np.array_split(np.argsort(pool_costs[new], kind="stable"), min(n, len(new))):
         chosen.append(part[gains[part].argmax()])
     return new[chosen]
 
 
-def improvement(
+def expected_improvement(
     predictor: AccuracyPredictor, pool: np.ndarray, pool_costs: np.ndarray, codes: np.ndarray, costs: np.ndarray
 ) -> np.ndarray:
     """Expected gain ``(m,)`` in accuracy of each network of the pool over the best measured one that costs no more.
@@ -101,8 +100,8 @@ def best_under_budget(limits: np.ndarray, costs: np.ndarray, accuracy: np.ndarra
     """
     order = np.argsort(costs, kind="stable")
     best = np.maximum.accumulate(np.asarray(accuracy, float)[order])
-    found = np.searchsorted(np.asarray(costs)[order], limits, side="right")
-    return np.concatenate([[np.min(accuracy)], best])[found]
+    affordable = np.searchsorted(np.asarray(costs)[order], limits, side="right")  # how many networks
+    return np.concatenate([[np.min(accuracy)], best])[affordable]
 
 
 def converged(accuracy: np.ndarray, costs: np.ndarray, *, newest: int, tolerance: float = 0.01) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_SHARE, _PERCENT = (0.0, 1.0), (0.0, 100.0)
+_FRACTION, _PERCENT = (0.0, 1.0), (0.0, 100.0)
 _NEAREST = 1e-3  # of the range: measured on a bound itself, predictions bend this far before it
 
 
@@ -23,8 +23,8 @@ def above_zero(values: np.ndarray, floor: float) -> np.ndarray:
 
 
 def limits_of(measured: np.ndarray) -> tuple[float, float] | None:
-    """The bounds of what was measured: of shares (all in [0, 1]) or percents ([0, 100]); None for anything else."""
-    for low, high in (_SHARE, _PERCENT):
+    """The bounds of what was measured: of fractions (all in [0, 1]) or percents ([0, 100]); None for anything else."""
+    for low, high in (_FRACTION, _PERCENT):
         if measured.min() >= low and measured.max() <= high:
             return low, high
     return None

@@ -1,9 +1,15 @@
-"""Judging predictors on networks that they have not seen."""
+"""Judging predictors on networks that they have not seen, and networks on images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from scipy.stats import kendalltau
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ONE_STD = 0.6827  # share of a normal distribution within one standard deviation
 
@@ -20,6 +26,51 @@ def folds_of(networks: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def kendall_tau(one: np.ndarray, other: np.ndarray) -> float:
-    """Rank correlation in [-1, 1]; 0 where either side is constant."""
-    ordered = np.ptp(one) > 0 and np.ptp(other) > 0
-    return float(kendalltau(one, other).statistic) if ordered else 0.0
+    """Rank correlation in [-1, 1]; 0 where either side is constant, as one row alone is."""
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(kendalltau(one, other).statistic)
+
+
+def mape(predicted: np.ndarray, measured: np.ndarray) -> float:
+    """Mean relative error of one or more positive measurements (MAPE, as a fraction)."""
+    return float(np.mean(np.abs(predicted - measured) / measured))
+
+
+def cost_errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
+    """``mape`` and ``kendall_tau`` of a cost table: ``None`` where too few networks were measured
+    to say, which is none for ``mape`` and one for ``kendall_tau``."""
+    return {
+        "mape": mape(predicted, measured) if len(measured) else None,
+        "kendall_tau": kendall_tau(predicted, measured) if len(measured) > 1 else None,
+    }
+
+
+def cost_quality(predicted: np.ndarray, measured: np.ndarray, *, fit_subnets: int) -> dict[str, Any]:
+    """``info["quality"]`` of a cost table, as JSON values: how many subnets it was fitted to, and its errors on those
+    that the fit never saw (``cost_errors``), with the ``pairs`` of what was predicted and measured."""
+    return {
+        "fit_subnets": fit_subnets,
+        "test_subnets": len(measured),
+        **cost_errors(predicted, measured),
+        "pairs": np.column_stack([predicted, measured]).tolist(),
+    }
+
+
+def top1(predict: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Fraction of right predictions on pairs of normalised images and labels.
+
+    ``predict`` makes logits ``(n, classes)`` of images: a torch model, or a runtime's function of arrays. Raises
+    ``ValueError`` without images.
+    """
+    import torch
+
+    right = count = 0
+    with torch.no_grad():
+        for images, labels in batches:
+            logits = torch.as_tensor(predict(images))
+            right += int((logits.argmax(1) == labels.to(logits.device)).sum())
+            count += len(labels)
+    if not count:
+        raise ValueError("there are no images to score")
+    return right / count

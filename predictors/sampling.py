@@ -1,18 +1,16 @@
-"""Measured accuracies: which subnets to measure, and one subnet's figure."""
+"""Which subnets to measure: spread over a cost, split into those of a fit and of its test, or near given ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.accuracy.features import Space
+from ofa.predictors.costs.table import Table
+from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace
 
 
-def stratified_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.random.Generator) -> np.ndarray:
+def stratified_sample(space: SearchSpace, n: int, cost: Table, rng: np.random.Generator) -> np.ndarray:
     """``n`` distinct codes ``(n, genes)`` spread evenly over ``cost``, smallest and largest network included.
 
     Uniform genes bunch in the middle: sums of many choices do. So candidates are drawn with every gene leaning to small
@@ -26,18 +24,34 @@ def stratified_sample(space: SearchSpace, n: int, cost: CostTable, rng: np.rando
         candidates = np.unique(np.concatenate([candidates, space.sample(100 * n, rng)]), axis=0)
     candidates = rng.permutation(candidates)
     costs = cost.predict(candidates)
-    wanted = np.linspace(costs.min(), costs.max(), n)
+    levels = np.linspace(costs.min(), costs.max(), n)
     chosen: list[int] = []
     free = np.ones(len(candidates), bool)
     # From the ends inwards, so that both ends are kept.
-    for target in wanted[np.argsort(-np.abs(np.arange(n) - (n - 1) / 2), kind="stable")]:
+    for level in levels[np.argsort(-np.abs(np.arange(n) - (n - 1) / 2), kind="stable")]:
         if not free.any():
             break
-        distance = np.where(free, np.abs(costs - target), np.inf)
+        distance = np.where(free, np.abs(costs - level), np.inf)
         chosen.append(int(distance.argmin()))
         free[chosen[-1]] = False
     order = sorted(chosen, key=lambda index: (costs[index], candidates[index].tolist()))
     return candidates[order]
+
+
+def fit_and_test(
+    space: SearchSpace, cost: Table, *, fit: int, test: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct codes ``(fit, genes)`` to fit a cost table to and ``(test, genes)`` to judge it on, both spread over
+    ``cost``.
+
+    A space with fewer networks is shared in the same proportion: at least one for the fit, and one for the test where
+    there are two.
+    """
+    codes = rng.permutation(stratified_sample(space, fit + test, cost, rng))
+    if len(codes) < fit + test:
+        proportional = ceil_div(len(codes) * fit, fit + test)
+        fit = max(1, min(proportional, len(codes) - 1 if test else len(codes)))
+    return codes[:fit], codes[fit:]
 
 
 def biased_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -47,11 +61,8 @@ def biased_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> np.nd
     return space.canonical((draws * space.option_counts).astype(np.int8))
 
 
-@torch.no_grad()
-def top1(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of right predictions on pairs of normalised images and labels."""
-    right = count = 0
-    for images, labels in batches:
-        right += int((model(images).argmax(1) == labels).sum())
-        count += len(labels)
-    return right / count
+def mutate(space: Space, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` canonical codes ``(n, genes)`` that differ from random ones of ``codes`` in about two genes."""
+    parents = codes[rng.integers(0, len(codes), n)]
+    redrawn = rng.integers(0, space.option_counts, size=parents.shape).astype(parents.dtype)
+    return space.canonical(np.where(rng.random(parents.shape) < 2 / space.genes, redrawn, parents))

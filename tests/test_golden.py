@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ofa.predictors.accuracy.features import features
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 

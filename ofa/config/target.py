@@ -16,7 +16,7 @@ from ofa.export.runtimes.remote.connect import valid_address
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
 TIMED_RUNTIMES = ("onnxruntime", "torch", "litert")  # runtimes that are timed
 REMOTE = ("litert",)  # those that can be timed on another device

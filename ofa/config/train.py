@@ -21,7 +21,8 @@ from ofa.config.types import (
     zero_or,
 )
 from ofa.supernet.space import MAX_OPTIONS, SearchSpace
-from ofa.supernet.training.phases import LARGEST_FIRST, Phase
+from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
 MAX_SUBNETS = 64
@@ -47,7 +48,7 @@ class PhaseConfig(Section):
 
         Raises ``ValueError`` when sampling, teacher and subnets do not fit each other.
         """
-        usual = "in_place" if self.sampling in LARGEST_FIRST else "none" if first else "full"
+        usual = "in_place" if SAMPLERS[self.sampling].largest_first else "none" if first else "full"
         return Phase(**self.model_dump() | {"teacher": self.teacher or usual})
 
 

@@ -28,7 +28,7 @@ from ofa.data.readers.splits import SPLIT_SEED, spread_order
 from ofa.data.sources import open_source
 from ofa.data.statistics import pixel_statistics
 from ofa.errors import UserError
-from ofa.supernet.training.ranks import own_share
+from ofa.supernet.training.distributed import own_share
 
 if TYPE_CHECKING:
     from ofa.config.recipe import AugmentConfig, DataConfig

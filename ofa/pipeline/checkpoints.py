@@ -27,7 +27,7 @@ def newest(folder: Path) -> Checkpoint | None:
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Atomically; then removes all but the last few."""
-    write_checkpoint(folder / f"checkpoint-{checkpoint.steps:09d}.safetensors", checkpoint)
+    write_checkpoint(folder / f"checkpoint-{checkpoint.global_step:09d}.safetensors", checkpoint)
     for old in sorted(folder.glob(PATTERN))[:-KEPT]:
         old.unlink()
 

@@ -20,15 +20,15 @@ from ofa.pipeline.feasibility import measure_smallest
 from ofa.pipeline.stage_checks import check_stages
 from ofa.pipeline.step_memory import image_bytes
 from ofa.pipeline.threads import explained, training_threads
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
 from ofa.stages.train import phases
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
-from ofa.supernet.training.phases import Phase
-from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
+from ofa.supernet.training.phases import Phase, sample_subnets
+from ofa.supernet.training.sampling import CandidateScorer, sample_resolution
 from ofa.supernet.training.step import resize
 from ofa.targets.requirements import check_installed
 
@@ -183,9 +183,9 @@ def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: in
 
     trained, taught = 0.0, 0.0
     for _ in range(draws):
-        resolution = draw_resolution(space, rng)
-        judge = Judge(macs=macs.predict, loss=loss)
-        codes = SAMPLERS[phase.sampling](space, phase, rng=rng, resolution=resolution, judge=judge)
+        resolution = sample_resolution(space, rng)
+        scorer = CandidateScorer(macs=macs.predict, loss=loss)
+        codes = sample_subnets(space, phase, rng=rng, resolution=resolution, scorer=scorer)
         trained += macs.predict(codes).sum()
         if phase.teacher == "full":
             full = space.encode(space.largest)

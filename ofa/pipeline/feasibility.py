@@ -15,9 +15,9 @@ import numpy as np
 from ofa.config.recipe import Recipe
 from ofa.config.target import TIMED_RUNTIMES, Limit, Target
 from ofa.errors import UserError
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
-from ofa.predictors.costs.table import CostTable
 from ofa.strategies.limits import InfeasibleLimit, feasible_codes
 from ofa.supernet.space import SearchSpace
 from ofa.targets import deployment

@@ -17,7 +17,7 @@ from ofa.data.image_findings import unreadable_images
 from ofa.data.loader import Data, open_data
 from ofa.pipeline import distributed
 from ofa.pipeline.threads import Evaluation
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.images import tell_images
 from ofa.supernet.space import Subnet

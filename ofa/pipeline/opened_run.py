@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ofa.config.target import Target
     from ofa.pipeline.job import Job
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
     from ofa.supernet.supernet import Supernet
 
 SPLITS = ("train", "validation", "test")

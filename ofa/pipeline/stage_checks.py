@@ -20,12 +20,14 @@ from ofa.data.loader import Data
 from ofa.errors import UserError
 from ofa.pipeline import feasibility
 from ofa.pipeline.step_memory import check_memory
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages.train import TENSORBOARD, phases, settings, start_from
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.sampling import SAMPLERS, Judge
-from ofa.supernet.training.settings import make_mixup, make_optimizer, scheduler_of
+from ofa.supernet.training.mixup import make_mixup
+from ofa.supernet.training.optim import make_optimizer, make_scheduler
+from ofa.supernet.training.phases import sample_subnets
+from ofa.supernet.training.sampling import CandidateScorer
 from ofa.targets.deployment import deployment_of
 
 _SEARCHED = 30  # networks that the trial of the search looks at
@@ -73,12 +75,13 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
     try:
         with torch.device("meta"):
             net = Supernet(space, **head, **rates)
-        make_mixup(net, same)
+        make_mixup(same, num_classes=net.num_classes)
         for number, phase in enumerate(schedule):
             optimizer = make_optimizer(net, same, lr=phase.lr)
-            scheduler_of(optimizer, same, steps=steps, total=phase.epochs * steps, warm=number == 0).step_update(0)
-            judge = Judge(macs=macs, loss=lambda codes: np.zeros(len(codes)))
-            SAMPLERS[phase.sampling](space, phase, rng=np.random.default_rng(0), resolution=0, judge=judge)
+            length = {"steps_per_epoch": steps, "total_steps": phase.epochs * steps}
+            make_scheduler(optimizer, same, **length, warm=number == 0).step_update(0)
+            scorer = CandidateScorer(macs=macs, loss=lambda codes: np.zeros(len(codes)))
+            sample_subnets(space, phase, rng=np.random.default_rng(0), resolution=0, scorer=scorer)
         for target in recipe.targets.values():
             if target.finetune:
                 make_optimizer(net, same, lr=target.finetune.lr)

@@ -10,7 +10,7 @@ import torch
 
 from ofa.config.recipe import Recipe
 from ofa.errors import UserError
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace

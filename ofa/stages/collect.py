@@ -15,8 +15,9 @@ from ofa.pipeline import distributed, subnet_csv
 from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import stratified_sample, top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
+from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
 _POOL = 2000  # networks that an active batch is chosen from

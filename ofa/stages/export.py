@@ -11,14 +11,14 @@ from ofa.errors import UserError
 from ofa.export.verify import VerificationError
 from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.sampling import top1
+from ofa.predictors.metrics import top1
 from ofa.report.escape import without_folders_inside
 from ofa.stages.train import phases, settings
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
+from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.step import Diverged
 from ofa.targets.deployment import deployment_of, environment
 from ofa.targets.model_files import ExportSpec, write_models
 
@@ -76,13 +76,13 @@ def _finetuned(
             finetune(
                 model,
                 teacher,
-                lambda epoch: data.train_batches(before + epoch, train_config.batch_size),
+                lambda epoch, start: data.train_batches(before + epoch, train_config.batch_size, start=start),
                 epochs=config.epochs,
-                steps=data.steps(train_config.batch_size),
+                steps_per_epoch=data.steps(train_config.batch_size),
                 lr=config.lr,
                 resolution=subnet.resolution,
                 teacher_resolution=space.largest.resolution,
-                prepare=data.normalize,
+                normalize=data.normalize,
                 settings=settings(job.recipe),
                 threads=threads,
             )

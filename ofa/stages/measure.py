@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ofa.pipeline.job import Job, Outcome
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.report.pace import drift_words
 from ofa.targets import deployment
 from ofa.targets.cost_files import table_paths

@@ -15,8 +15,8 @@ from ofa.errors import UserError
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.job import Job, Outcome
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.integers import ceil_div

@@ -19,19 +19,18 @@ from ofa.pipeline.job import Job, Outcome
 from ofa.pipeline.run_folder import quarantine
 from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, from_bytes, to_bytes
-from ofa.supernet.training.initial import load_initial
-from ofa.supernet.training.loop import Stopped
-from ofa.supernet.training.loop import train as train_supernet
-from ofa.supernet.training.phases import SCHEDULES, Phase, lowest_options
+from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped, TooFewImages
+from ofa.supernet.training.initial_weights import load_initial
+from ofa.supernet.training.phases import SCHEDULES, Phase, min_options
 from ofa.supernet.training.settings import Settings
-from ofa.supernet.training.step import Diverged, OutOfMemory, TooFewImages
+from ofa.supernet.training.weight_sharing import train_supernet
 
 TENSORBOARD = "train.tensorboard: true needs `pip install tensorboard`"
 _WATCH_CALIBRATION = 256
@@ -52,8 +51,15 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
 def settings(recipe: Recipe) -> Settings:
     """What of ``train:`` is the same in all phases."""
     config = recipe.train
-    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in ("seed", "soft_loss")}
-    return Settings(**same, soft_loss=config.loss, seed=recipe.seed)
+    renamed = {
+        "distill_weight": config.distill,
+        "distill_loss": config.loss,
+        "grad_accum_steps": config.accumulate,
+        "subnets_per_rank": {"same": "shared", "different": "independent"}[config.ranks],
+        "seed": recipe.seed,
+    }
+    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in renamed}
+    return Settings(**same, **renamed)
 
 
 def run(job: Job) -> Outcome:
@@ -95,13 +101,13 @@ def run(job: Job) -> Outcome:
                 lambda epoch, start: data.train_batches(
                     epoch, config.batch_size, start=start, rank=distributed.rank(), ranks=distributed.processes()
                 ),
-                steps=data.steps(config.batch_size),
-                prepare=data.normalize,
+                steps_per_epoch=data.steps(config.batch_size),
+                normalize=data.normalize,
                 settings=settings(job.recipe),
                 macs=CostTable.macs(net.space, **job.head).predict,
                 resume=resume,
-                keep=keep if first_rank else None,
-                keep_due=timer.due,
+                save_checkpoint=keep if first_rank else None,
+                checkpoint_due=timer.due,
                 on_epoch=log,
                 stop=lambda: bool(came()),
                 threads=threads,
@@ -211,7 +217,7 @@ def _rows(path: Path) -> list[str]:
 def watched(job: Job, phase: Phase) -> dict[str, Subnet]:
     """The networks whose accuracy an epoch's line tells: the smallest, median (by MACs) and largest that are open."""
     space = job.recipe.space
-    lowest = lowest_options(space, phase)
+    lowest = min_options(space, phase)
     smallest = space.canonical(lowest[None].astype(np.int8))[0]
     largest = space.encode(space.largest)
     subnets = {"largest": space.largest}

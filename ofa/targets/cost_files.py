@@ -7,7 +7,7 @@ from pathlib import Path
 from ofa.config.target import Target
 from ofa.errors import UserError
 from ofa.pipeline.job import Job
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.targets import deployment
 from ofa.targets.deployment import deployment_of
 

@@ -17,9 +17,9 @@ from ofa.errors import UserError
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.remote.link import RemoteError
 from ofa.export.runtimes.timing import lower_quartile
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.targets.own_costs import own_table
 

@@ -16,8 +16,9 @@ from ofa.config.export import OnnxConfig, TfliteConfig
 from ofa.config.target import CORTEX_M
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
-from ofa.export.verify import VerificationError, accuracy, check_tolerance, compare
+from ofa.export.verify import VerificationError, check_tolerance, compare
 from ofa.predictors.costs.microcontroller import tables as microcontroller
+from ofa.predictors.metrics import top1
 from ofa.supernet.files import read_json, write_atomic
 from ofa.targets.deployment import Deployment
 from ofa.targets.quantization_attempts import quantised, remedies
@@ -136,7 +137,7 @@ def _verified(job: Job, wanted: ExportSpec, path: Path, run: Run) -> dict[str, A
 
 
 def _score(job: Job, wanted: ExportSpec, run: Run) -> float:
-    return accuracy(run, job.images("validation", wanted.resolution))
+    return top1(lambda images: run(images.cpu().numpy()), job.images("validation", wanted.resolution))
 
 
 def _quantised(job: Job, device: Deployment, wanted: ExportSpec, path: Path, before: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ofa.pipeline.manifest import digest, file_digest
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.table import CostTable
+    from ofa.predictors.costs.cost_table import CostTable
 
 _YAML = (".yaml", ".yml")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.predictors.accuracy.features import Space, features
 from ofa.predictors.metrics import ONE_STD
-from ofa.predictors.mutation import mutate
+from ofa.predictors.sampling import mutate
 
 Arrays = dict[str, np.ndarray]
 Kind = TypeVar("Kind", bound="Ensemble")

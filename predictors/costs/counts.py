@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ofa.predictors.costs.table import CostTable, table_shape
+from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.table import Table
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
 from ofa.supernet.space import SearchSpace
@@ -18,12 +19,12 @@ from ofa.supernet.space import SearchSpace
 Fold = Callable[[Operators, np.ndarray], Any]
 
 
-def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> Table:
     """Multiply-accumulates of convolutions and linear layers, for one image."""
     return fold_table(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
 
 
-def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> CostTable:
+def params_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> Table:
     """Trainable parameters."""
     return fold_table(
         space, "params", "", lambda part, _sides: params(part), num_classes=num_classes, in_chans=in_chans
@@ -56,7 +57,7 @@ def fold_table(
     in_chans: int,
     combine: Literal["sum", "max"] = "sum",
     info: dict[str, Any] | None = None,
-) -> CostTable:
+) -> Table:
     """The table of ``fold`` over every part of ``space``."""
     family = operators_of_family(space)
     resolutions, sides = np.array(space.resolutions), sides_read(space)
@@ -65,18 +66,21 @@ def fold_table(
         fold(family.head(space, num_classes=num_classes), sides[:, -1]),
     ]
     merge = {"sum": np.sum, "max": np.max}[combine]
-    fixed = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0).astype(np.float64)
-    return CostTable(space, name, unit, fixed, fold_blocks(space, fold), info=info or {}, combine=combine)
+    end_costs = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0)
+    parts = parts_of(space, end_costs, fold_blocks(space, fold))
+    return Table(space, name, unit, parts, info=info or {}, combine=combine)
 
 
-def fold_blocks(space: SearchSpace, fold: Fold) -> np.ndarray:
-    """``CostTable.blocks`` from ``fold`` over the operators of every block."""
+def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
+    """``fold`` over the operators of every block: for each slot ``(resolutions, kernels, expands)``."""
     family, sides = operators_of_family(space), sides_read(space)
-    blocks = np.full(table_shape(space), np.nan)
+    blocks = []
     for number, slot in enumerate(space.slots):
         stage = space.stages[slot.stage]
+        costs = np.empty((len(sides), len(stage.kernels), len(stage.expands)))
         for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
-            blocks[:, number, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, number])
+            costs[:, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, number])
+        blocks.append(costs)
     return blocks
 
 

@@ -12,8 +12,10 @@ import numpy as np
 import yaml
 
 from ofa.predictors.costs.counts import at_each_side, fold_blocks
+from ofa.predictors.costs.part_genes import parts_of
 from ofa.predictors.costs.regression import fit_costs
-from ofa.predictors.costs.table import CostTable, along_area
+from ofa.predictors.costs.resolutions import along_area
+from ofa.predictors.costs.table import Table
 from ofa.predictors.plain_yaml import PlainLoader
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operator, Operators, Shape
@@ -30,7 +32,7 @@ def published_table(
     num_classes: int = 1000,
     in_chans: int = 3,
     extrapolate: bool = False,
-) -> CostTable:
+) -> Table:
     """Latency in ms from the look-up tables of "Once-for-All", one YAML file a resolution.
 
     An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``, ``std`` and
@@ -68,8 +70,9 @@ def published_table(
         "extrapolated_resolutions": beyond,
         "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
     }
-    fixed, blocks = (along_area(space, measured, values) for values in (np.array(fixed), np.concatenate(rows)))
-    return CostTable(space, "latency", "ms", fixed, blocks, info=info)
+    blocks = [along_area(space, measured, np.concatenate(costs)) for costs in zip(*rows, strict=True)]
+    parts = parts_of(space, along_area(space, measured, np.array(fixed)), blocks)
+    return Table(space, "latency", "ms", parts, info=info)
 
 
 class _Loader(PlainLoader):
@@ -174,7 +177,7 @@ def _sides(shape: Shape) -> str:
 
 def table_from_csv(
     space: SearchSpace, path: Path, *, column: str = "latency", unit: str = "ms", seed: int = 0
-) -> CostTable:
+) -> Table:
     """A table fitted to whole networks measured elsewhere: ``read_costs``, then ``fit_costs``; it is named ``column``.
 
     Raises ``ValueError`` naming file and line.

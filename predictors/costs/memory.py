@@ -9,7 +9,7 @@ import numpy as np
 from ofa.export.quantization.plan import ALIGNMENT
 from ofa.export.tflite.lowering import lowered
 from ofa.predictors.costs.counts import at_each_side, fold_table, weight_bytes
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.table import Table
 from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, lifetimes, moments, peak_activation
 from ofa.supernet.space import SearchSpace
@@ -17,7 +17,7 @@ from ofa.supernet.space import SearchSpace
 _BIAS_BYTES = 4  # float32, or the int32 of a quantised network
 
 
-def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> CostTable:
+def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> Table:
     """Bytes of weights and biases in the deployed network, batch norms folded into the convolutions.
 
     ``bits=32``: float32. ``bits=8``: a byte a weight, and int32 biases. The graph's own description and quantisation
@@ -34,7 +34,7 @@ def peak_memory(
     in_chans: int = 3,
     bits: Literal[32, 8] = 32,
     planner: Literal["", "tflm"] = "",
-) -> CostTable:
+) -> Table:
     """Bytes of activations that live at once while one image is inferred, at the moment that needs the most.
 
     Operators run one after the other. While one runs, its inputs and its output live, and whatever a later operator

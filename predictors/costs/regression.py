@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -10,12 +11,16 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from ofa.predictors.blas import one_blas_thread
-from ofa.predictors.costs.table import CostTable, table_shape
-from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
+from ofa.predictors.costs.counts import macs_table
+from ofa.predictors.costs.memory import flash, peak_memory
+from ofa.predictors.costs.parts import Part
+from ofa.predictors.costs.table import Table
+from ofa.predictors.metrics import cost_errors, folds_of, mape, networks_of
 from ofa.supernet.space import SearchSpace
 
 MIN_ROWS = 20
 _FOLDS = 5
+_HEAD = {"num_classes": 2, "in_chans": 3}  # of the counts that features are made of
 
 # Freedom of each group of features: the whole network's work, each resolution, each stage, each slot, each option. What
 # all blocks share is learnt from few rows; a single option departs from it only as far as the rows insist. Chosen on
@@ -40,7 +45,7 @@ def fit_costs(
     unit: str = "ms",
     info: dict[str, Any] | None = None,
     seed: int = 0,
-) -> CostTable:
+) -> Table:
     """The table that best predicts ``values`` ``(n,)``, positive and in ``unit``, of the networks ``codes``.
 
     Ridge regression of relative errors on sums over blocks (how many, their MACs, weights and activations: of the whole
@@ -59,8 +64,9 @@ def fit_costs(
         )
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"every {name} must be a positive number")
-    fixed, blocks, groups = _basis(space)
-    inputs = _sums(space, fixed, blocks, codes)
+    # Every shape with every penalty, judged on networks that its fit has not seen.
+    basis, groups = _basis(space)
+    inputs = _sums(basis, codes)
     folds = folds_of(networks, _FOLDS, seed)
     tried: dict[tuple[str, float], np.ndarray] = {}
     for shape, penalty in product(_SHAPES, _PENALTIES):
@@ -69,24 +75,22 @@ def fit_costs(
             coefficients, intercept = _ridge(inputs[~out], values[~out], groups, _SHAPES[shape], penalty)
             predicted[out] = inputs[out] @ coefficients + intercept
         tried[shape, penalty] = predicted
-    errors = {key: float(np.mean(np.abs(predicted - values) / values)) for key, predicted in tried.items()}
+    errors = {key: mape(predicted, values) for key, predicted in tried.items()}
     best = min(errors, key=errors.__getitem__)
+
+    # The best of them on all rows: a part costs what its features do, each times its coefficient.
     coefficients, intercept = _ridge(inputs, values, groups, _SHAPES[best[0]], best[1])
     quality = {
         "rows": len(values),
-        "mape": errors[best],
-        "kendall_tau": kendall_tau(tried[best], values),
+        **cost_errors(tried[best], values),
         "shape": best[0],
         "shapes": {shape: min(errors[shape, penalty] for penalty in _PENALTIES) for shape in _SHAPES},
     }
-    table = np.tensordot(coefficients, blocks, axes=1)
-    table[~_exists(space)] = np.nan
-    return CostTable(
+    return Table(
         space,
         name,
         unit,
-        coefficients @ fixed,
-        table,
+        tuple(replace(part, costs=np.tensordot(coefficients, features, axes=1)) for part, features in basis),
         intercept=intercept,
         info={**(info or {}), "quality": quality},
         floor=float(values.min()) / 2,
@@ -104,55 +108,64 @@ def _ridge(
     return model.coef_ * scale, float(model.intercept_)
 
 
-def _basis(space: SearchSpace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features as small cost tables: fixed ``(features, resolutions)``, blocks ``(features, ...)``, groups."""
-    rows = list(_features(space))
-    fixed, blocks, groups = (list(column) for column in zip(*rows, strict=True))
-    return np.stack(fixed), np.stack(blocks), np.array(groups)
+def _basis(space: SearchSpace) -> tuple[list[tuple[Part, np.ndarray]], np.ndarray]:
+    """Features of each part ``(features, *options of its genes)``, and the group of each feature (``_SHAPES``).
+
+    A feature is itself a small cost table: what it is in a network is its sum over the parts that run.
+    """
+    parts = macs_table(space, **_HEAD).parts
+    rows = list(_features(space, parts))
+    features = zip(*(costs for costs, _ in rows), strict=True)
+    basis = [(part, np.stack(costs)) for part, costs in zip(parts, features, strict=True)]
+    return basis, np.array([group for _, group in rows])
 
 
-def _features(space: SearchSpace) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    shape = table_shape(space)
-    fixed_zero, blocks_zero = np.zeros(shape[0]), np.zeros(shape)
+def _features(space: SearchSpace, parts: Sequence[Part]) -> Iterator[tuple[list[np.ndarray], int]]:
+    """Each feature's costs of each part, and its group."""
+    ends, *blocks = [np.zeros_like(part.costs) for part in parts]
     area = np.square(space.resolutions) / space.resolutions[-1] ** 2
-    exists = _exists(space).astype(float)
-    macs, live, flash = (
-        np.nan_to_num(table.blocks) / np.nanmean(table.blocks)
-        for table in (getattr(CostTable, name)(space, num_classes=2) for name in ("macs", "peak_memory", "flash"))
-    )
-    works = [exists, macs, live, flash]
-    yield np.ones(shape[0]), blocks_zero, 0
-    yield area, blocks_zero, 0
-    for work in (*works, exists * area[:, None, None, None]):
-        yield fixed_zero, work, 0
-    for row in np.eye(shape[0]):
-        yield row, blocks_zero, 1
-        yield fixed_zero, macs * row[:, None, None, None], 1
-    stages = np.array([slot.stage for slot in space.slots])
-    for number in range(len(space.stages)):
+    works = [[np.ones_like(block) for block in blocks]]
+    works += [_scaled(table.parts[1:]) for table in (make(space, **_HEAD) for make in (macs_table, peak_memory, flash))]
+    count, macs = works[0], works[1]
+
+    # The whole network: that it is one, its image, and the work of its blocks.
+    yield [np.ones_like(ends), *blocks], 0
+    yield [area, *blocks], 0
+    for work in (*works, [ones * _along_resolution(area, ones) for ones in count]):
+        yield [ends, *work], 0
+    # Each resolution.
+    for row in np.eye(len(ends)):
+        yield [row, *blocks], 1
+        yield [ends, *(block * _along_resolution(row, block) for block in macs)], 1
+    # Each stage.
+    for stage in range(len(space.stages)):
         for work in works:
-            yield fixed_zero, work * (stages == number)[:, None, None], 2
-    for slot in np.eye(shape[1]):
-        here = [work * slot[:, None, None] for work in works[:3]]
+            yield [ends, *(block * (slot.stage == stage) for block, slot in zip(work, space.slots, strict=True))], 2
+    # Each block, and each option of the genes that it alone depends on.
+    for number, part in enumerate(parts[1:]):
+        here = [work[number] for work in works[:3]]
         for work in here:
-            yield fixed_zero, work, 3
+            yield [ends, *blocks[:number], work, *blocks[number + 1 :]], 3
         for work in here[:2]:
-            for kernel in np.eye(shape[2]):
-                yield fixed_zero, work * kernel[:, None], 4
-            for expand in np.eye(shape[3]):
-                yield fixed_zero, work * expand, 4
+            for axis in range(1, len(part.genes)):
+                for option in np.eye(work.shape[axis]):
+                    chosen = work * option.reshape([-1 if other == axis else 1 for other in range(work.ndim)])
+                    yield [ends, *blocks[:number], chosen, *blocks[number + 1 :]], 4
 
 
-def _exists(space: SearchSpace) -> np.ndarray:
-    """Which entries of ``CostTable.blocks`` are options of their stage."""
-    return np.isfinite(CostTable.params(space, num_classes=2).blocks)
+def _scaled(blocks: Sequence[Part]) -> list[np.ndarray]:
+    """Costs of all options of all blocks, divided by their mean."""
+    mean = np.concatenate([block.costs.ravel() for block in blocks]).mean()
+    return [block.costs / mean for block in blocks]
 
 
-def _sums(space: SearchSpace, fixed: np.ndarray, blocks: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _along_resolution(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, *[1] * (block.ndim - 1))
+
+
+def _sums(basis: Sequence[tuple[Part, np.ndarray]], codes: np.ndarray) -> np.ndarray:
     """Each feature of each network ``(n, features)``."""
-    resolutions, active = codes[:, 0].astype(np.intp), space.active(codes)
-    kernels, expands = codes[:, space.kernel_genes], codes[:, space.expand_genes]
-    total = fixed[:, resolutions].copy()
-    for slot in range(len(space.slots)):
-        total += blocks[:, resolutions, slot, kernels[:, slot], expands[:, slot]] * active[:, slot]
+    total = 0.0
+    for part, features in basis:
+        total = total + features[(slice(None), *part.options(codes))] * part.runs(codes)
     return total.T

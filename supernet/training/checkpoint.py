@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace
@@ -20,15 +20,16 @@ from ofa.supernet.space import SearchSpace
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After ``step`` finished steps of phase number ``phase``; ``steps`` and ``epochs`` count those of all phases.
+    """After ``step`` finished steps of phase number ``phase``; ``global_step`` and ``epochs`` count all phases.
 
     ``tensors`` holds ``net.*``, ``teacher.*``, ``ema.*`` and ``optimizer.*``; ``values`` what is no tensor: the rest of
-    the optimizer's state, the loss scaler, and the unfinished epoch's sums.
+    the optimizer's state, the loss scaler, the unfinished epoch's sums and the number of threads. What a step function
+    trains beside the network is in ``modules.NAME.*`` and ``optimizers.NAME.*``, and in ``values["optimizers"]``.
     """
 
     phase: int
     step: int
-    steps: int
+    global_step: int
     epochs: int
     space: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -77,13 +78,21 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
                 entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-_POSITION = ("phase", "step", "steps", "epochs", "space", "values")
+# Key in the file (which older files have, too) to attribute.
+_POSITION = {
+    "phase": "phase",
+    "step": "step",
+    "steps": "global_step",
+    "epochs": "epochs",
+    "space": "space",
+    "values": "values",
+}
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """What ``from_bytes`` reads: the content of a checkpoint file, with a digest of all that it says."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    position = {name: getattr(checkpoint, name) for name in _POSITION}
+    position = {key: getattr(checkpoint, attribute) for key, attribute in _POSITION.items()}
     # One key: the library writes several in an order that changes.
     values = json.dumps({**position, "digest": _digest(position, tensors)})
     return safetensors.torch.save(tensors, metadata={"checkpoint": values})
@@ -96,8 +105,8 @@ def from_bytes(content: bytes) -> Checkpoint:
         length = int.from_bytes(content[:8], "little")
         position = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["checkpoint"])
         if position.pop("digest") != _digest(position, tensors):
-            raise ValueError("it is not what was written")
-        return Checkpoint(**{name: position[name] for name in _POSITION}, tensors=tensors)
+            raise ValueError("its content does not match its digest")
+        return Checkpoint(**{attribute: position[key] for key, attribute in _POSITION.items()}, tensors=tensors)
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"is damaged: {error}") from error
 
@@ -127,15 +136,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def check_space(checkpoint: Checkpoint, space: SearchSpace) -> None:
     """Raises ``ValueError`` naming the genes that differ when the checkpoint is of another space."""
-    there, here = _leaves(checkpoint.space), _leaves(space.to_dict())
-    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    theirs, ours = _leaves(checkpoint.space), _leaves(space.to_dict())
+    differing = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
     if differing:
         some = "; ".join(
-            f"{key}: {there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here" for key in differing[:5]
+            f"{key}: {theirs.get(key, 'nothing')} in the checkpoint, {ours.get(key, 'nothing')} here"
+            for key in differing[:5]
         )
         raise ValueError(
             f"the checkpoint is of another space ({some}); train in another folder, or give the space it was made with"
         )
+
+
+def check_network(checkpoint: Checkpoint, net: nn.Module) -> None:
+    """Raises ``ValueError`` naming a weight that differs when the checkpoint is of another network."""
+    theirs = {name: list(tensor.shape) for name, tensor in part(checkpoint.tensors, "net").items()}
+    ours = {name: list(tensor.shape) for name, tensor in net.state_dict().items()}
+    for name in (*ours, *theirs):
+        if theirs.get(name) != ours.get(name):
+            shapes = f"{theirs.get(name, 'nothing')} in the checkpoint, {ours.get(name, 'nothing')} here"
+            raise ValueError(f"the checkpoint is of another network ({name}: {shapes}); begin without it")
 
 
 def _leaves(values: Any, prefix: str = "space") -> dict[str, Any]:

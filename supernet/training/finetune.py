@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ofa.supernet.threads import Threads, fixed
-from ofa.supernet.training.losses import SOFT_LOSSES, distillation_loss
-from ofa.supernet.training.settings import Settings, make_optimizer
-from ofa.supernet.training.step import REMEDY, Diverged, resize, step_seed
+from ofa.supernet.training import loop
+from ofa.supernet.training.checkpoint import Checkpoint, check_network
+from ofa.supernet.training.loop import Batches, Hooks
+from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.state import TrainState
+from ofa.supernet.training.step import Batch, StepBatch, backward, resize, run_measured
 
 
 def finetune(
     model: nn.Module,
     teacher: nn.Module | None,
-    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]],
+    batches: Batches,
     *,
     epochs: int,
-    steps: int,
+    steps_per_epoch: int,
     lr: float,
     resolution: int,
-    prepare: Callable[[Tensor], Tensor],
+    normalize: Callable[[Tensor], Tensor],
     settings: Settings,
     teacher_resolution: int | None = None,
+    resume: Checkpoint | None = None,
+    save_checkpoint: Callable[[Checkpoint], None] | None = None,
+    checkpoint_due: Callable[[int], bool] = lambda global_step: False,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
     threads: Threads | None = None,
     progress: bool = True,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Trains a plain timm model in place, on labels and on the teacher's soft labels (https://arxiv.org/abs/1908.09791).
 
@@ -42,110 +46,75 @@ def finetune(
 
     Args:
         teacher: the full network, extracted; put in eval mode, otherwise unchanged. None: labels alone.
-        batches: epoch number to ``steps`` pairs of uint8 images and labels. Pairs of fewer than two images are skipped.
-        epochs, steps: at least 1.
+        batches: see ``loop.train``; batches of fewer than two images train nothing.
+        epochs, steps_per_epoch: at least 1.
         resolution: in pixels, that ``model`` is trained at.
-        prepare: uint8 images to normalised floats at the same size.
-        settings: optimizer, momentum, weight_decay, label_smoothing, distill, soft_loss, clip_grad and seed count.
+        normalize: uint8 images to floats at the same size.
+        settings: all count but ``lr_schedule``, ``warmup_epochs``, ``mixup``, ``cutmix``, ``compile`` and
+            ``subnets_per_rank``.
         teacher_resolution: in pixels, that the teacher sees the same images at; None: ``resolution``.
+        resume: go on from here, with the same teacher; the result is that of an uninterrupted run.
+        save_checkpoint, checkpoint_due, stop: see ``loop.Hooks``.
+        on_epoch: given the epoch's figures (see ``loop.Hooks``); the loss is None when there were no images.
         threads: asked and told in every step; the caller enters its ``used()``. By default torch's number stays.
-        on_epoch: called after every epoch with its figures (phase, epoch, loss, lr, images_per_second, seconds); loss
-            is None when there were no images.
 
     Raises:
+        ValueError: ``resume`` is of another network.
         Diverged: naming the step and the learning rate; the model is of no use then.
+        OutOfMemory: naming batch and resolution.
+        Stopped: ``stop`` returned true, here or on another rank.
     """
-    threads = threads or fixed()
-    optimizer = make_optimizer(model, settings, lr=lr)
-    scheduler = CosineLRScheduler(optimizer, t_initial=max(2, epochs * steps), t_in_epochs=False)  # timm warns of 1
-    device = next(model.parameters()).device
-    forked = [device] if device.type == "cuda" else []
-    sizes = resolution, teacher_resolution or resolution
-    model.train()
+    if resume:
+        check_network(resume, model)
     if teacher is not None:
         teacher.eval()
-    with tqdm(total=epochs * steps, desc="finetune", unit="step", disable=None if progress else True) as bar:
-        for epoch in range(epochs):
-            started, losses, seen = time.perf_counter(), [], 0
-            for index, (images, labels) in enumerate(batches(epoch)):
-                step = epoch * steps + index
-                scheduler.step_update(step)
-                bar.update()
-                if len(images) < 2:  # batch norm takes no variance of a single image
-                    continue
-                where = f"phase finetune, step {step}, learning rate {optimizer.param_groups[0]['lr']:.3g}"
-                with torch.random.fork_rng(devices=forked):
-                    torch.manual_seed(step_seed(settings.seed, step))
-                    given = prepare(images.to(device)), labels, sizes, settings, where
-                    loss = _step(model, teacher, optimizer, *given, threads)
-                losses.append(loss)
-                seen += len(images)
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
-                raise Diverged(f"the weights are no longer finite after epoch {epoch + 1} of phase finetune; {REMEDY}")
-            if on_epoch:
-                seconds = time.perf_counter() - started
-                figures = {
-                    "phase": "finetune",
-                    "epoch": epoch + 1,
-                    "loss": sum(losses) / len(losses) if losses else None,
-                    "lr": optimizer.param_groups[0]["lr"],
-                    "images_per_second": seen / seconds,
-                    "seconds": seconds,
-                }
-                on_epoch(figures)
+    state = TrainState(
+        net=model,
+        phases=[Phase("finetune", epochs, lr)],
+        steps_per_epoch=steps_per_epoch,
+        settings=replace(settings, lr_schedule="cosine", warmup_epochs=0.0),
+        threads=threads or fixed(),
+        parameters=list(model.parameters()),
+    )
+    if resume:
+        state.load(resume)
+    hooks = Hooks(
+        on_epoch=lambda state, figures: on_epoch(figures) if on_epoch else None,
+        save_checkpoint=save_checkpoint,
+        checkpoint_due=checkpoint_due,
+        stop=stop,
+    )
+    sizes = {"resolution": resolution, "teacher_resolution": teacher_resolution or resolution}
+    step = partial(finetuning_step, teacher=teacher, **sizes)
+    loop.train(state, step, batches, normalize=normalize, hooks=hooks, progress=progress)
     model.eval()
 
 
-def _step(
-    model: nn.Module,
-    teacher: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    sizes: tuple[int, int],
-    settings: Settings,
-    where: str,
-    threads: Threads,
+def finetuning_step(
+    state: TrainState, batch: Batch, *, teacher: nn.Module | None, resolution: int, teacher_resolution: int
 ) -> float:
-    """One optimizer step at the first of ``sizes``, with the teacher at the second; returns the loss."""
-    optimizer.zero_grad()
-    learn = partial(_backward, model, teacher, images, labels, sizes, settings, where)
-    if threads.due():
-        threads.measure_training(model, learn)
-    started = time.perf_counter()
-    loss = learn()
-    if settings.clip_grad is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_grad)
-    optimizer.step()
-    threads.took(time.perf_counter() - started, len(images))
-    return loss
-
-
-def _backward(
-    model: nn.Module,
-    teacher: nn.Module | None,
-    images: Tensor,
-    labels: Tensor,
-    sizes: tuple[int, int],
-    settings: Settings,
-    where: str,
-) -> float:
-    """Adds one batch's gradient; returns the loss."""
-    soft = None
-    if teacher is not None and settings.distill > 0:
-        with torch.no_grad():
-            soft = teacher(resize(images, sizes[1]))
-    loss = distillation_loss(
-        model(resize(images, sizes[0])),
-        labels.to(images.device),
-        soft,
-        label_smoothing=settings.label_smoothing,
-        weight=settings.distill,
-        soft=SOFT_LOSSES[settings.soft_loss],
+    """The model's gradients, from labels and teacher; returns the loss (see ``loop`` on step functions)."""
+    if not len(batch.labels):
+        return 0.0
+    taught = teacher is not None and state.settings.distill_weight > 0
+    step_batch = StepBatch(
+        images=resize(batch.images, resolution),
+        labels=batch.labels,
+        subnets=[None],
+        teacher=teacher,
+        in_place=False,
+        where=str(state),
+        teacher_images=resize(batch.images, teacher_resolution) if taught else None,
     )
-    value = loss.item()
-    if not math.isfinite(value):
-        raise Diverged(f"the loss is {value} in {where}; {REMEDY}")
-    loss.backward()
-    return value
+    learn = partial(
+        backward,
+        state.net,
+        step_batch,
+        distill_loss=state.settings.distill_loss,
+        distill_weight=state.settings.distill_weight,
+        label_smoothing=state.settings.label_smoothing,
+        pieces=state.settings.grad_accum_steps,
+        autocast=state.autocast,
+        scale=state.scaler.scale,
+    )
+    return run_measured(state, learn, work=lambda: len(batch.images))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_LARGEST_WEIGHT = 5.0  # clip of the importance weights, as AlphaNet trains
+MAX_IMPORTANCE_WEIGHT = 5.0  # clip of the importance weights, as AlphaNet trains
 
 
 def soft_ce(logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -39,8 +39,8 @@ def alpha(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     q = student.detach().exp()
     # In logarithms a clipped weight cannot overflow, whatever the logits.
     log_ratio = teacher - student.detach()
-    log_up = log_ratio.clamp(max=math.log(_LARGEST_WEIGHT))
-    log_down = (-log_ratio).clamp(max=math.log(_LARGEST_WEIGHT))
+    log_up = log_ratio.clamp(max=math.log(MAX_IMPORTANCE_WEIGHT))
+    log_down = (-log_ratio).clamp(max=math.log(MAX_IMPORTANCE_WEIGHT))
     up, down = q * log_up.exp(), q * log_down.exp()
     value_up = (up * log_up).sum(dim=1)
     value_down = (down - q).sum(dim=1) / 2

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.supernet.space import SearchSpace
+from ofa.supernet.training.sampling import SAMPLERS, CandidateScorer
 
-# The keys of ``sampling.SAMPLERS`` (which imports this file), and the fewest networks a step that each needs.
-LEAST_SUBNETS = {"uniform": 1, "sandwich": 2, "best_up": 3, "worst_up": 3}
-LARGEST_FIRST = ("sandwich", "best_up", "worst_up")
 TEACHERS = ("none", "full", "in_place")
 
 
@@ -20,7 +18,7 @@ class Phase:
     """One phase.
 
     Attributes:
-        lr: peak of a cosine.
+        lr: the peak of its learning-rate schedule.
         subnets: networks a step, all of them counted; gradients are averaged over them.
         kernel, depth, expand: how many options of each choice are open, counted from the largest: 1 is the largest
             alone.
@@ -47,20 +45,21 @@ class Phase:
 
     def __post_init__(self) -> None:
         where = f"phase {self.name!r}"
-        if self.sampling not in LEAST_SUBNETS:
-            raise ValueError(f"{where}: no sampling is called {self.sampling!r}; use {_list(LEAST_SUBNETS)}")
+        if self.sampling not in SAMPLERS:
+            raise ValueError(f"{where}: no sampling is called {self.sampling!r}; use {_either(SAMPLERS)}")
         if self.teacher not in TEACHERS:
-            raise ValueError(f"{where}: no teacher is called {self.teacher!r}; use {_list(TEACHERS)}")
-        if self.teacher == "in_place" and self.sampling not in LARGEST_FIRST:
+            raise ValueError(f"{where}: no teacher is called {self.teacher!r}; use {_either(TEACHERS)}")
+        sampling = SAMPLERS[self.sampling]
+        if self.teacher == "in_place" and not sampling.largest_first:
+            suitable = [name for name, other in SAMPLERS.items() if other.largest_first]
             raise ValueError(
                 f"{where}: teacher 'in_place' needs the largest network in every step, which sampling "
-                f"{self.sampling!r} does not give; use sampling {_list(LARGEST_FIRST)}, or teacher 'full'"
+                f"{self.sampling!r} does not give; use sampling {_either(suitable)}, or teacher 'full'"
             )
-        least = LEAST_SUBNETS[self.sampling]
-        if self.subnets < least:
+        if self.subnets < sampling.min_subnets:
             raise ValueError(
-                f"{where}: sampling {self.sampling!r} needs at least {least} subnets a step, not {self.subnets}; "
-                f"set subnets to {least} or more"
+                f"{where}: sampling {self.sampling!r} needs at least {sampling.min_subnets} subnets a step, "
+                f"not {self.subnets}; set subnets to {sampling.min_subnets} or more"
             )
 
 
@@ -90,9 +89,9 @@ def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tupl
     kernels, depths, expands = all_open(space).values()
     phases = [Phase("full", epochs, lr)]
 
-    def add(name: str, ratio: dict[str, float], subnets: int, **opened: int | bool) -> None:
+    def add(name: str, ratio: dict[str, float], subnets: int, **options: int | bool) -> None:
         length, peak = max(1, round(epochs * ratio["epochs"])), lr * ratio["lr"] * subnets
-        phases.append(Phase(name, length, peak, subnets, **opened, teacher="full"))
+        phases.append(Phase(name, length, peak, subnets, **options, teacher="full"))
 
     if kernels > 1:
         add("kernel", _KERNEL, 1, kernel=kernels)
@@ -101,8 +100,8 @@ def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tupl
         add(f"depth-{depth}", ratio, _DEPTH_SUBNETS, kernel=kernels, depth=depth)
     for expand in range(2, expands + 1):
         ratio = _LAST_STEP if expand == expands else _FIRST_STEP
-        opened = {"kernel": kernels, "depth": depths, "expand": expand, "sort_channels": True}
-        add(f"expand-{expand}", ratio, _EXPAND_SUBNETS, **opened)
+        options = {"kernel": kernels, "depth": depths, "expand": expand, "sort_channels": True}
+        add(f"expand-{expand}", ratio, _EXPAND_SUBNETS, **options)
     return tuple(phases)
 
 
@@ -120,14 +119,14 @@ def random(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     full, *later = progressive_shrinking(space, epochs=epochs, lr=lr)
     if not later:
         return (full,)
-    opened = all_open(space)
+    num_open = all_open(space)
     return full, Phase(
         "random",
         sum(phase.epochs for phase in later),
         lr * _LAST_STEP["lr"] * _EXPAND_SUBNETS,
         subnets=_EXPAND_SUBNETS,
-        **opened,
-        sort_channels=opened["expand"] > 1,
+        **num_open,
+        sort_channels=num_open["expand"] > 1,
         teacher="full",
     )
 
@@ -153,17 +152,26 @@ SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
 }
 
 
-def lowest_options(space: SearchSpace, phase: Phase) -> np.ndarray:
+def min_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     """The smallest option index that each gene may take in ``phase`` ``(genes,)``; resolutions are always all open."""
-    lowest = np.zeros(space.genes, int)
-    for genes, opened in (
+    smallest = np.zeros(space.genes, int)
+    for genes, num_open in (
         (space.depth_genes, phase.depth),
         (space.kernel_genes, phase.kernel),
         (space.expand_genes, phase.expand),
     ):
-        lowest[genes] = np.maximum(space.option_counts[genes] - opened, 0)
-    return lowest
+        smallest[genes] = np.maximum(space.option_counts[genes] - num_open, 0)
+    return smallest
 
 
-def _list(names: Iterable[str]) -> str:
+def sample_subnets(
+    space: SearchSpace, phase: Phase, *, rng: np.random.Generator, resolution: int, scorer: CandidateScorer
+) -> np.ndarray:
+    """Codes ``(phase.subnets, genes)`` of one step's networks, at the resolution gene's option ``resolution``."""
+    sample = SAMPLERS[phase.sampling].sample
+    smallest = min_options(space, phase)
+    return sample(space, phase.subnets, min_options=smallest, rng=rng, resolution=resolution, scorer=scorer)
+
+
+def _either(names: Iterable[str]) -> str:
     return " or ".join(repr(name) for name in names)

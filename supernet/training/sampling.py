@@ -1,7 +1,7 @@
-"""Which networks a training step runs.
+"""Which networks a training step runs: one function a sampling, and what each needs.
 
-A sampling gives codes ``(phase.subnets, genes)``, int8 and canonical, drawn from ``rng`` and nothing else. Every row
-has the same ``resolution`` (the index of that gene), because a batch has one size.
+A sampling gives codes ``(n, genes)``, int8 and canonical, drawn from ``rng`` and nothing else. Every row has the same
+``resolution`` (the index of that gene), because a batch has one size. No gene is below ``min_options`` ``(genes,)``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from ofa.supernet.space import DTYPE, SearchSpace
-from ofa.supernet.training.phases import Phase, lowest_options
 
-_POOL = 256  # codes that attentive sampling chooses from: enough for three near every stratum
-_CANDIDATES = 3  # BestUp-3 and WorstUp-3
+POOL_SIZE = 256  # codes that attentive sampling chooses from: enough for three near every stratum
+NUM_CANDIDATES = 3  # BestUp-3 and WorstUp-3
 
 
 @dataclass(frozen=True)
-class Judge:
+class CandidateScorer:
     """What a sampling may ask about codes ``(n, genes)``; only attentive sampling does.
 
     Attributes:
@@ -31,74 +31,89 @@ class Judge:
     loss: Callable[[np.ndarray], np.ndarray]
 
 
-Sampler = Callable[..., np.ndarray]
-
-
-def uniform(space: SearchSpace, phase: Phase, *, rng: np.random.Generator, resolution: int, judge: Judge) -> np.ndarray:
+def uniform(
+    space: SearchSpace, n: int, *, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
+) -> np.ndarray:
     """Every open option equally likely."""
-    return _sample(space, phase, phase.subnets, rng=rng, resolution=resolution)
+    codes = space.sample(n, rng, lowest=min_options)
+    codes[:, 0] = resolution
+    return codes
 
 
 def sandwich(
-    space: SearchSpace, phase: Phase, *, rng: np.random.Generator, resolution: int, judge: Judge
+    space: SearchSpace, n: int, *, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
 ) -> np.ndarray:
-    """The largest network, the smallest that the phase opens, and uniform ones (BigNAS, arXiv:2003.11142)."""
-    between = _sample(space, phase, phase.subnets - 2, rng=rng, resolution=resolution)
-    return np.concatenate([_ends(space, phase, resolution=resolution), between])
+    """The largest network, the smallest that is open, and uniform ones (BigNAS, arXiv:2003.11142)."""
+    between = uniform(space, n - 2, min_options=min_options, rng=rng, resolution=resolution, scorer=scorer)
+    return np.concatenate([_largest_and_smallest(space, min_options, resolution), between])
 
 
-def best_up(space: SearchSpace, phase: Phase, *, rng: np.random.Generator, resolution: int, judge: Judge) -> np.ndarray:
+def best_up(
+    space: SearchSpace, n: int, *, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
+) -> np.ndarray:
     """Largest, smallest, and the better ones of their size: of three near a drawn size, the lowest loss.
 
     Trains the front that search looks for (AttentiveNAS, arXiv:2011.09011). Sizes, in multiply-accumulates, are drawn
     uniformly between the least and the largest of a sampled pool: uniform codes alone bunch in the middle.
     """
-    return _attentive(space, phase, rng=rng, resolution=resolution, judge=judge, choose=np.argmin)
+    pool, near, losses = _candidates(space, n - 2, min_options, rng, resolution, scorer)
+    chosen = np.take_along_axis(near, np.argmin(losses, axis=1)[:, None], axis=1)[:, 0]
+    return np.concatenate([_largest_and_smallest(space, min_options, resolution), pool[chosen]])
 
 
 def worst_up(
-    space: SearchSpace, phase: Phase, *, rng: np.random.Generator, resolution: int, judge: Judge
+    space: SearchSpace, n: int, *, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
 ) -> np.ndarray:
     """As ``best_up``, but the highest loss: trains the networks that lag behind others of their size."""
-    return _attentive(space, phase, rng=rng, resolution=resolution, judge=judge, choose=np.argmax)
+    pool, near, losses = _candidates(space, n - 2, min_options, rng, resolution, scorer)
+    chosen = np.take_along_axis(near, np.argmax(losses, axis=1)[:, None], axis=1)[:, 0]
+    return np.concatenate([_largest_and_smallest(space, min_options, resolution), pool[chosen]])
 
 
-SAMPLERS: dict[str, Sampler] = {"uniform": uniform, "sandwich": sandwich, "best_up": best_up, "worst_up": worst_up}
+@dataclass(frozen=True)
+class Sampling:
+    """One sampling.
+
+    Attributes:
+        sample: the function, called as ``uniform`` is.
+        min_subnets: the fewest networks a step that it can give.
+        largest_first: whether the first row is always the largest network, which an in-place teacher must be.
+    """
+
+    sample: Callable[..., np.ndarray]
+    min_subnets: int = 1
+    largest_first: bool = False
 
 
-def draw_resolution(space: SearchSpace, rng: np.random.Generator) -> int:
+SAMPLERS: dict[str, Sampling] = {
+    "uniform": Sampling(uniform),
+    "sandwich": Sampling(sandwich, min_subnets=2, largest_first=True),
+    "best_up": Sampling(best_up, min_subnets=3, largest_first=True),
+    "worst_up": Sampling(worst_up, min_subnets=3, largest_first=True),
+}
+
+
+def sample_resolution(space: SearchSpace, rng: Generator) -> int:
     """Index of the resolution gene, every resolution equally likely."""
     return int(rng.integers(len(space.resolutions)))
 
 
-def _sample(space: SearchSpace, phase: Phase, n: int, *, rng: np.random.Generator, resolution: int) -> np.ndarray:
-    codes = space.sample(n, rng, lowest=lowest_options(space, phase))
-    codes[:, 0] = resolution
-    return codes
-
-
-def _ends(space: SearchSpace, phase: Phase, *, resolution: int) -> np.ndarray:
+def _largest_and_smallest(space: SearchSpace, min_options: np.ndarray, resolution: int) -> np.ndarray:
     """The largest and the smallest open network ``(2, genes)``."""
-    ends = np.stack([space.option_counts - 1, lowest_options(space, phase)])
+    ends = np.stack([space.option_counts - 1, min_options])
     ends[:, 0] = resolution
     return space.canonical(ends.astype(DTYPE))
 
 
-def _attentive(
-    space: SearchSpace,
-    phase: Phase,
-    *,
-    rng: np.random.Generator,
-    resolution: int,
-    judge: Judge,
-    choose: Callable[..., np.ndarray],
-) -> np.ndarray:
+def _candidates(
+    space: SearchSpace, n: int, min_options: np.ndarray, rng: Generator, resolution: int, scorer: CandidateScorer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A pool of codes; for each of ``n`` drawn sizes the indices of the nearest ones, and their losses ``(n, 3)``."""
     # Without repeats: three copies of one network would be no choice.
-    pool = np.unique(_sample(space, phase, _POOL, rng=rng, resolution=resolution), axis=0)
-    macs = judge.macs(pool)
-    strata = rng.uniform(macs.min(), macs.max(), size=phase.subnets - 2)
-    distances = np.abs(macs - strata[:, None])
-    near = np.argsort(distances, axis=1, kind="stable")[:, :_CANDIDATES]
-    losses = judge.loss(pool[near.ravel()]).reshape(near.shape)
-    chosen = np.take_along_axis(near, choose(losses, axis=1)[:, None], axis=1)[:, 0]
-    return np.concatenate([_ends(space, phase, resolution=resolution), pool[chosen]])
+    sampled = uniform(space, POOL_SIZE, min_options=min_options, rng=rng, resolution=resolution, scorer=scorer)
+    pool = np.unique(sampled, axis=0)
+    macs = scorer.macs(pool)
+    sizes = rng.uniform(macs.min(), macs.max(), size=n)
+    distances = np.abs(macs - sizes[:, None])
+    near = np.argsort(distances, axis=1, kind="stable")[:, :NUM_CANDIDATES]
+    return pool, near, scorer.loss(pool[near.ravel()]).reshape(near.shape)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from ofa.export.verify import EQUAL_PREDICTIONS, TOLERANCE, VerificationError, accuracy, check_tolerance, compare
+from ofa.export.verify import EQUAL_PREDICTIONS, TOLERANCE, VerificationError, check_tolerance, compare
+from ofa.predictors.metrics import top1
 
 BATCHES = [torch.tensor([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0]]), torch.tensor([[5.0, -1.0, 0.0]])]
 MODEL = nn.Identity()
@@ -106,7 +107,7 @@ def test_doubt_is_rejected_and_the_file_kept_aside(tmp_path, changes, words):
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.onnx.rejected", b"model")]
 
 
-def test_accuracy_counts_over_unequal_batches():
+def test_top1_counts_over_unequal_batches():
     calls = Counter()
 
     def run(x):
@@ -114,5 +115,5 @@ def test_accuracy_counts_over_unequal_batches():
         return x
 
     labels = [torch.tensor([2, 1]), torch.tensor([0])]
-    assert accuracy(run, zip(BATCHES, labels, strict=True)) == pytest.approx(2 / 3)
+    assert top1(lambda images: run(images.numpy()), zip(BATCHES, labels, strict=True)) == pytest.approx(2 / 3)
     assert calls == {2: 1, 1: 1}

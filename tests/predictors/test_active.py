@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.active import best_under_budget, candidates, converged, improvement, next_batch
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.mutation import mutate
+from ofa.predictors.active import best_under_budget, candidates, converged, expected_improvement, next_batch
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.sampling import mutate
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
 
@@ -63,11 +63,11 @@ def test_a_small_pool_is_taken_whole():
     assert none.shape == (0,)
 
 
-def test_improvement_is_of_the_front_at_the_same_cost():
+def test_expected_improvement_is_of_the_front_at_the_same_cost():
     rows = np.arange(0, 2187, 20)
     predictor = AccuracyPredictor(SPACE).fit(POOL[rows], TRUTH[rows])
     asked = np.repeat(POOL[[TRUTH.argmax()]], 2, axis=0)
-    cheap, dear = improvement(predictor, asked, np.array([COSTS.min(), COSTS.max()]), POOL[rows], COSTS[rows])
+    cheap, dear = expected_improvement(predictor, asked, np.array([COSTS.min(), COSTS.max()]), POOL[rows], COSTS[rows])
     assert cheap > dear >= 0
 
 

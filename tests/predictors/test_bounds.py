@@ -1,12 +1,14 @@
 """Predictions that cannot be: never given, and no two networks change places."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.bounds import above_zero, between, limits_of
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.regression import fit_costs
-from ofa.predictors.costs.table import CostTable, table_shape
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
@@ -75,13 +77,13 @@ def test_no_network_is_predicted_to_take_no_time(tmp_path):
     macs = CostTable.macs(SPACE, num_classes=10).predict(codes)
     large = np.argsort(macs)[-60:]
     table = fit_costs(SPACE, codes[large], (macs[large] - 0.95 * macs[large].min()) / 1e6)
-    raw = CostTable(SPACE, "latency", "ms", table.fixed, table.blocks, intercept=table.intercept)
+    raw = replace(table, floor=0.0)
     assert raw.predict(codes).min() < 0
     predicted = table.predict(codes)
     assert (predicted > 0).all()
     assert (np.argsort(predicted, kind="stable") == np.argsort(raw.predict(codes), kind="stable")).all()
     table.save(tmp_path / "table.json")
     assert (CostTable.load(tmp_path / "table.json").predict(codes) == predicted).all()
-    shape = table_shape(SPACE)
-    negative = CostTable(SPACE, "latency", "ms", np.full(shape[0], -1e6), np.zeros(shape), floor=0.01)
+    parts = tuple(replace(part, costs=np.zeros_like(part.costs)) for part in table.parts)
+    negative = CostTable(SPACE, "latency", "ms", parts, intercept=-1e6, floor=0.01)
     assert (negative.predict(codes) > 0).all()

@@ -1,14 +1,12 @@
-"""Subnets to measure are spread over their cost; accuracy is counted."""
+"""Subnets to measure are spread over their cost; a fit and its test share them."""
 
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import stratified_sample, top1
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.sampling import fit_and_test, stratified_sample
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
@@ -92,10 +90,17 @@ def test_space_of_one_network():
     assert codes.tolist() == [one.encode(one.largest).tolist()]
 
 
-def test_top1_counts_over_unequal_batches():
-    batches = [
-        (torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])),
-        (torch.tensor([[0.0, 1.0]]), torch.tensor([0])),
-    ]
-    assert top1(nn.Identity(), iter(batches)) == 0.5
-    assert top1(nn.Identity(), batches[:1]) == pytest.approx(2 / 3)
+@pytest.mark.parametrize(
+    ("n_networks", "fit", "test", "expected"),
+    [(None, 6, 4, (6, 4)), (10, 16, 8, (7, 3)), (2, 16, 8, (1, 1)), (1, 16, 8, (1, 0)), (2, 10, 0, (2, 0))],
+)
+def test_a_space_is_shared_between_fit_and_test(n_networks, fit, test, expected):
+    """``n_networks`` resolutions of one network, or a larger space."""
+    space = SMALL
+    if n_networks is not None:
+        sides = [16 + 8 * index for index in range(n_networks)]
+        stage = {"width": 8, "depths": [1], "kernels": [3], "expands": [2]}
+        space = SearchSpace.from_dict({"resolutions": sides, "stages": [stage]})
+    codes = fit_and_test(space, macs(space), fit=fit, test=test, rng=np.random.default_rng(0))
+    assert tuple(map(len, codes)) == expected
+    assert len(np.unique(np.concatenate(codes), axis=0)) == sum(expected)

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import lsq_linear
-from scipy.stats import kendalltau
 
-# Weight of "every group by the same factor" against one measured network.
-_RIDGE = 0.03
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+from ofa.predictors.costs.part_genes import part_genes, parts_of
+from ofa.predictors.costs.table import Table
+from ofa.supernet.space import SearchSpace
+
+RIDGE = 0.03  # weight of "every group by the same factor" against one measured network
+COLD_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # that are tried
+
+
+def corrected_table(
+    space: SearchSpace,
+    cold: Sequence[np.ndarray],
+    warm: Sequence[np.ndarray],
+    codes: np.ndarray,
+    measured: np.ndarray,
+) -> Table:
+    """The latency table that fits what the networks ``codes`` took: ``measured`` ms ``(n,)``.
+
+    ``cold`` and ``warm``: ms of stem and head ``(resolutions,)``, then of each block ``(resolutions, kernels,
+    expands)``, from cold and from warm caches.
+    """
+    stages = [slot.stage for slot in space.slots]
+    cold_groups, warm_groups = (_group_times(space, costs, codes, stages) for costs in (cold, warm))
+    fraction = cold_fraction(cold_groups, warm_groups, measured)
+    factors, intercept = correction(fraction * cold_groups + (1 - fraction) * warm_groups, measured)
+    costs = [fraction * one + (1 - fraction) * other for one, other in zip(cold, warm, strict=True)]
+    ends = np.column_stack(costs[:2]) @ factors[:2]
+    blocks = [block * factors[2 + stage] for block, stage in zip(costs[2:], stages, strict=True)]
+    return Table(
+        space,
+        "latency",
+        "ms",
+        parts_of(space, ends, blocks),
+        intercept=intercept,
+        info={"cold_fraction": fraction},
+        floor=float(measured.min()) / 2,
+    )
+
+
+def _group_times(
+    space: SearchSpace, costs: Sequence[np.ndarray], codes: np.ndarray, stages: Sequence[int]
+) -> np.ndarray:
+    """What stem, head and the blocks of each stage take in each network: ms ``(n, 2 + stages)``."""
+    rows = part_genes(space)
+    parts = tuple(row.part(values) for row, values in zip([rows[0], *rows], costs, strict=True))  # stem and head apart
+    each = Table(space, "latency", "ms", parts).predict_parts(codes)
+    of_stages = [np.where(np.equal(stages, stage), each[:, 2:], 0.0).sum(axis=1) for stage in range(len(space.stages))]
+    return np.column_stack([each[:, :2], *of_stages])
 
 
 def correction(groups: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, float]:
@@ -23,11 +68,11 @@ def correction(groups: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, fl
     slope, intercept = _line(groups.sum(axis=1), measured)
     columns = np.column_stack([groups, np.ones(len(groups))]) / measured[:, None]
     sizes = np.maximum(np.abs(columns).mean(axis=0), 1e-12)
-    wished = np.r_[np.full(groups.shape[1], slope), intercept]
-    weight = np.sqrt(_RIDGE * len(measured))
+    prior = np.r_[np.full(groups.shape[1], slope), intercept]
+    weight = np.sqrt(RIDGE * len(measured))
     matrix = np.vstack([columns / sizes, weight * np.eye(len(sizes))])
     lowest = np.r_[np.zeros(groups.shape[1]), -measured.min() / 2] * sizes
-    found = lsq_linear(matrix, np.r_[np.ones(len(measured)), weight * wished * sizes], (lowest, np.inf)).x / sizes
+    found = lsq_linear(matrix, np.r_[np.ones(len(measured)), weight * prior * sizes], (lowest, np.inf)).x / sizes
     return found[:-1], float(found[-1])
 
 
@@ -39,7 +84,7 @@ def cold_fraction(cold: np.ndarray, warm: np.ndarray, measured: np.ndarray) -> f
     """
     if len(measured) < 3:
         return 0.5
-    return min(_SHARES, key=lambda share: _left_out_error(share * cold + (1 - share) * warm, measured))
+    return min(COLD_FRACTIONS, key=lambda each: _left_out_error(each * cold + (1 - each) * warm, measured))
 
 
 def _left_out_error(groups: np.ndarray, measured: np.ndarray) -> float:
@@ -49,16 +94,6 @@ def _left_out_error(groups: np.ndarray, measured: np.ndarray) -> float:
         factors, intercept = correction(groups[rest], measured[rest])
         total += abs(groups[out] @ factors + intercept - measured[out]) / measured[out]
     return total
-
-
-def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
-    """``mape`` (mean relative error) and ``kendall_tau``: None without networks, the rank correlation also for one."""
-    if not len(measured):
-        return {"mape": None, "kendall_tau": None}
-    return {
-        "mape": float(np.mean(np.abs(predicted - measured) / measured)),
-        "kendall_tau": float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else None,
-    }
 
 
 def _line(sums: np.ndarray, measured: np.ndarray) -> tuple[float, float]:

@@ -15,10 +15,10 @@ from scipy.optimize import nnls
 from tqdm import tqdm
 
 from ofa.export.microcontroller.scratch import MVE_CHANNELS
-from ofa.predictors.costs.counts import at_each_side, fold_table
-from ofa.predictors.costs.latency.correction import errors
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import stratified_sample
+from ofa.predictors.costs.counts import at_each_side, fold_table, macs_table
+from ofa.predictors.costs.table import Table
+from ofa.predictors.metrics import cost_quality
+from ofa.predictors.sampling import fit_and_test
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
@@ -149,7 +149,7 @@ def counted_work(operator: Any) -> Work:
     raise ValueError(f"no instruction count is known for {operator}")
 
 
-def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int = 3) -> CostTable:
+def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int = 3) -> Table:
     """The fitted model at every resolution, slot and option of a space."""
 
     fold = at_each_side(lambda part, side: sum(map(model.predict, works(part, side))))
@@ -167,7 +167,7 @@ def measure(
     test_subnets: int = 6,
     seed: int = 0,
     progress: bool = True,
-) -> CostTable:
+) -> Table:
     """Instructions for one image on ``cpu`` (``cortex_m4`` or ``cortex_m55``), from int8 programs run under QEMU.
 
     Every operator of ``fit_subnets`` whole subnets is counted; ``info["quality"]`` reports the error on
@@ -179,33 +179,28 @@ def measure(
     from ofa.export.runtimes import cortex_m
 
     environment = cortex_m.environment(threads=1, cpu=cpu)
-    macs = CostTable.macs(space, num_classes=num_classes, in_chans=in_chans)
+    head = {"num_classes": num_classes, "in_chans": in_chans}
     rng = np.random.default_rng([seed, 2])
-    codes = rng.permutation(stratified_sample(space, fit_subnets + test_subnets, macs, rng))
-    fit_subnets = min(fit_subnets, ceil_div(len(codes) * fit_subnets, fit_subnets + test_subnets))
+    fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
+    codes = np.concatenate([fitted_codes, test])
     counted: list[tuple[Work, int]] = []
     totals = []
     for number, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
-        session = cortex_m.load(
-            int8_program(space, space.decode(code), num_classes=num_classes, in_chans=in_chans), cpu=cpu
-        )
-        if number < fit_subnets:
+        session = cortex_m.load(int8_program(space, space.decode(code), **head), cpu=cpu)
+        if number < len(fitted_codes):
             counted += [(counted_work(operator), operator.instructions) for operator in cortex_m.operators(session)]
         else:
             totals.append(cortex_m.figures(session).instructions)
     model = fit(counted)
-    found = table(space, model, num_classes=num_classes, in_chans=in_chans)
-    predicted, measured = found.predict(codes[fit_subnets:]), np.array(totals, float)
+    found = table(space, model, **head)
+    predicted, measured = found.predict(test), np.array(totals, float)
     info = {
         "made_with": environment["version"],
         "cpu": cpu,
         "operators": _per_value(counted),
         "quality": {
-            "fit_subnets": fit_subnets,
-            "test_subnets": len(totals),
-            **errors(predicted, measured),
+            **cost_quality(predicted, measured, fit_subnets=len(fitted_codes)),
             "largest": float((np.abs(predicted - measured) / measured).max()) if totals else None,
-            "pairs": np.stack([predicted, measured], axis=1).tolist(),
         },
     }
     return replace(found, info=info)

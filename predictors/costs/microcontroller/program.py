@@ -9,7 +9,8 @@ import numpy as np
 
 from ofa.export.microcontroller.scratch import ALIGNMENT, operator_scratch
 from ofa.predictors.costs.counts import fold_blocks, fold_table, sides_read, weight_bytes
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.table import Table
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, Side, largest, lifetimes, moments
@@ -24,7 +25,7 @@ _BLOCK_CODE = {"cortex_m4": 390, "cortex_m55": 420}
 _ARENA_ALIGNMENT = 16
 
 
-def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> CostTable:
+def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
     """Bytes of RAM that one inference needs on ``cpu`` (``cortex_m4`` or ``cortex_m55``).
 
     Operators run one after the other. While one runs, its input, its output and CMSIS-NN's scratch memory for it are
@@ -44,15 +45,8 @@ def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "
     blocks = fold_blocks(space, lambda part, sides: arena(part, sides, vectors=vectors))
     # Image and logits come on top of the largest moment; as fixed cost of a maximum they are part of every moment.
     always = round_up(in_chans * resolutions**2, ALIGNMENT) + round_up(num_classes, ALIGNMENT) + STACK[cpu]
-    return CostTable(
-        space,
-        "ram",
-        "bytes",
-        (largest(ends) + always).astype(np.float64),
-        blocks + always[:, None, None, None],
-        info={"cpu": cpu},
-        combine="max",
-    )
+    parts = parts_of(space, largest(ends) + always, [costs + always[:, None, None] for costs in blocks])
+    return Table(space, "ram", "bytes", parts, info={"cpu": cpu}, combine="max")
 
 
 def arena(part: Operators, side: Side, *, vectors: bool, outside: Sequence[int] = ()) -> Side:
@@ -68,7 +62,7 @@ def arena(part: Operators, side: Side, *, vectors: bool, outside: Sequence[int] 
     return largest([round_up(a + round_up(b, ALIGNMENT), _ARENA_ALIGNMENT) for a, b in zip(live, scratch, strict=True)])
 
 
-def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> CostTable:
+def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
     """Bytes of flash that the program takes on ``cpu``: weights, their scales, code and what ``main.c`` needs.
 
     A byte a weight, and 12 a channel: an int32 bias, a multiplier and a shift. The code hangs on the compiler: the
@@ -77,7 +71,10 @@ def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str =
     _check(cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     table = fold_table(space, "flash", "bytes", weight_bytes(1, 12), **head, info={"cpu": cpu})
-    return replace(table, fixed=table.fixed + _CODE[cpu], blocks=table.blocks + _BLOCK_CODE[cpu])
+    code = [_CODE[cpu], *[_BLOCK_CODE[cpu]] * (len(table.parts) - 1)]
+    return replace(
+        table, parts=tuple(replace(part, costs=part.costs + size) for part, size in zip(table.parts, code, strict=True))
+    )
 
 
 def _check(cpu: str) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ofa.export.microcontroller.build import missing_tools
-from ofa.predictors.costs.latency.correction import errors
+from ofa.predictors.costs import memory
+from ofa.predictors.costs.counts import macs_table
 from ofa.predictors.costs.microcontroller import instructions, program
-from ofa.predictors.costs.table import CostTable
-from ofa.predictors.sampling import stratified_sample
-from ofa.supernet.integers import ceil_div
+from ofa.predictors.costs.table import Table
+from ofa.predictors.metrics import cost_quality
+from ofa.predictors.sampling import fit_and_test
 from ofa.supernet.space import SearchSpace, Subnet
 
 _FIT_WHOLE = 4
@@ -35,7 +36,7 @@ def tables(
     fit_subnets: int = 10,
     test_subnets: int = 6,
     seed: int,
-) -> dict[str, CostTable]:
+) -> dict[str, Table]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
 
     ``fit_subnets`` programs are counted operator by operator, where instructions are; four of them place the tables of
@@ -47,20 +48,21 @@ def tables(
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
     found = _predicted(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
-    fit_subnets = min(_FIT_WHOLE, fit_subnets)
+    # RAM and flash have no noise: a few whole programs place them, others tell how well.
     rng = np.random.default_rng([seed, 3])
-    wanted = fit_subnets + test_subnets
-    codes = rng.permutation(stratified_sample(space, wanted, CostTable.macs(space, **head), rng))
+    fit, test = fit_and_test(
+        space, macs_table(space, **head), fit=min(_FIT_WHOLE, fit_subnets), test=test_subnets, rng=rng
+    )
     if not measurable(runtime):
-        codes = codes[:0]
-    fit = ceil_div(len(codes) * fit_subnets, wanted)
+        fit, test = fit[:0], test[:0]
+    codes = np.concatenate([fit, test])
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
     measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
     done = {}
     for name, (table, fitted) in found.items():
         values = np.array([each[name] for each in measured])
-        table = fitted(table, codes[:fit], values[:fit])
-        predicted = table.predict(codes[fit:])
+        table = fitted(table, fit, values[: len(fit)])
+        quality = cost_quality(table.predict(test), values[len(fit) :], fit_subnets=len(fit))
         done[name] = replace(
             table,
             name=name,
@@ -69,18 +71,13 @@ def tables(
                 **runtime.environment(threads=1),
                 "date": datetime.date.today().isoformat(),
                 "bits": 8,
-                "quality": {
-                    "fit_subnets": fit,
-                    "test_subnets": len(codes) - fit,
-                    **errors(predicted, values[fit:]),
-                    "pairs": np.column_stack([predicted, values[fit:]]).tolist(),
-                },
+                "quality": quality,
             },
         )
     return done
 
 
-def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int) -> dict[str, CostTable]:
+def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int) -> dict[str, Table]:
     """RAM and flash before any program is made; what compiler and runtime add is not in them.
 
     Raises ``ValueError`` as ``tables``.
@@ -116,12 +113,12 @@ def costs_of_model(runtime: ModuleType, model: bytes) -> dict[str, float]:
     }
 
 
-Fit = Callable[[CostTable, np.ndarray, np.ndarray], CostTable]
+Fit = Callable[[Table, np.ndarray, np.ndarray], Table]
 
 
 def _predicted(
     runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, fit_subnets: int, seed: int
-) -> dict[str, tuple[CostTable, Fit]]:
+) -> dict[str, tuple[Table, Fit]]:
     """By cost the table, and what measured programs (codes, values) make of it."""
     cpu, counted = runtime.NAME, {}
     if cpu != "tflm" and measurable(runtime):
@@ -130,36 +127,36 @@ def _predicted(
     return counted | _memory(runtime, space, head)
 
 
-def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int]) -> dict[str, tuple[CostTable, Fit]]:
+def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int]) -> dict[str, tuple[Table, Fit]]:
     if runtime.NAME == "tflm":
-        arena = CostTable.peak_memory(space, **head, bits=8, planner="tflm")
-        return {"sram": (arena, _shifted), "flash": (CostTable.flash(space, **head, bits=8), _scaled)}
+        arena = memory.peak_memory(space, **head, bits=8, planner="tflm")
+        return {"sram": (arena, _shifted), "flash": (memory.flash(space, **head, bits=8), _scaled)}
     return {
         "sram": (program.ram(space, **head, cpu=runtime.NAME), _shifted),
         "flash": (program.flash(space, **head, cpu=runtime.NAME), _moved),
     }
 
 
-def _as_it_is(table: CostTable, _codes: np.ndarray, _values: np.ndarray) -> CostTable:
+def _as_it_is(table: Table, _codes: np.ndarray, _values: np.ndarray) -> Table:
     return table
 
 
-def _shifted(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
+def _shifted(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
     """With what the program has beside it: too little would be found out late, so it is the largest seen."""
     return replace(table, intercept=table.intercept + max(0.0, _excess(table, codes, values)))
 
 
-def _moved(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
+def _moved(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
     """With the code that this compiler makes: as ``_shifted``, but down, too."""
     return replace(table, intercept=table.intercept + _excess(table, codes, values))
 
 
-def _excess(table: CostTable, codes: np.ndarray, values: np.ndarray) -> float:
+def _excess(table: Table, codes: np.ndarray, values: np.ndarray) -> float:
     """The most that a program takes above the table; 0 without programs."""
     return float((values - table.predict(codes)).max()) if len(codes) else 0.0
 
 
-def _scaled(table: CostTable, codes: np.ndarray, values: np.ndarray) -> CostTable:
+def _scaled(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
     """Weights bring scales and the file's own structure with them."""
     sums = table.predict(codes)
     if len(sums) < 2 or np.ptp(sums) == 0:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ofa.config.recipe import Recipe, SearchConfig
 from ofa.config.recipe_file import load_recipe
 from ofa.errors import UserError
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages import measure
 from ofa.strategies.ranges import RANGES
 from ofa.strategies.validation import check_settings

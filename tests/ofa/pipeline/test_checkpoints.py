@@ -14,7 +14,9 @@ from ofa.supernet.training.checkpoint import Checkpoint
 def made(steps):
     tensors = {"net.weight": torch.arange(100.0) + steps}
     values = {"optimizer": {"state": {}, "param_groups": []}, "sums": {"loss": 0.1}}
-    return Checkpoint(phase=1, step=steps - 5, steps=steps, epochs=2, space={"a": 1}, tensors=tensors, values=values)
+    return Checkpoint(
+        phase=1, step=steps - 5, global_step=steps, epochs=2, space={"a": 1}, tensors=tensors, values=values
+    )
 
 
 def names(folder):
@@ -32,7 +34,7 @@ def test_the_last_three_are_kept(tmp_path):
         write(folder, made(steps))
         assert names(folder) == of(8, 9, 10, 100, 2000)[max(0, count - 3) : count]
     found = newest(folder)
-    assert found.steps == 2000
+    assert found.global_step == 2000
     assert {**vars(found), "tensors": None} == {**vars(made(2000)), "tensors": None}
     assert torch.equal(found.tensors["net.weight"], torch.arange(100.0) + 2000)
     write(folder, made(2000))  # the end of an epoch, and a signal
@@ -66,12 +68,12 @@ def test_a_damaged_one_is_put_aside(tmp_path, capsys, damage):
     damaged = damage(path.read_bytes())
     assert damaged != path.read_bytes()
     path.write_bytes(damaged)
-    assert newest(tmp_path).steps == 6
+    assert newest(tmp_path).global_step == 6
     out = capsys.readouterr().out
     assert out.startswith(f"{path} is damaged: ") and out.count("\n") == 1
     assert out.endswith(f"moved to {path.name}.damaged, training goes on from {of(6)[0]}\n")
     assert path.with_name(f"{path.name}.damaged").read_bytes() == damaged
-    assert (newest(tmp_path).steps, capsys.readouterr().out) == (6, "")  # said once
+    assert (newest(tmp_path).global_step, capsys.readouterr().out) == (6, "")  # said once
     write(tmp_path, made(8))  # neither counts it nor falls over it
     assert names(tmp_path) == sorted([*of(4, 6, 8), f"{path.name}.damaged"])
 
@@ -99,7 +101,7 @@ def test_a_full_disk_leaves_the_others(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path, made(10))
     assert names(tmp_path) == of(4, 6, 8)
-    assert newest(tmp_path).steps == 8
+    assert newest(tmp_path).global_step == 8
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ofa.pipeline.manifest import digest
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 
 PREDICTOR = "predictor/predictor.npz"
 CHECKPOINTS = [f"checkpoint-0000000{steps}.safetensors" for steps in (34, 51, 68)]

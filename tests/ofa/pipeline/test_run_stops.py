@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from ofa.config.recipe_file import load_recipe
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.training.checkpoint import read_checkpoint
 from ofa.targets import model_files
 
@@ -48,7 +48,7 @@ def test_ctrl_c_and_kill_anywhere_end_in_the_same_bytes(call, ran, start, small,
     epochs = metrics.read_text()
     assert 1 <= len(epochs.splitlines()) < 4
     newest = read_checkpoint(checkpoints(folder)[-1])
-    assert newest.steps // STEPS == newest.epochs == len(epochs.splitlines())
+    assert newest.global_step // STEPS == newest.epochs == len(epochs.splitlines())
     assert not (folder / "supernet").exists()
 
     process = start("run", small, "--out", folder)

@@ -15,7 +15,7 @@ from ofa.config.recipe_file import load_recipe
 from ofa.data.loader import open_data
 from ofa.pipeline import subnet_csv
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages import STAGES
 from ofa.supernet.saving import load_subnet
 from ofa.supernet.space import Subnet

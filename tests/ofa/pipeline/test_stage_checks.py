@@ -43,7 +43,7 @@ def test_what_a_stage_refuses_is_refused(small, options, words):
     assert len(str(caught.value).splitlines()) == len(options)
 
 
-@pytest.mark.parametrize("made", ["make_optimizer", "make_mixup", "scheduler_of", "search"])
+@pytest.mark.parametrize("made", ["make_optimizer", "make_mixup", "make_scheduler", "search"])
 def test_what_fails_in_a_stage_is_met_by_the_check(small, monkeypatch, made):
     def refusing(*_, **__):
         raise (UserError if made == "search" else ValueError)("no such thing")

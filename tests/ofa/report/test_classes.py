@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from ofa.export.verify import accuracy, confusion
+from ofa.export.verify import confusion
+from ofa.predictors.metrics import top1
 from ofa.report import text as report_text
 from ofa.report.classes import MAX_MATRIX, MAX_SHOWN, by_result, class_figures, class_notes, class_tables
 from ofa.report.html import page
@@ -53,7 +54,7 @@ def test_a_confusion_matrix_counts_every_image_once():
     for row in range(5):
         for column in range(5):
             assert counts[row, column] == ((true == row) & (logits.argmax(1) == column)).sum()
-    assert accuracy(lambda images: images, batches) == (true == logits.argmax(1)).mean() == counts.trace() / 70
+    assert top1(lambda images: images.numpy(), batches) == (true == logits.argmax(1)).mean() == counts.trace() / 70
 
 
 @pytest.mark.parametrize(("labels", "words"), [([], "no images to score"), ([0, 3], "0 to 3, and the model has 3")])

@@ -5,7 +5,7 @@ import pytest
 
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample
 from ofa.stages import collect
 

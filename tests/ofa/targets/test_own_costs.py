@@ -9,7 +9,7 @@ import pytest
 
 from ofa.config.recipe_file import load_recipe
 from ofa.errors import UserError
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.targets.own_costs import how_good, identity, own_table
 
 HEAD = {"num_classes": 10, "in_chans": 1}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.imported import published_table, read_costs, table_from_csv
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace, Subnet
 
 SPACE = SearchSpace.from_dict(

@@ -12,8 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.memory import flash, peak_memory
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import FAMILIES

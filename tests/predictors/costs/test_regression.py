@@ -1,13 +1,14 @@
 """Cost tables fitted to whole networks find the table behind them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.regression import MIN_ROWS, fit_costs
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.space import SearchSpace
 
 TINY = SearchSpace.preset("tiny_mbv3")
@@ -27,8 +28,12 @@ def device(space, *, seed=0, overhead=0.02, spread=0.2):
     """A made-up device: milliseconds by MACs and blocks, each option a bit off; never one of the fit's own features."""
     rng = np.random.default_rng(seed)
     macs = CostTable.macs(space, num_classes=10)
-    odd = 1 + spread * rng.standard_normal(macs.blocks.shape[1:])
-    return CostTable(space, "truth", "ms", macs.fixed / 4e6 + 0.1, overhead + macs.blocks / 2e6 * odd)
+    ends, *blocks = macs.parts
+    parts = [replace(ends, costs=ends.costs / 4e6 + 0.1)]
+    for block in blocks:
+        odd = 1 + spread * rng.standard_normal(block.costs.shape[1:])
+        parts.append(replace(block, costs=overhead + block.costs / 2e6 * odd))
+    return CostTable(space, "truth", "ms", tuple(parts))
 
 
 def rows(space, count, *, seed=1, noise=0.0):
@@ -83,7 +88,10 @@ def test_relative_errors_count():
 def test_the_table_is_whole_and_saved(tmp_path):
     table = fit_costs(ODD, *rows(ODD, 100), name="energy", unit="mJ")
     assert (table.name, table.unit, table.space) == ("energy", "mJ", ODD)
-    assert np.array_equal(np.isnan(table.blocks), np.isnan(CostTable.macs(ODD, num_classes=2).blocks))
+    counted = CostTable.macs(ODD, num_classes=2)
+    assert [(part.genes, part.costs.shape) for part in table.parts] == [
+        (part.genes, part.costs.shape) for part in counted.parts
+    ]
     table.save(tmp_path / "table.json")
     codes = ODD.sample(100, np.random.default_rng(3))
     assert np.array_equal(CostTable.load(tmp_path / "table.json").predict(codes), table.predict(codes))
@@ -91,7 +99,8 @@ def test_the_table_is_whole_and_saved(tmp_path):
 
 def test_same_rows_same_table():
     first, second = (fit_costs(ODD, *rows(ODD, 60), seed=5) for _ in range(2))
-    assert np.array_equal(first.blocks, second.blocks, equal_nan=True) and first.info == second.info
+    assert all(np.array_equal(one.costs, other.costs) for one, other in zip(first.parts, second.parts, strict=True))
+    assert first.info == second.info
 
 
 def test_constant_costs():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ofa.predictors.costs.latency.correction import cold_fraction, correction, errors
+from ofa.predictors.costs.latency.correction import cold_fraction, correction
+from ofa.predictors.metrics import mape
 
 
 def made_up(n, seed=0, groups=7):
@@ -24,7 +25,7 @@ def test_groups_that_differ_are_told_apart():
     wanted = others @ truth + 0.5
     line = np.polyfit(groups.sum(axis=1), groups @ truth + 0.5, 1)
     ours, plain = (
-        errors(found, wanted)["mape"] for found in (others @ factors + intercept, np.polyval(line, others.sum(axis=1)))
+        mape(found, wanted) for found in (others @ factors + intercept, np.polyval(line, others.sum(axis=1)))
     )
     assert ours < 0.4 * plain
 

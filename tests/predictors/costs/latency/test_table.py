@@ -7,9 +7,10 @@ import pytest
 from torch import nn
 
 from ofa.export.runtimes import onnxruntime, torch
-from ofa.predictors.costs.latency import parts as latency_parts
+from ofa.predictors.costs import resolutions
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
-from ofa.predictors.costs.table import CostTable, along_area
+from ofa.predictors.costs.latency import timer
 from ofa.supernet.space import SearchSpace, Subnet
 
 SPACE = SearchSpace.from_dict(
@@ -105,25 +106,25 @@ def test_fewer_networks_than_wanted():
 
 def test_interpolation_is_exact_where_measured_and_linear_in_area_between():
     rng = np.random.default_rng(2)
-    measured = latency_parts.measured_resolutions(SPACE)
-    assert len(measured) == latency_parts.MAX_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
+    measured = resolutions.measured_resolutions(SPACE)
+    assert len(measured) == resolutions.MAX_RESOLUTIONS and set(measured) < set(SPACE.resolutions)
     rows = [SPACE.resolutions.index(resolution) for resolution in measured]
-    fixed, blocks = rng.random(5), rng.random((5, 4, 2, 2))
-    blocks[:, 1, 0, 1] = np.nan  # an option that this stage does not have
-    all_fixed, all_blocks = (along_area(SPACE, measured, values) for values in (fixed, blocks))
-    assert all_fixed.shape == (7,) and all_blocks.shape == (7, 4, 2, 2)
-    assert np.array_equal(all_fixed[rows], fixed) and np.array_equal(all_blocks[rows], blocks, equal_nan=True)
-    assert np.isnan(all_blocks).sum() == 7
+    fixed, blocks = rng.random(5), rng.random((5, 2, 2))
+    all_fixed, all_blocks = (resolutions.along_area(SPACE, measured, values) for values in (fixed, blocks))
+    assert all_fixed.shape == (7,) and all_blocks.shape == (7, 2, 2)
+    assert np.array_equal(all_fixed[rows], fixed) and np.array_equal(all_blocks[rows], blocks)
 
     areas, all_areas = np.square(measured), np.square(SPACE.resolutions)
-    all_fixed, all_blocks = (along_area(SPACE, measured, one) for one in (3.0 + 2 * areas, np.ones((5, 4, 2, 2))))
+    all_fixed, all_blocks = (
+        resolutions.along_area(SPACE, measured, one) for one in (3.0 + 2 * areas, np.ones((5, 2, 2)))
+    )
     assert all_fixed == pytest.approx(3.0 + 2 * all_areas) and (all_blocks == 1).all()
 
 
 def test_few_resolutions_are_all_measured():
-    assert latency_parts.measured_resolutions(changed(SPACE, resolutions=[16, 96])) == (16, 96)
+    assert resolutions.measured_resolutions(changed(SPACE, resolutions=[16, 96])) == (16, 96)
     five = changed(SPACE, resolutions=[16, 24, 32, 40, 96])
-    assert latency_parts.measured_resolutions(five) == five.resolutions
+    assert resolutions.measured_resolutions(five) == five.resolutions
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -137,11 +138,11 @@ def test_every_shape_of_a_part_has_a_time_of_its_own(name, monkeypatch):
 
     monkeypatch.setattr(runtime, "prepared", prepared)
     monkeypatch.setattr(
-        latency, "interleaved", lambda calls, **_: np.array([[call()[-1] ** 2 * 1e-3 for call in calls]] * 4)
+        timer, "interleaved", lambda calls, **_: np.array([[call()[-1] ** 2 * 1e-3 for call in calls]] * 4)
     )
     module = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
     models = [(runtime.part(module, (3, side, side)), (3, side, side)) for side in (8, 16)]
-    times = latency.in_this_process(runtime, threads=1)([*models, *models], rounds=4)
+    times = timer.in_this_process(runtime, threads=1)([*models, *models], rounds=4)
     assert times[0].tolist() == [64, 256, 64, 256] and len(asked) == 2
 
 

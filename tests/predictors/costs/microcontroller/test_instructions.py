@@ -11,9 +11,9 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 
 from ofa.export.microcontroller.build import missing_tools
 from ofa.export.runtimes import cortex_m
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.microcontroller import instructions
 from ofa.predictors.costs.microcontroller.instructions import Work, conv, counted_work, features, fit, table, works
-from ofa.predictors.costs.table import CostTable
 from ofa.supernet.families import mobilenetv3
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from timm.data import Mixup
 from torch.nn import functional as F
 
 from ofa.supernet.space import SearchSpace
@@ -14,11 +13,10 @@ from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.losses import SOFT_LOSSES, kl
 from ofa.supernet.training.step import (
     Diverged,
-    Lesson,
     OutOfMemory,
+    StepBatch,
     backward,
     batch_losses,
-    mix,
     resize,
     step_seed,
     unregularised,
@@ -45,12 +43,12 @@ def lesson(**changes):
     images = torch.randn(6, 3, 12, 12, generator=generator)
     labels = torch.randint(4, (6,), generator=generator)
     given = {"images": images, "labels": labels, "subnets": SUBNETS, "teacher": None, "in_place": False}
-    return Lesson(**given | {"where": "phase a, step 3"} | changes)
+    return StepBatch(**given | {"where": "phase a, step 3"} | changes)
 
 
 def learnt(net, given, **options):
     """The loss, and every parameter's gradient."""
-    settings = {"soft_loss": "soft_ce", "distill": 1.0, "label_smoothing": 0.0} | options
+    settings = {"distill_loss": "soft_ce", "distill_weight": 1.0, "label_smoothing": 0.0} | options
     net.zero_grad()
     loss = backward(net, given, **settings)
     return loss, {name: one.grad.clone() for name, one in net.named_parameters() if one.grad is not None}
@@ -82,7 +80,7 @@ def test_distillation_adds_the_weighted_soft_labels_of_the_teacher(soft_loss):
     gradients = {name: one.grad.clone() for name, one in net.named_parameters() if one.grad is not None}
 
     statistics = copy.deepcopy(teacher.state_dict())
-    options = {"soft_loss": soft_loss, "distill": 0.7, "label_smoothing": 0.2}
+    options = {"distill_loss": soft_loss, "distill_weight": 0.7, "label_smoothing": 0.2}
     loss, found = learnt(net, lesson(teacher=teacher), **options)
     assert loss == pytest.approx(sum(value.item() for value in expected) / len(expected), rel=1e-5)
     assert_close(found, gradients)
@@ -91,7 +89,7 @@ def test_distillation_adds_the_weighted_soft_labels_of_the_teacher(soft_loss):
 
 
 def test_without_weight_the_teacher_is_not_asked():
-    loss, _ = learnt(new_net(), lesson(teacher=lambda images: pytest.fail("asked")), distill=0.0)
+    loss, _ = learnt(new_net(), lesson(teacher=lambda images: pytest.fail("asked")), distill_weight=0.0)
     assert loss == pytest.approx(learnt(new_net(), lesson())[0])
 
 
@@ -106,7 +104,7 @@ def test_in_place_only_the_first_learns_from_labels_and_nothing_from_being_follo
     net.zero_grad()
     expected.backward()
     gradients = {name: one.grad.clone() for name, one in net.named_parameters() if one.grad is not None}
-    loss, found = learnt(net, given, soft_loss="kl", distill=0.0)  # `distill` weighs frozen teachers
+    loss, found = learnt(net, given, distill_loss="kl", distill_weight=0.0)  # `distill` weighs frozen teachers
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     assert_close(found, gradients)
 
@@ -144,7 +142,7 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole(parts, in_place):
     net, teacher = new_net().eval(), new_net(seed=1).extract(SPACE.largest)  # batch norm sees one piece at a time
     given = lesson(in_place=in_place, teacher=None if in_place else teacher)
     whole, gradients = learnt(net, given, label_smoothing=0.1)
-    loss, found = learnt(net, given, label_smoothing=0.1, parts=parts)
+    loss, found = learnt(net, given, label_smoothing=0.1, pieces=parts)
     assert loss == pytest.approx(whole, rel=1e-5)
     assert_close(found, gradients)
 
@@ -153,7 +151,7 @@ def test_uneven_pieces_count_by_their_images():
     net, given = new_net().eval(), lesson()
     given = lesson(images=given.images[:5], labels=given.labels[:5])
     whole, gradients = learnt(net, given)
-    loss, found = learnt(net, given, parts=2)
+    loss, found = learnt(net, given, pieces=2)
     assert loss == pytest.approx(whole, rel=1e-5)
     assert_close(found, gradients)
 
@@ -190,10 +188,10 @@ def test_out_of_memory_says_where_and_what_to_lower(error):
 
     net.model.conv_head.register_forward_hook(full)
     with pytest.raises(OutOfMemory) as caught:
-        learnt(net, lesson(), parts=2)
+        learnt(net, lesson(), pieces=2)
     words = f"out of memory in phase a, step 3, subnet {SPACE.smallest.to_json()}, 3 images of 12 pixels at a time; "
     assert str(caught.value).startswith(words)
-    assert all(remedy in str(caught.value) for remedy in ("batch_size", "accumulate", "resolutions"))
+    assert all(remedy in str(caught.value) for remedy in ("batch_size", "grad_accum_steps", "resolutions"))
 
 
 def test_other_errors_stay_what_they_are():
@@ -219,34 +217,6 @@ def test_resize_averages_when_it_shrinks():
     stripes = torch.tensor([0.0, 1.0]).repeat(1, 1, 16, 8)
     inner = resize(stripes, 4)[..., 1:-1]
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5), rtol=0, atol=0.1)
-
-
-@pytest.mark.parametrize(
-    "alphas", [{"mixup_alpha": 0.4}, {"mixup_alpha": 0.0, "cutmix_alpha": 1.0}], ids=["mix", "cut"]
-)
-def test_mixing_hangs_on_its_key_only(alphas):
-    mixup, given = Mixup(**alphas, label_smoothing=0.0, num_classes=4), lesson()
-    images = given.images.clone()
-    np.random.seed(5)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    one, labels = mix(mixup, images, given.labels, key=(0, 1, 0))
-    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    np.random.seed(6)  # noqa: NPY002
-    again, labels_again = mix(mixup, images, given.labels, key=(0, 1, 0))
-    assert torch.equal(one, again) and torch.equal(labels, labels_again)
-    assert torch.equal(images, given.images), "what was given stays"
-    assert labels.shape == (6, 4) and torch.allclose(labels.sum(1), torch.ones(6))
-    others = [mix(mixup, images, given.labels, key=key)[0] for key in ((1, 1, 0), (0, 2, 0), (0, 1, 1))]
-    assert not any(torch.equal(one, other) for other in others)
-
-
-@pytest.mark.parametrize(("count", "left"), [(1, 1), (2, 2), (5, 4)])
-def test_an_odd_batch_is_mixed_without_its_last_image(count, left):
-    given = lesson()
-    mixup = Mixup(mixup_alpha=0.4, num_classes=4)
-    images, labels = mix(mixup, given.images[:count], given.labels[:count], key=(0,))
-    assert len(images) == len(labels) == left
-    assert labels.is_floating_point() == (count > 1)
 
 
 def test_step_seeds_differ_and_fit():

@@ -6,14 +6,13 @@ import pytest
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import DTYPE, SearchSpace
 from ofa.supernet.training.phases import (
-    LARGEST_FIRST,
-    LEAST_SUBNETS,
     Phase,
     all_open,
-    lowest_options,
+    min_options,
     progressive_shrinking,
+    sample_subnets,
 )
-from ofa.supernet.training.sampling import SAMPLERS, Judge, draw_resolution
+from ofa.supernet.training.sampling import SAMPLERS, CandidateScorer, sample_resolution
 
 SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
 SPACES["mixed"] = SearchSpace.from_dict(
@@ -29,7 +28,7 @@ TINY = SPACES["tiny_mbv3"]
 ATTENTIVE = ("best_up", "worst_up")
 
 
-def no_judge(codes):
+def refuse(codes):
     raise AssertionError("only attentive sampling may ask")
 
 
@@ -44,16 +43,16 @@ def hashed(codes):
     return np.sin(codes.astype(float) @ np.arange(1, codes.shape[1] + 1) * 12.9898) % 1
 
 
-JUDGE = Judge(macs=size, loss=hashed)
+SCORER = CandidateScorer(macs=size, loss=hashed)
 
 
 def phase_of(space, sampling, subnets=4, **opened):
     return Phase("p", 1, 1, subnets, **(opened or all_open(space)), sampling=sampling)
 
 
-def draw(space, phase, seed, resolution=0, judge=JUDGE):
+def draw(space, phase, seed, resolution=0, scorer=SCORER):
     rng = np.random.default_rng([0, seed])
-    return SAMPLERS[phase.sampling](space, phase, rng=rng, resolution=resolution, judge=judge)
+    return sample_subnets(space, phase, rng=rng, resolution=resolution, scorer=scorer)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -61,8 +60,8 @@ def draw(space, phase, seed, resolution=0, judge=JUDGE):
 def test_codes_are_canonical_of_one_resolution_and_open(space, name):
     for schedule in progressive_shrinking(space, epochs=1, lr=1):
         opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
-        lowest = lowest_options(space, schedule)
-        for subnets in (LEAST_SUBNETS[name], 5):
+        lowest = min_options(space, schedule)
+        for subnets in (SAMPLERS[name].min_subnets, 5):
             for resolution in (0, len(space.resolutions) - 1):
                 codes = draw(space, phase_of(space, name, subnets, **opened), subnets, resolution)
                 assert codes.shape == (subnets, space.genes) and codes.dtype == DTYPE
@@ -79,7 +78,7 @@ def test_in_time_every_open_option_is_drawn(space, name):
     for schedule in progressive_shrinking(space, epochs=1, lr=1)[-2:]:
         opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
         codes = np.concatenate([draw(space, phase_of(space, name, 4, **opened), seed) for seed in range(80)])
-        lowest = lowest_options(space, schedule)
+        lowest = min_options(space, schedule)
         first_slots = [number for number, slot in enumerate(space.slots) if slot.index == 0]  # always active
         genes = [*range(1, space.depth_genes.stop)]
         genes += [part.start + slot for part in (space.kernel_genes, space.expand_genes) for slot in first_slots]
@@ -100,7 +99,7 @@ def test_sampling_is_a_function_of_its_generator(name):
 
 def test_uniform_opens_each_option_equally_often():
     phase = phase_of(TINY, "uniform", 2000)
-    codes = draw(TINY, phase, 0, judge=Judge(no_judge, no_judge))
+    codes = draw(TINY, phase, 0, scorer=CandidateScorer(refuse, refuse))
     for gene in range(1, TINY.depth_genes.stop):
         assert abs((codes[:, gene] == 1).mean() - 0.5) < 0.05
 
@@ -111,7 +110,7 @@ def test_the_full_phase_runs_the_full_network():
         assert space.decode(code) == space.largest
 
 
-@pytest.mark.parametrize("name", LARGEST_FIRST)
+@pytest.mark.parametrize("name", [name for name, one in SAMPLERS.items() if one.largest_first])
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_ends_of_the_sandwich(space, name):
     codes = draw(space, phase_of(space, name), 3, resolution=len(space.resolutions) - 1)
@@ -121,15 +120,15 @@ def test_ends_of_the_sandwich(space, name):
 
     partly = phase_of(space, name, kernel=1, depth=2, expand=1)
     between = draw(space, partly, 3)[1]
-    lowest = space.canonical(lowest_options(space, partly).astype(DTYPE)[None])[0]
+    lowest = space.canonical(min_options(space, partly).astype(DTYPE)[None])[0]
     assert np.array_equal(between, lowest) and between[1:].any()
 
 
 def test_a_sandwich_asks_nothing_and_is_filled_uniformly():
-    silent = Judge(no_judge, no_judge)
-    drawn = [draw(TINY, phase_of(TINY, "sandwich"), seed, judge=silent) for seed in range(20)]
+    silent = CandidateScorer(refuse, refuse)
+    drawn = [draw(TINY, phase_of(TINY, "sandwich"), seed, scorer=silent) for seed in range(20)]
     assert all(len({row.tobytes() for row in codes}) == 4 for codes in drawn)
-    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, judge=silent).shape == (2, TINY.genes)
+    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, scorer=silent).shape == (2, TINY.genes)
 
 
 @pytest.mark.parametrize("name, best", [("best_up", True), ("worst_up", False)])
@@ -141,7 +140,7 @@ def test_attentive_keeps_the_best_or_worst_of_three_of_one_size(name, best):
         return hashed(codes)
 
     for seed in range(30):
-        codes = draw(TINY, phase_of(TINY, name, 5), seed, judge=Judge(size, loss))
+        codes = draw(TINY, phase_of(TINY, name, 5), seed, scorer=CandidateScorer(size, loss))
         candidates = asked.pop().reshape(3, 3, TINY.genes)  # asked once, three for each of three rows
         assert not asked
         for row, of_row in zip(codes[2:], candidates, strict=True):
@@ -173,15 +172,18 @@ def test_a_space_with_fewer_than_three_networks(name, expands):
     stage = {"width": 8, "depths": [1], "kernels": [3], "expands": expands}
     space = SearchSpace.from_dict({"resolutions": [16], "stages": [stage]})
     codes = draw(
-        space, phase_of(space, name), 0, judge=Judge(lambda codes: codes.sum(axis=1), lambda codes: codes[:, -1])
+        space,
+        phase_of(space, name),
+        0,
+        scorer=CandidateScorer(lambda codes: codes.sum(axis=1), lambda codes: codes[:, -1]),
     )
     chosen = 0 if name == "best_up" else len(expands) - 1
     assert codes[:, -1].tolist() == [len(expands) - 1, 0, chosen, chosen]
 
 
 def test_resolution_is_drawn_evenly_from_its_generator():
-    drawn = [draw_resolution(TINY, np.random.default_rng([0, step])) for step in range(500)]
-    assert drawn == [draw_resolution(TINY, np.random.default_rng([0, step])) for step in range(500)]
+    drawn = [sample_resolution(TINY, np.random.default_rng([0, step])) for step in range(500)]
+    assert drawn == [sample_resolution(TINY, np.random.default_rng([0, step])) for step in range(500)]
     assert all(isinstance(index, int) for index in drawn)
     counts = np.bincount(drawn)
     assert len(counts) == len(TINY.resolutions) and counts.min() > 60

@@ -4,17 +4,15 @@ import pytest
 
 from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.training import sampling
 from ofa.supernet.training.phases import (
-    LARGEST_FIRST,
-    LEAST_SUBNETS,
     SCHEDULES,
     TEACHERS,
     Phase,
     all_open,
-    lowest_options,
+    min_options,
     progressive_shrinking,
 )
+from ofa.supernet.training.sampling import SAMPLERS
 
 SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
 MIXED = SearchSpace.from_dict(
@@ -80,7 +78,7 @@ def test_choices_of_one_option_have_no_phase(given, names):
     for kind in ("depth", "expand"):
         epochs = [phase.epochs for phase in phases if phase.name.startswith(kind)]
         assert epochs == [25] * (len(epochs) - 1) + [120] * bool(epochs)
-    assert not lowest_options(given, phases[-1]).any(), "the last phase opens everything"
+    assert not min_options(given, phases[-1]).any(), "the last phase opens everything"
 
 
 def opened(phase):
@@ -94,7 +92,7 @@ def test_every_schedule_ends_with_everything_open(schedule, given):
     assert len({phase.name for phase in phases}) == len(phases)
     assert (phases[0].epochs, phases[0].lr) == (18, 0.5)
     assert opened(phases[-1]) == all_open(given)
-    assert not lowest_options(given, phases[-1]).any()
+    assert not min_options(given, phases[-1]).any()
 
 
 def test_all_open_counts_the_stage_with_most_options():
@@ -142,9 +140,8 @@ def test_what_a_phase_refuses(options, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_names_are_those_of_the_samplings():
-    assert set(LEAST_SUBNETS) == set(sampling.SAMPLERS)
-    for name, least in LEAST_SUBNETS.items():
+def test_every_sampling_with_every_teacher_it_can_have():
+    for name, sampling in SAMPLERS.items():
         for teacher in TEACHERS:
-            if teacher != "in_place" or name in LARGEST_FIRST:
-                assert Phase("a", 1, 1, least, sampling=name, teacher=teacher).teacher == teacher
+            if teacher != "in_place" or sampling.largest_first:
+                assert Phase("a", 1, 1, sampling.min_subnets, sampling=name, teacher=teacher).teacher == teacher

@@ -11,7 +11,7 @@ from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, to_bytes
-from ofa.supernet.training.initial import load_initial
+from ofa.supernet.training.initial_weights import load_initial
 
 SMALL = {
     "resolutions": [8, 12],
@@ -266,5 +266,5 @@ def test_a_checkpoint_of_a_training_run(tmp_path, average):
     assert load_initial(target, path) == []
     assert_untouched(target, (other if average else net).state_dict())
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match="is damaged: it is not what was written; give another checkpoint"):
+    with pytest.raises(ValueError, match="is damaged: its content does not match its digest; give another checkpoint"):
         load_initial(target, path)

@@ -9,8 +9,10 @@ import torch
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.loop import Diverged, Settings, train
+from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.phases import Phase, attentive
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 SPACE = SearchSpace.from_dict(
     {
@@ -44,12 +46,12 @@ def run(phases, *, settings=None, **options):
     kept, figures = [], []
     given = {
         "batches": batches,
-        "steps": STEPS,
-        "prepare": prepare,
-        "keep": lambda checkpoint: kept.append(copy.deepcopy(checkpoint)),
+        "steps_per_epoch": STEPS,
+        "normalize": prepare,
+        "save_checkpoint": lambda checkpoint: kept.append(copy.deepcopy(checkpoint)),
         "on_epoch": lambda _net, _phase, epoch: figures.append(epoch),
     }
-    train(new_net(), phases, settings=settings or Settings(), progress=False, **given | options)
+    train_supernet(new_net(), phases, settings=settings or Settings(), progress=False, **given | options)
     return kept, figures
 
 
@@ -62,7 +64,7 @@ def test_nan_loss_stops_with_where_and_why():
         return prepare(images) * (float("nan") if next(count) == 6 + bad_step else 1)
 
     with pytest.raises(Diverged) as caught:
-        run(phases, prepare=spoiled, keep=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)))
+        run(phases, normalize=spoiled, save_checkpoint=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)))
     lr = 0.05 * (1 + np.cos(np.pi * bad_step / 9))
     subnet = r'subnet \{"resolution": (8|12), "depths": .*\}'
     pattern = rf"the loss is nan in phase next, step {bad_step}, learning rate {lr:.3g}, {subnet}; lower the learning"
@@ -88,10 +90,10 @@ def test_divergence_never_leaves_a_bad_checkpoint(steps, lr, scale, words):
         run(
             phases,
             batches=lambda epoch, start: batches(epoch, start, steps=steps),
-            steps=steps,
-            prepare=lambda images: prepare(images) * (scale if seen else 1),
-            settings=Settings(distill=0.0),
-            keep=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)),
+            steps_per_epoch=steps,
+            normalize=lambda images: prepare(images) * (scale if seen else 1),
+            settings=Settings(distill_weight=0.0),
+            save_checkpoint=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)),
         )
     assert [checkpoint.phase for checkpoint in seen] == [0]
     assert all(tensor.isfinite().all() for tensor in seen[0].tensors.values())
@@ -101,9 +103,9 @@ def test_divergence_never_leaves_a_bad_checkpoint(steps, lr, scale, words):
 def test_divergence_never_leaves_a_bad_checkpoint_between_epochs(why):
     seen, counted = [], iter(range(1, 100))
     phases = [Phase("full", epochs=1, lr=0.1), Phase("wild", epochs=1, lr=float("inf"))]
-    options = {"keep_due": lambda step: True} if why == "due" else {"stop": lambda: next(counted) == STEPS + 1}
+    options = {"checkpoint_due": lambda step: True} if why == "due" else {"stop": lambda: next(counted) == STEPS + 1}
     with pytest.raises(Diverged, match=r"phase wild, step \d, learning rate inf"):
-        run(phases, keep=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)), **options)
+        run(phases, save_checkpoint=lambda checkpoint: seen.append(copy.deepcopy(checkpoint)), **options)
     assert {checkpoint.phase for checkpoint in seen} == {0}
     assert all(tensor.isfinite().all() for checkpoint in seen for tensor in checkpoint.tensors.values())
 
@@ -114,8 +116,8 @@ def test_a_batch_without_images_changes_no_weight():
             yield (images[:0], labels[:0]) if step == 1 else (images, labels)
 
     phases = [Phase("a", epochs=2, lr=0.1)]
-    checkpoints, figures = run(phases, batches=given, keep_due=lambda step: True)
-    assert [checkpoint.steps for checkpoint in checkpoints] == list(range(1, 2 * STEPS + 1))
+    checkpoints, figures = run(phases, batches=given, checkpoint_due=lambda step: True)
+    assert [checkpoint.global_step for checkpoint in checkpoints] == list(range(1, 2 * STEPS + 1))
     for first, empty, last in (checkpoints[:3], checkpoints[3:]):
         weights = [name for name in first.tensors if name.startswith("net.") or "momentum" in name]
         assert len(weights) > 50 and all(torch.equal(empty.tensors[name], first.tensors[name]) for name in weights)

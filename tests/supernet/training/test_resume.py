@@ -11,8 +11,10 @@ from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
 from ofa.supernet.training.checkpoint import from_bytes, to_bytes
-from ofa.supernet.training.loop import Settings, Stopped, train
+from ofa.supernet.training.errors import Stopped
 from ofa.supernet.training.phases import Phase, attentive, progressive_shrinking, sandwich
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 SPACE = SearchSpace.from_dict(
     {
@@ -43,16 +45,16 @@ def slower(phases):
 
 
 PLAIN = Settings(warmup_epochs=1, clip_grad=5.0)
-ALL = replace(PLAIN, ema=0.9, mixup=0.2, cutmix=1.0, accumulate=2)
+ALL = replace(PLAIN, ema=0.9, mixup=0.2, cutmix=1.0, grad_accum_steps=2)
 CASES = {
     "sgd": Case(SHRINKING, PLAIN, EPOCH_ENDS + MIDDLES),
     "adamw": Case(slower(SHRINKING), replace(PLAIN, optimizer="adamw"), EPOCH_ENDS[::2] + MIDDLES[1::2]),
     "sgd, all": Case(SHRINKING, ALL, EPOCH_ENDS[1::2] + MIDDLES),
     "adamw, all": Case(slower(SHRINKING), replace(ALL, optimizer="adamw"), EPOCH_ENDS[1::2] + MIDDLES[::2]),
     "sandwich": Case(sandwich(SPACE, epochs=3, lr=0.05), PLAIN, (1, 4)),
-    "sandwich, all": Case(sandwich(SPACE, epochs=3, lr=0.05), replace(ALL, soft_loss="kl"), (2, 3, 5)),
-    "attentive": Case(attentive(SPACE, epochs=3, lr=0.05), replace(PLAIN, soft_loss="alpha"), (1, 4)),
-    "attentive, all": Case(attentive(SPACE, epochs=3, lr=0.05), replace(ALL, soft_loss="alpha"), (2, 3, 5)),
+    "sandwich, all": Case(sandwich(SPACE, epochs=3, lr=0.05), replace(ALL, distill_loss="kl"), (2, 3, 5)),
+    "attentive": Case(attentive(SPACE, epochs=3, lr=0.05), replace(PLAIN, distill_loss="alpha"), (1, 4)),
+    "attentive, all": Case(attentive(SPACE, epochs=3, lr=0.05), replace(ALL, distill_loss="alpha"), (2, 3, 5)),
 }
 
 
@@ -71,15 +73,15 @@ def new_net(seed=0):
 def run(net, case, **options):
     """Trains; returns the checkpoints' bytes by step, and the epochs' figures."""
     kept, figures = {}, []
-    train(
+    train_supernet(
         net,
         case.phases,
         options.pop("batches", batches),
-        steps=STEPS,
-        prepare=lambda images: images.float() / 64 - 2,
+        steps_per_epoch=STEPS,
+        normalize=lambda images: images.float() / 64 - 2,
         settings=case.settings,
         macs=lambda codes: codes.sum(axis=1).astype(float),
-        keep=lambda checkpoint: kept.update({checkpoint.steps: to_bytes(checkpoint)}),
+        save_checkpoint=lambda checkpoint: kept.update({checkpoint.global_step: to_bytes(checkpoint)}),
         on_epoch=lambda _net, _phase, epoch: figures.append(epoch),
         progress=False,
         **options,
@@ -90,7 +92,7 @@ def run(net, case, **options):
 @functools.cache
 def uninterrupted(name):
     net = new_net()
-    kept, figures = run(net, CASES[name], keep_due=lambda step: True)
+    kept, figures = run(net, CASES[name], checkpoint_due=lambda step: True)
     return kept, figures, net.state_dict()
 
 
@@ -146,15 +148,15 @@ def test_stopped_it_keeps_the_state_and_goes_on_to_the_same_end(name, step):
     kept, _, state = uninterrupted(name)
     net, asked, stopped = new_net(), iter(range(1, 100)), {}
     with pytest.raises(Stopped, match=f"after step {(step - 1) % 4 + 1 if name.startswith('sgd') else step} of "):
-        train(
+        train_supernet(
             net,
             CASES[name].phases,
             batches,
-            steps=STEPS,
-            prepare=lambda images: images.float() / 64 - 2,
+            steps_per_epoch=STEPS,
+            normalize=lambda images: images.float() / 64 - 2,
             settings=CASES[name].settings,
             macs=lambda codes: codes.sum(axis=1).astype(float),
-            keep=lambda checkpoint: stopped.update({checkpoint.steps: to_bytes(checkpoint)}),
+            save_checkpoint=lambda checkpoint: stopped.update({checkpoint.global_step: to_bytes(checkpoint)}),
             stop=lambda: next(asked) == step,
             progress=False,
         )
@@ -170,7 +172,9 @@ def test_a_checkpoint_of_another_space_is_refused_before_anything_changes():
     smaller = SPACE.to_dict() | {"resolutions": [12]}
     net = Supernet(SearchSpace.from_dict(smaller), num_classes=4)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    with pytest.raises(ValueError, match=r"another space \(space\.resolutions: \[8, 12\] there, \[12\] here\)"):
+    with pytest.raises(
+        ValueError, match=r"another space \(space\.resolutions: \[8, 12\] in the checkpoint, \[12\] here\)"
+    ):
         run(net, CASES["sgd"], resume=from_bytes(kept[5]))
     assert_same(net.state_dict(), before)
 

@@ -13,11 +13,12 @@ from torch import nn
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import loop
+from ofa.supernet.training import state as train_state
 from ofa.supernet.training.checkpoint import part
-from ofa.supernet.training.loop import Settings, train
 from ofa.supernet.training.phases import SCHEDULES, Phase, progressive_shrinking
+from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import batch_losses
+from ofa.supernet.training.weight_sharing import train_supernet
 
 SPACE = SearchSpace.from_dict(
     {
@@ -71,13 +72,13 @@ def run(net, phases=PHASES, *, settings=None, **options):
     checkpoints, figures = [], []
     given = {
         "batches": batches,
-        "steps": STEPS,
-        "prepare": prepare,
-        "keep": lambda checkpoint: checkpoints.append(copy.deepcopy(checkpoint)),
+        "steps_per_epoch": STEPS,
+        "normalize": prepare,
+        "save_checkpoint": lambda checkpoint: checkpoints.append(copy.deepcopy(checkpoint)),
         "on_epoch": lambda _net, _phase, epoch: figures.append(epoch),
         "macs": lambda codes: codes.sum(axis=1).astype(float),
     }
-    train(net, phases, settings=settings or Settings(), progress=False, **given | options)
+    train_supernet(net, phases, settings=settings or Settings(), progress=False, **given | options)
     return checkpoints, figures
 
 
@@ -101,7 +102,7 @@ def test_every_phase_and_epoch_is_reported():
     positions = [(number, epoch) for number in range(4) for epoch in (1, 2)]
     assert [(checkpoint.phase, checkpoint.step) for checkpoint in checkpoints] == [(n, STEPS * e) for n, e in positions]
     assert [checkpoint.epochs for checkpoint in checkpoints] == list(range(1, 9))
-    assert [checkpoint.steps for checkpoint in checkpoints] == [STEPS * epochs for epochs in range(1, 9)]
+    assert [checkpoint.global_step for checkpoint in checkpoints] == [STEPS * epochs for epochs in range(1, 9)]
     assert all(checkpoint.space == SPACE.to_dict() for checkpoint in checkpoints)
     assert [(figure["phase"], figure["epoch"]) for figure in figures] == [(phases[n].name, e) for n, e in positions]
     for figure in figures:
@@ -118,7 +119,7 @@ def test_seconds_left_count_the_networks_of_every_step_and_a_frozen_teacher_as_a
         Phase("b", epochs=3, lr=0.1, subnets=2, teacher="full"),
         Phase("c", epochs=1, lr=0.1, subnets=3, sampling="sandwich", teacher="in_place"),
     ]
-    _, figures = run(new_net(ONE), phases, batches=one_step, steps=1)
+    _, figures = run(new_net(ONE), phases, batches=one_step, steps_per_epoch=1)
     third = 1 / 3
     left = [1 + 3 * (2 + third) + 3, 3 * (2 + third) + 3, 2 * (2 + third) + 3, 2 + third + 3, 3, 0]
     networks = [1, 1, 2 + third, 2 + third, 2 + third, 3]
@@ -128,9 +129,9 @@ def test_seconds_left_count_the_networks_of_every_step_and_a_frozen_teacher_as_a
 
 def test_checkpoints_come_after_every_epoch_and_when_they_are_due():
     phases, asked = [Phase("a", epochs=2, lr=0.1), Phase("b", epochs=1, lr=0.1)], []
-    checkpoints, _ = run(new_net(ONE), phases, keep_due=lambda step: asked.append(step) or step % 4 == 0)
+    checkpoints, _ = run(new_net(ONE), phases, checkpoint_due=lambda step: asked.append(step) or step % 4 == 0)
     assert {1, 2, 4, 5, 7, 8} <= set(asked) <= set(range(1, 10)) and len(asked) == len(set(asked))
-    positions = [(one.phase, one.step, one.steps, one.epochs) for one in checkpoints]
+    positions = [(one.phase, one.step, one.global_step, one.epochs) for one in checkpoints]
     assert positions == [(0, 3, 3, 1), (0, 4, 4, 1), (0, 6, 6, 2), (1, 2, 8, 2), (1, 3, 9, 3)]
     moved = [checkpoint.tensors["net.model.classifier.weight"] for checkpoint in checkpoints]
     assert not any(torch.equal(one, other) for one, other in itertools.pairwise(moved))
@@ -139,7 +140,7 @@ def test_checkpoints_come_after_every_epoch_and_when_they_are_due():
 def test_it_learns():
     net = new_net()
     phases = [Phase("full", epochs=12, lr=0.2), Phase("all", epochs=6, lr=0.1, subnets=2, kernel=2, depth=2, expand=2)]
-    _, figures = run(net, phases, settings=Settings(label_smoothing=0.0, distill=0.0))
+    _, figures = run(net, phases, settings=Settings(label_smoothing=0.0, distill_weight=0.0))
     losses = [figure["loss"] for figure in figures]
     assert losses[0] > 1 and losses[11] < 0.4 and losses[-1] < 0.5, losses
 
@@ -155,7 +156,7 @@ def test_all_networks_learn_in_place(schedule, soft_loss):
     run(
         net,
         SCHEDULES[schedule](SPACE, epochs=10, lr=0.4),
-        settings=Settings(label_smoothing=0.0, soft_loss=soft_loss),
+        settings=Settings(label_smoothing=0.0, distill_loss=soft_loss),
     )
     after = batch_losses(net, ends, prepare(images), labels)
     assert (before > 1.2).all() and (after < 0.7 * before).all(), (before, after)
@@ -204,7 +205,7 @@ def test_weights_are_averaged_and_every_phase_ends_with_the_average():
     def look(net, _phase, _figures):
         seen.append(copy.deepcopy(net.state_dict()))
 
-    options = {"settings": Settings(ema=0.6), "keep_due": lambda step: True, "on_epoch": look}
+    options = {"settings": Settings(ema=0.6), "checkpoint_due": lambda step: True, "on_epoch": look}
     net = new_net()
     checkpoints, _ = run(net, phases, **options)
     name, average, before = "model.conv_stem.weight", new_net().state_dict()["model.conv_stem.weight"], None
@@ -232,7 +233,7 @@ def test_gradients_are_averaged_over_subnets():
         net = new_net(ONE)
         net.model.drop_rate = 0.0
         phases = [Phase("full", epochs=1, lr=0.5, subnets=subnets)]
-        run(net, phases, batches=one_step, steps=1)
+        run(net, phases, batches=one_step, steps_per_epoch=1)
         ends.append(dict(net.named_parameters()))
     for name, parameter in ends[0].items():
         assert not torch.equal(parameter, start[name]), name
@@ -246,10 +247,10 @@ def test_weight_decay_is_for_matrices_that_are_not_kernel_transforms(monkeypatch
         optimizers.append(loop_create(*args, **options))
         return optimizers[-1]
 
-    loop_create = loop.make_optimizer
-    monkeypatch.setattr(loop, "make_optimizer", spy)
+    loop_create = train_state.make_optimizer
+    monkeypatch.setattr(train_state, "make_optimizer", spy)
     net = new_net()
-    run(net, PHASES, settings=Settings(weight_decay=0.01), batches=one_step, steps=1)
+    run(net, PHASES, settings=Settings(weight_decay=0.01), batches=one_step, steps_per_epoch=1)
     assert len(optimizers) == len(PHASES)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     wanted = {name for name, weight in net.named_parameters() if weight.ndim > 1 and ".transforms." not in name}
@@ -278,8 +279,8 @@ def test_learning_rate_warms_up_and_ends_at_zero(monkeypatch, schedule):
         optimizer.register_step_pre_hook(lambda one, *_: seen.append(one.param_groups[0]["lr"]))
         return optimizer
 
-    loop_create = loop.make_optimizer
-    monkeypatch.setattr(loop, "make_optimizer", spy)
+    loop_create = train_state.make_optimizer
+    monkeypatch.setattr(train_state, "make_optimizer", spy)
     phases = [Phase("full", epochs=4, lr=0.4), Phase("next", epochs=2, lr=0.1)]
     _, figures = run(new_net(ONE), phases, settings=Settings(warmup_epochs=1.0, lr_schedule=schedule))
 
@@ -306,7 +307,7 @@ def test_gradients_are_clipped():
         start = copy.deepcopy(net)
         phases = [Phase("full", epochs=1, lr=1.0)]
         settings = Settings(clip_grad=clip, weight_decay=0.0)
-        run(net, phases, settings=settings, batches=one_step, steps=1)
+        run(net, phases, settings=settings, batches=one_step, steps_per_epoch=1)
         pairs = zip(net.parameters(), start.parameters(), strict=True)
         moved[clip] = sum((one - other).square().sum() for one, other in pairs).sqrt().item()
     # The first step of Nesterov's momentum moves by 1 + momentum times the gradient.

@@ -3,7 +3,7 @@
 Batch norm stays in eval mode here, with the statistics of earlier batches. While training, each process normalises its
 own share, which is the one thing in which two processes differ from one.
 
-Started as a script, this file is one of the two processes: ``test_ranks.py RANK FOLDER``.
+Started as a script, this file is one of the two processes: ``test_distributed.py RANK FOLDER``.
 """
 
 import copy
@@ -22,12 +22,14 @@ import safetensors.torch
 import torch
 from torch import distributed as dist
 
-from ofa.predictors.costs.table import CostTable
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training import loop, ranks
-from ofa.supernet.training.loop import Settings, train
+from ofa.supernet.training import distributed, weight_sharing
+from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch has no gloo")
 
@@ -55,9 +57,9 @@ EVEN, UNEVEN, SHORT = (16,), (15, 7, 16, 9, 3), (16, 1, 8, 0, 3)  # a batch of 3
 CASES = {
     "even": (SHRINKING, EVEN, {}),
     "uneven, clipped": (SHRINKING, UNEVEN, {"clip_grad": 0.3}),
-    "uneven, in pieces, moving average": (SHRINKING, UNEVEN, {"accumulate": 2, "ema": 0.9}),
+    "uneven, in pieces, moving average": (SHRINKING, UNEVEN, {"grad_accum_steps": 2, "ema": 0.9}),
     "empty": (SHRINKING, SHORT, {}),
-    "different": (SHRINKING, UNEVEN, {"ranks": "different"}),
+    "different": (SHRINKING, UNEVEN, {"subnets_per_rank": "independent"}),
     "sandwich": (SANDWICH, UNEVEN, {}),
     "attentive": (BEST_UP, SHORT, {}),
 }
@@ -103,7 +105,7 @@ def batches(epoch, start=0, *, sizes, steps=STEPS, rank=0, count=1):
         for image, label in zip(images, labels, strict=True):
             image[:, 6 * (label // 2) :, :][:, :6, 6 * (label % 2) :][:, :, :6] += 100
         if step >= start:
-            own = ranks.own_share(np.arange(n), rank=rank, ranks=count)
+            own = distributed.own_share(np.arange(n), rank=rank, ranks=count)
             yield torch.from_numpy(images[own]), torch.from_numpy(labels[own])
 
 
@@ -115,10 +117,10 @@ def prepare(images):
 def trained(case, *, rank=None, count=None):
     """State, and what happened: subnets and images of each step, losses, and how often processes spoke."""
     phases, sizes, options = CASES[case]
-    rank, count = ranks.rank() if rank is None else rank, ranks.count() if count is None else count
+    rank, count = distributed.rank() if rank is None else rank, distributed.world_size() if count is None else count
     net, steps, figures, calls, norms = new_net(), {}, [], Counter(), []
     real = {name: getattr(dist, name) for name in COLLECTIVES}
-    backward, clip = loop.backward, torch.nn.utils.clip_grad_norm_
+    backward, clip = weight_sharing.backward, torch.nn.utils.clip_grad_norm_
 
     def recorded(net, lesson, **settings):
         where = lesson.where.partition(", learning rate")[0]
@@ -136,16 +138,16 @@ def trained(case, *, rank=None, count=None):
         norms.append(float(clip(parameters, limit)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "backward", recorded)
+        patch.setattr(weight_sharing, "backward", recorded)
         patch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
         for name in COLLECTIVES:
             patch.setattr(dist, name, counted(name))
-        train(
+        train_supernet(
             net,
             phases,
             lambda epoch, start: batches(epoch, start, sizes=sizes, rank=rank, count=count),
-            steps=STEPS,
-            prepare=prepare,
+            steps_per_epoch=STEPS,
+            normalize=prepare,
             settings=Settings(weight_decay=0.01, **options),
             macs=CostTable.macs(SPACE, num_classes=4).predict,
             on_epoch=lambda _, phase, figure: figures.append(figure),
@@ -156,14 +158,48 @@ def trained(case, *, rank=None, count=None):
     return net.state_dict(), {"steps": steps, "losses": losses, "images": images, "calls": calls, "norms": norms}
 
 
+@functools.cache
+def finetuned(*, rank=None, count=None):
+    """State, losses and calls between processes of a subnet's fine-tuning; batch norm as in ``Frozen``."""
+    rank = distributed.rank() if rank is None else rank
+    count = distributed.world_size() if count is None else count
+    model, teacher = (new_net().extract(subnet) for subnet in (SPACE.smallest, SPACE.largest))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train = lambda mode=True, module=module: module
+    losses, calls, real = [], Counter(), dist.all_reduce
+
+    def counted(*arguments, **settings):
+        calls["all_reduce"] += 1
+        return real(*arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "all_reduce", counted)
+        finetune(
+            model,
+            teacher,
+            lambda epoch, start: batches(epoch, start, sizes=SHORT, rank=rank, count=count),
+            epochs=2,
+            steps_per_epoch=STEPS,
+            lr=0.05,
+            resolution=8,
+            teacher_resolution=12,
+            normalize=prepare,
+            settings=Settings(weight_decay=0.01, clip_grad=0.3, ema=0.9, grad_accum_steps=2),
+            on_epoch=lambda figure: losses.append(figure["loss"]),
+            progress=False,
+        )
+    return model.state_dict(), {"losses": losses, "calls": calls}
+
+
 def averaged(images):
     """``average_gradients`` of three parameters: used by both processes, by the second alone, by none."""
-    number = ranks.rank()
+    number = distributed.rank()
     parameters = [torch.zeros(2, 3, requires_grad=True) for _ in range(3)]
     parameters[0].grad = torch.full((2, 3), 1.0 + 8 * number)
     if number == 1:
         parameters[1].grad = torch.full((2, 3), 2.0)
-    total, sums = ranks.average_gradients(parameters, images=images[number], sums=(1.5 * number, 1.0))
+    total, sums = distributed.average_gradients(parameters, images=images[number], sums=(1.5 * number, 1.0))
     return [total, sums, *(None if p.grad is None else p.grad.flatten().tolist() for p in parameters)]
 
 
@@ -173,9 +209,9 @@ def main(number, folder):
     )
     units = {
         "averaged": [averaged((3, 1)), averaged((0, 0))],
-        "mean": ranks.mean(np.array([1.0, number]), torch.device("cpu"), images=3 - 2 * number).tolist(),
-        "mean of nothing": ranks.mean(np.array([number]), torch.device("cpu"), images=0).tolist(),
-        "place": [ranks.rank(), ranks.count()],
+        "mean": distributed.mean(np.array([1.0, number]), torch.device("cpu"), images=3 - 2 * number).tolist(),
+        "mean of nothing": distributed.mean(np.array([number]), torch.device("cpu"), images=0).tolist(),
+        "place": [distributed.rank(), distributed.world_size()],
     }
     (folder / f"units-{number}.json").write_text(json.dumps(units))
     for case in CASES:
@@ -183,6 +219,10 @@ def main(number, folder):
         state = {name: tensor.contiguous() for name, tensor in state.items()}
         safetensors.torch.save_file(state, folder / f"{case}-{number}.safetensors")
         (folder / f"{case}-{number}.json").write_text(json.dumps(happened))
+    state, happened = finetuned()
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    safetensors.torch.save_file(state, folder / f"finetune-{number}.safetensors")
+    (folder / f"finetune-{number}.json").write_text(json.dumps(happened))
     dist.destroy_process_group()
 
 
@@ -283,6 +323,19 @@ def test_different_subnets_and_the_same_weights(results):
     assert events["losses"] == others["losses"]
 
 
+def test_fine_tuning_by_two_equals_that_by_one(results):
+    (first, events), (second, _) = results("finetune")
+    start = new_net().extract(SPACE.smallest).state_dict()
+    alone, expected = finetuned()
+    half, _ = finetuned(rank=0, count=2)
+    assert farthest(alone, start) > 0.02
+    assert farthest(alone, half) > 50 * TOLERANCE
+    assert farthest(first, alone) < TOLERANCE
+    assert farthest(second, first) == 0
+    assert events["losses"] == pytest.approx(expected["losses"], rel=1e-5)
+    assert events["calls"] == {"all_reduce": 2 * STEPS}
+
+
 @pytest.mark.parametrize("case", list(CASES))
 def test_processes_speak_once_a_step(results, case):
     """And when a phase ends, of the statistics. Attentive sampling also agrees on the candidates' losses."""
@@ -305,7 +358,7 @@ def test_gradients_count_by_their_images(pair):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_make_up_the_batch_and_none_has_a_single_image(count):
     for size in range(40):
-        shares = [ranks.own_share(np.arange(size), rank=number, ranks=count) for number in range(count)]
+        shares = [distributed.own_share(np.arange(size), rank=number, ranks=count) for number in range(count)]
         assert sorted(np.concatenate(shares)) == list(range(size))
         assert size == 1 or all(len(share) != 1 for share in shares)
         assert max(map(len, shares)) - min(len(share) for share in shares if len(share) or not size) <= 1
@@ -314,8 +367,8 @@ def test_shares_make_up_the_batch_and_none_has_a_single_image(count):
 def test_alone_nothing_happens():
     parameter = torch.zeros(3, requires_grad=True)
     parameter.grad = gradient = torch.ones(3)
-    assert ranks.average_gradients([parameter], images=7, sums=(2.5,)) == (7, [2.5])
+    assert distributed.average_gradients([parameter], images=7, sums=(2.5,)) == (7, [2.5])
     assert parameter.grad is gradient and gradient.tolist() == [1, 1, 1]
-    assert (ranks.rank(), ranks.count()) == (0, 1)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
     values = np.array([1.0, 2.0])
-    assert ranks.mean(values, torch.device("cpu"), images=7) is values
+    assert distributed.mean(values, torch.device("cpu"), images=7) is values

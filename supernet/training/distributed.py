@@ -1,7 +1,7 @@
 """Training on several processes: what the ranks agree on. With one process, nothing here does anything.
 
-Every rank runs the same loop on its own share of each batch. Gradients meet once an optimizer step, in one all-reduce
-of one flat tensor, after all sampled subnets have added theirs.
+Every rank runs the same loop on its own rows of each batch. Gradients are averaged once an optimizer step, by one
+all-reduce of one flat tensor, after all sampled subnets have added theirs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -43,7 +43,7 @@ def average_gradients(parameters: Sequence[Tensor], *, images: int, sums: Sequen
     Returns:
         The images of all ranks together, and the sums.
     """
-    if count() == 1:
+    if world_size() == 1:
         return images, list(sums)
     device = parameters[0].device
     used = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
@@ -64,11 +64,11 @@ def average_gradients(parameters: Sequence[Tensor], *, images: int, sums: Sequen
 
 
 def mean(values: np.ndarray, device: torch.device, *, images: int = 1) -> np.ndarray:
-    """The mean of an array that each rank has over its ``images``, so that all decide alike; every rank must call it.
+    """The mean of an array that each rank has over its ``images``, so that all decide alike; all must call it.
 
-    A rank without images has no say; when none has any, the mean is 0.
+    A rank without images does not count; when none has any, the mean is 0.
     """
-    if count() == 1:
+    if world_size() == 1:
         return values
     together = torch.tensor([*(values * images), images], dtype=torch.float32, device=device)
     dist.all_reduce(together)
@@ -77,9 +77,9 @@ def mean(values: np.ndarray, device: torch.device, *, images: int = 1) -> np.nda
 
 
 @torch.no_grad()
-def share_buffers(net: nn.Module) -> None:
+def broadcast_buffers(net: nn.Module) -> None:
     """Gives every rank the batch norm statistics of rank 0: each rank has seen other images."""
-    if count() == 1:
+    if world_size() == 1:
         return
     buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
     flat = torch.cat([buffer.reshape(-1) for buffer in buffers])

@@ -10,11 +10,11 @@ from torch.nn import functional
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.errors import TooFewImages
 from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.loop import train
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
-from ofa.supernet.training.step import TooFewImages
+from ofa.supernet.training.weight_sharing import train_supernet
 
 # At 8 pixels its last maps have a single value, of which a single image has no variance.
 SPACE = SearchSpace.from_dict(
@@ -70,14 +70,14 @@ def normed(pictures):
 )
 def test_training(n, size, accumulate, mixup):
     batches = split(n, size)
-    settings = Settings(accumulate=accumulate, mixup=mixup)
+    settings = Settings(grad_accum_steps=accumulate, mixup=mixup)
     with smallest_batch() as seen:
-        train(
+        train_supernet(
             new_net(),
             [IN_PLACE],
             lambda epoch, start: batches[start:],
-            steps=len(batches),
-            prepare=normed,
+            steps_per_epoch=len(batches),
+            normalize=normed,
             settings=settings,
             progress=False,
         )
@@ -88,9 +88,9 @@ def test_an_image_left_alone_by_unreadable_ones_waits_for_another_epoch():
     pictures, labels = images(6)
     batches = [(pictures[:4], labels[:4]), (pictures[4:5], labels[4:5])]
     figures = []
-    options = {"steps": 2, "prepare": normed, "settings": Settings(), "progress": False}
+    options = {"steps_per_epoch": 2, "normalize": normed, "settings": Settings(), "progress": False}
     with smallest_batch() as seen:
-        train(
+        train_supernet(
             new_net(),
             [IN_PLACE],
             lambda epoch, start: batches[start:],
@@ -100,7 +100,7 @@ def test_an_image_left_alone_by_unreadable_ones_waits_for_another_epoch():
     assert min(seen) == 4
     assert round(figures[0]["images_per_second"] * figures[0]["seconds"]) == 4
     with pytest.raises(TooFewImages, match="no batch of epoch 1 had two readable images"):
-        train(new_net(), [IN_PLACE], lambda epoch, start: batches[1:] * 2, **options)
+        train_supernet(new_net(), [IN_PLACE], lambda epoch, start: batches[1:] * 2, **options)
 
 
 @pytest.mark.parametrize("sizes", [(4, 1), (1, 4), (1, 1, 1), (2, 1, 2), (256, 1)])
@@ -120,12 +120,12 @@ def test_fine_tuning():
         finetune(
             model,
             None,
-            lambda epoch: [(pictures[:4], labels[:4]), (pictures[4:], labels[4:])],
+            lambda epoch, start: [(pictures[:4], labels[:4]), (pictures[4:], labels[4:])],
             epochs=1,
-            steps=2,
+            steps_per_epoch=2,
             lr=0.1,
             resolution=8,
-            prepare=normed,
+            normalize=normed,
             settings=Settings(),
             progress=False,
         )

@@ -9,9 +9,10 @@ import torch
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.loop import train
+from ofa.supernet.training.optim import make_optimizer, make_scheduler
 from ofa.supernet.training.phases import Phase
-from ofa.supernet.training.settings import Settings, make_optimizer, scheduler_of
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.weight_sharing import train_supernet
 
 SPACE = SearchSpace.from_dict(
     {
@@ -48,7 +49,7 @@ def test_training(schedule, warmup, epochs, steps):
         settings = Settings(lr_schedule=schedule, warmup_epochs=warmup)
         optimizer = make_optimizer(torch.nn.Linear(2, 2), settings, lr=phase.lr)
         total = epochs * steps
-        scheduler = scheduler_of(optimizer, settings, steps=steps, total=total, warm=number == 0)
+        scheduler = make_scheduler(optimizer, settings, steps_per_epoch=steps, total_steps=total, warm=number == 0)
         for step in range(total):
             scheduler.step_update(step)
             rates.append(optimizer.param_groups[0]["lr"])
@@ -61,12 +62,12 @@ def test_training(schedule, warmup, epochs, steps):
 @pytest.mark.parametrize("options", [{}, {"warmup_epochs": 1.0}, {"lr_schedule": "linear", "ema": 0.9, "mixup": 0.2}])
 def test_one_epoch(optimizer, options):
     for steps in (1, 2):
-        train(
+        train_supernet(
             new_net(),
             [Phase("a", 1, 0.001), Phase("b", 1, 0.001, expand=2, teacher="full")],
             lambda epoch, start, steps=steps: [BATCH] * (steps - start),
-            steps=steps,
-            prepare=lambda images: images.float(),
+            steps_per_epoch=steps,
+            normalize=lambda images: images.float(),
             settings=Settings(optimizer=optimizer, **options),
             progress=False,
         )
@@ -76,12 +77,12 @@ def test_fine_tuning_of_one_step():
     finetune(
         new_net().extract(SPACE.largest),
         None,
-        lambda epoch: [BATCH],
+        lambda epoch, start: [BATCH],
         epochs=1,
-        steps=1,
+        steps_per_epoch=1,
         lr=0.1,
         resolution=8,
-        prepare=lambda images: images.float(),
+        normalize=lambda images: images.float(),
         settings=Settings(),
         progress=False,
     )

@@ -31,7 +31,7 @@ TENSORS = {
 }
 PLAIN = {"net.weight": torch.ones(2)}
 SPACE = SearchSpace.preset("tiny_mbv3")
-POSITION = {"phase": 2, "step": 7, "steps": 19, "epochs": 6}
+POSITION = {"phase": 2, "step": 7, "global_step": 19, "epochs": 6}
 VALUES = {"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "scaler": {}, "sums": {"loss": 1 / 3, "steps": 2}}
 
 
@@ -102,9 +102,9 @@ def test_another_space_is_refused_by_the_genes_that_differ(tmp_path):
     with pytest.raises(ValueError, match="is of another space") as caught:
         check_space(stored, SearchSpace.from_dict(other))
     told = str(caught.value)
-    assert f"space.stages.1.depths: {there} there, {[*there, 9]} here" in told
-    assert f"space.resolutions: {SPACE.to_dict()['resolutions']} there, [16] here" in told
-    assert told.count(" there, ") == 2 and "train in another folder" in told
+    assert f"space.stages.1.depths: {there} in the checkpoint, {[*there, 9]} here" in told
+    assert f"space.resolutions: {SPACE.to_dict()['resolutions']} in the checkpoint, [16] here" in told
+    assert told.count(" in the checkpoint, ") == 2 and "train in another folder" in told
 
 
 def test_part_takes_a_prefix_off():

@@ -14,8 +14,11 @@ from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
 from ofa.supernet.training import finetune as module
+from ofa.supernet.training import state as train_state
+from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.finetune import finetune
-from ofa.supernet.training.loop import Diverged, Settings, resize
+from ofa.supernet.training.settings import Settings
+from ofa.supernet.training.step import resize
 
 SPACE = SearchSpace.from_dict(
     {
@@ -29,18 +32,19 @@ SPACE = SearchSpace.from_dict(
     }
 )
 STEPS = 3
-LABELS_ONLY = Settings(label_smoothing=0.0, distill=0.0)
+LABELS_ONLY = Settings(label_smoothing=0.0, distill_weight=0.0)
 
 
-def batches(epoch, *, steps=STEPS, n=16):
+def batches(epoch, start=0, *, steps=STEPS, n=16):
     """Four classes, told apart by the bright quadrant; the epoch decides the draw."""
     rng = np.random.default_rng([1, epoch])
-    for _ in range(steps):
+    for step in range(steps):
         labels = rng.integers(0, 4, n)
         images = rng.integers(0, 120, size=(n, 3, 12, 12), dtype=np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[:, 6 * (label // 2) :, :][:, :6, 6 * (label % 2) :][:, :, :6] += 100
-        yield torch.from_numpy(images), torch.from_numpy(labels)
+        if step >= start:
+            yield torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def prepare(images):
@@ -59,7 +63,15 @@ def models(*, seed=0, drop_rate=0.2):
 def run(model, teacher=None, *, settings=LABELS_ONLY, **options):
     """Fine-tunes; returns the epochs' figures."""
     figures = []
-    given = {"batches": batches, "epochs": 2, "steps": STEPS, "lr": 0.1, "resolution": 8, "prepare": prepare, **options}
+    given = {
+        "batches": batches,
+        "epochs": 2,
+        "steps_per_epoch": STEPS,
+        "lr": 0.1,
+        "resolution": 8,
+        "normalize": prepare,
+        **options,
+    }
     finetune(model, teacher, settings=settings, on_epoch=figures.append, progress=False, **given)
     return figures
 
@@ -91,10 +103,10 @@ def test_it_learns_from_the_teacher_alone():
     run(teacher, epochs=12, lr=0.2, resolution=12)
     model, _ = models()
 
-    def wrong_labels(epoch):
+    def wrong_labels(epoch, start):
         return ((images, torch.zeros_like(labels)) for images, labels in batches(epoch))
 
-    settings = Settings(distill=20.0)
+    settings = Settings(distill_weight=20.0)
     run(model, teacher, batches=wrong_labels, epochs=12, lr=0.01, teacher_resolution=12, settings=settings)
     ((images, labels),) = batches(99, steps=1, n=200)
     with torch.no_grad():
@@ -105,7 +117,10 @@ def test_epochs_are_reported():
     figures = run(models()[0], epochs=3)
     assert [(figure["phase"], figure["epoch"]) for figure in figures] == [("finetune", epoch) for epoch in (1, 2, 3)]
     for figure in figures:
-        assert set(figure) == {"phase", "epoch", "loss", "lr", "images_per_second", "seconds"}
+        assert set(figure) == {
+            *("phase", "epoch", "loss", "lr", "threads"),
+            *("images_per_second", "seconds", "seconds_left"),
+        }
         assert figure["images_per_second"] == pytest.approx(16 * STEPS / figure["seconds"])
 
 
@@ -139,8 +154,8 @@ def test_loss_is_that_of_labels_and_teacher_each_at_its_resolution(resolution, t
     model, teacher = models(drop_rate=0.0)
     before = copy.deepcopy(model).train()
     options = {"resolution": resolution, "teacher_resolution": teacher_resolution}
-    settings = Settings(label_smoothing=0.2, distill=0.7)
-    one = {"batches": lambda epoch: batches(epoch, steps=1), "epochs": 1, "steps": 1}
+    settings = Settings(label_smoothing=0.2, distill_weight=0.7)
+    one = {"batches": lambda epoch, start: batches(epoch, steps=1), "epochs": 1, "steps_per_epoch": 1}
     (figure,) = run(model, teacher, settings=settings, **one, **options)
 
     ((images, labels),) = batches(0, steps=1)
@@ -156,8 +171,8 @@ def test_soft_loss_is_the_settings():
     losses = {}
     for name, distill in (("soft_ce", 1.0), ("kl", 1.0), ("kl", 0.0)):
         model, teacher = models(drop_rate=0.0)
-        one = {"batches": lambda epoch: batches(epoch, steps=1), "epochs": 1, "steps": 1}
-        (figure,) = run(model, teacher, settings=Settings(soft_loss=name, distill=distill), **one)
+        one = {"batches": lambda epoch, start: batches(epoch, steps=1), "epochs": 1, "steps_per_epoch": 1}
+        (figure,) = run(model, teacher, settings=Settings(distill_loss=name, distill_weight=distill), **one)
         losses[name, distill] = figure["loss"]
     ((images, _),) = batches(0, steps=1)
     with torch.no_grad():
@@ -177,7 +192,7 @@ def test_without_weight_the_teacher_is_not_asked():
 
 @pytest.mark.parametrize("empty", [{0}, {2}, {0, 1, 2}, set()])
 def test_empty_batches_are_skipped(empty):
-    def given(epoch):
+    def given(epoch, start):
         for index, (images, labels) in enumerate(batches(epoch)):
             skipped = index in empty and epoch == 0
             yield (images[:0], labels[:0]) if skipped else (images, labels)
@@ -191,25 +206,25 @@ def test_empty_batches_are_skipped(empty):
 
 
 def test_learning_rate_is_a_cosine_over_steps_without_warm_up(monkeypatch):
-    seen, original = [], module._step
+    seen, original = [], module.finetuning_step
 
-    def step(model, teacher, optimizer, *rest):
-        seen.append(optimizer.param_groups[0]["lr"])
-        return original(model, teacher, optimizer, *rest)
+    def step(state, batch, **options):
+        seen.append(state.lr)
+        return original(state, batch, **options)
 
-    monkeypatch.setattr(module, "_step", step)
+    monkeypatch.setattr(module, "finetuning_step", step)
     run(models()[0], epochs=4, lr=0.4, settings=replace(LABELS_ONLY, warmup_epochs=2.0))
     assert seen == pytest.approx(0.2 * (1 + np.cos(np.pi * np.arange(4 * STEPS) / (4 * STEPS))))
 
 
 def test_weight_decay_is_for_matrices_alone(monkeypatch):
-    optimizers, original = [], module.make_optimizer
+    optimizers, original = [], train_state.make_optimizer
 
     def spy(*args, **options):
         optimizers.append(original(*args, **options))
         return optimizers[-1]
 
-    monkeypatch.setattr(module, "make_optimizer", spy)
+    monkeypatch.setattr(train_state, "make_optimizer", spy)
     model, _ = models()
     run(model, settings=replace(LABELS_ONLY, weight_decay=0.01))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -224,7 +239,14 @@ def test_gradients_are_clipped():
         model, _ = models(drop_rate=0.0)
         start = copy.deepcopy(model)
         settings = replace(LABELS_ONLY, clip_grad=clip, weight_decay=0.0)
-        run(model, settings=settings, lr=1.0, epochs=1, steps=1, batches=lambda epoch: batches(epoch, steps=1))
+        run(
+            model,
+            settings=settings,
+            lr=1.0,
+            epochs=1,
+            steps_per_epoch=1,
+            batches=lambda epoch, start: batches(epoch, steps=1),
+        )
         pairs = zip(model.parameters(), start.parameters(), strict=True)
         moved[clip] = sum((one - other).square().sum() for one, other in pairs).sqrt().item()
     # The first step of Nesterov's momentum moves by 1 + momentum times the gradient.
@@ -246,10 +268,10 @@ def test_loss_that_is_not_finite_stops_with_where_and_why(bad):
             None,
             batches,
             epochs=3,
-            steps=STEPS,
+            steps_per_epoch=STEPS,
             lr=0.1,
             resolution=8,
-            prepare=spoiled,
+            normalize=spoiled,
             settings=LABELS_ONLY,
             progress=False,
             on_epoch=seen.append,
@@ -260,7 +282,13 @@ def test_loss_that_is_not_finite_stops_with_where_and_why(bad):
 def test_weights_that_are_not_finite_after_the_last_step():
     words = "the weights are no longer finite after epoch 1 of phase finetune"
     with pytest.raises(Diverged, match=words):
-        run(models()[0], lr=float("inf"), epochs=1, steps=1, batches=lambda epoch: batches(epoch, steps=1))
+        run(
+            models()[0],
+            lr=float("inf"),
+            epochs=1,
+            steps_per_epoch=1,
+            batches=lambda epoch, start: batches(epoch, steps=1),
+        )
 
 
 def test_measuring_threads_leaves_no_trace(monkeypatch):

@@ -1,0 +1,65 @@
+"""``ofa.CostTable``: a cost table, and the calls that make one of a space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from ofa.predictors.costs.table import Table
+from ofa.supernet.space import SearchSpace
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable(Table):
+    """A ``Table`` with constructors. Each imports what it needs when it is called: only measuring loads torch.
+
+    It is a class of its own because those modules make tables: they import ``Table``, and this module imports them.
+    """
+
+    @classmethod
+    def of(cls, table: Table) -> CostTable:
+        """The same table; the arrays are shared."""
+        return cls(**{field.name: getattr(table, field.name) for field in fields(table)})
+
+    @classmethod
+    def macs(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
+        """Multiply-accumulates of convolutions and linear layers, for one image."""
+        from ofa.predictors.costs.counts import macs_table
+
+        return cls.of(macs_table(space, num_classes=num_classes, in_chans=in_chans))
+
+    @classmethod
+    def params(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
+        """Trainable parameters."""
+        from ofa.predictors.costs.counts import params_table
+
+        return cls.of(params_table(space, num_classes=num_classes, in_chans=in_chans))
+
+    @classmethod
+    def flash(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> CostTable:
+        """Bytes of weights in the deployed network: see ``ofa.predictors.costs.memory.flash``."""
+        from ofa.predictors.costs.memory import flash
+
+        return cls.of(flash(space, num_classes=num_classes, in_chans=in_chans, bits=bits))
+
+    @classmethod
+    def peak_memory(
+        cls,
+        space: SearchSpace,
+        *,
+        num_classes: int,
+        in_chans: int = 3,
+        bits: Literal[32, 8] = 32,
+        planner: Literal["", "tflm"] = "",
+    ) -> CostTable:
+        """Bytes of activations that live at once: see ``ofa.predictors.costs.memory.peak_memory``."""
+        from ofa.predictors.costs.memory import peak_memory
+
+        return cls.of(peak_memory(space, num_classes=num_classes, in_chans=in_chans, bits=bits, planner=planner))
+
+    @classmethod
+    def latency(cls, space: SearchSpace, **options: Any) -> CostTable:
+        """Milliseconds for one image, measured on this machine: see ``ofa.predictors.costs.latency.table.measure``."""
+        from ofa.predictors.costs.latency.table import measure
+
+        return cls.of(measure(space, **options))
