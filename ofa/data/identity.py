@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ofa.config.recipe import DataConfig
     from ofa.data.readers.listing import Listing
 
-# The content of a split is compared as a whole up to so many bytes. Of a larger split so many images are compared, or
-# up to twice as many.
+# All images of a split are compared by content up to so many bytes, of a larger split at most about so many images.
 MAX_COMPARED_BYTES = 256 * 2**20
 SAMPLED_IMAGES = 1000
 Row = list[str | int]
@@ -91,8 +90,8 @@ def _idx_rows(config: DataConfig) -> _SplitRows:
 def _folder_rows(config: DataConfig) -> _SplitRows:
     from ofa.data.readers.image_folder import split_folder
 
-    fractions = {"validation": config.validation, "test_share": config.test_share, "test": config.test}
-    listing, split_of_image = split_folder(config.folder, **fractions)
+    shares = {"val_fraction": config.validation, "test_fraction": config.test_share, "test": config.test}
+    listing, split_of_image = split_folder(config.folder, **shares)
     rows_of: _SplitRows = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
     for index, split in enumerate(SPLITS):
         rows = np.flatnonzero(split_of_image == index)

@@ -1,7 +1,7 @@
-"""Where images come from: the embedded digits, idx files, or a folder of images. Readers are in ``readers``.
+"""The sources of images: the embedded digits, idx files, or a folder of images. Their readers are in ``readers``.
 
-Splits belong to the data, not to a run: they depend on the images' names alone (``ofa.data.readers.splits``). So a
-test image never becomes a training image because a run was given another seed.
+Splits depend on the images' names alone, not on a run (``ofa.data.readers.splits``). So a test image never becomes a
+training image because a run has another seed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 def open_source(config: DataConfig, *, resolution: int) -> Source:
-    """The images that ``data:`` names; ``resolution`` is the size of the embedded digits. Raises ``UserError``."""
+    """The images that ``data:`` names; ``resolution`` is the size of the embedded digits.
+
+    Raises ``UserError`` when they are missing, inconsistent or cannot be split.
+    """
     if config.folder is not None:
-        options = {"validation": config.validation, "test_share": config.test_share, "test": config.test}
+        options = {"val_fraction": config.validation, "test_fraction": config.test_share, "test": config.test}
         return folder_source(Path(config.folder), **options)
     if config.idx is not None:
-        return idx_source(Path(config.idx), validation=config.validation, test_share=config.test_share)
+        return idx_source(Path(config.idx), val_fraction=config.validation, test_fraction=config.test_share)
     return digits_source(resolution)

@@ -90,7 +90,7 @@ def test_a_collapse_is_refused(kind, network, tmp_path):
         network[2].weight[:, 0] /= 1e6
     path, source = tmp_path / f"int8.{kind}", tmp_path / "model.onnx"
     onnx.save(onnx_graph(network, (3, 16, 16)), source)
-    with pytest.raises(Collapse, match=r"logits correlate .* \(at least 0.7 is wanted\).*likely causes: .* normalised"):
+    with pytest.raises(Collapse, match=r"logits correlate .* \(at least 0.7 is needed\).*likely causes: .* normalised"):
         if kind == "onnx":
             quantize_onnx(source, path, IMAGES)
         else:
