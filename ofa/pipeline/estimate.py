@@ -10,7 +10,7 @@ import torch
 
 from ofa.config.recipe import Recipe
 from ofa.config.target import TIMED_RUNTIMES, Limit
-from ofa.data.identity import data_place
+from ofa.data.identity import data_folder
 from ofa.data.loader import open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.data.sources import open_source
@@ -49,7 +49,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
     yield f"space     {space.size:,} networks, {space.genes} genes"
-    place = data_place(recipe.data)
+    place = data_folder(recipe.data)
     if place is not None and not place.is_dir():
         yield from _schedule(phases(recipe), None)
         yield from _rest(recipe)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ofa.config.recipe import DataConfig
 from ofa.data import identity as module
-from ofa.data.identity import data_identity, data_place
+from ofa.data.identity import data_identity, data_folder
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError
 
@@ -144,7 +144,7 @@ def test_of_much_data_a_new_test_image_does_not_change_what_is_trained_on(root, 
 
 def test_the_digits_are_always_the_same():
     assert data_identity(DataConfig()) == data_identity(DataConfig(), splits=())
-    assert data_place(DataConfig()) is None
+    assert data_folder(DataConfig()) is None
 
 
 def test_idx_files_are_compared_by_content(tmp_path):
@@ -170,7 +170,7 @@ def test_data_that_is_not_there_is_no_change_of_data(tmp_path, key):
     config = DataConfig(**{key: tmp_path / "none"})
     with pytest.raises(UserError, match=f"^data.{key}: .*none is not a folder; give the path of an existing one$"):
         data_identity(config)
-    assert data_place(config) == tmp_path / "none"
+    assert data_folder(config) == tmp_path / "none"
 
 
 def test_one_look_asks_the_disk_once(root):
