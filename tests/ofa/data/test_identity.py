@@ -10,7 +10,7 @@ from PIL import Image
 
 from ofa.config.recipe import DataConfig
 from ofa.data import identity as module
-from ofa.data.identity import data_identity, data_folder
+from ofa.data.identity import data_folder, data_identity
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError
 
