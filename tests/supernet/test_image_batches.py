@@ -63,7 +63,7 @@ REFUSED = {
     "centred, not scaled": (PIXELS - np.float32(127.5), "from -127.5 to 127.5, more than any normalised image"),
     "not finite": ([np.full((1, 3, 8, 8), np.nan)], "not finite"),
     "infinite": ([np.full((1, 3, 8, 8), -np.inf)], "not finite"),
-    "one image": (IMAGES[0], r"calibration batch 0 has shape \(3, 8, 8\); wanted is \(n, channels, height, width\)"),
+    "one image": (IMAGES[0], r"calibration batch 0 has shape \(3, 8, 8\); it must be \(n, channels, height, width\)"),
     "images one by one": (list(IMAGES), r"calibration batch 0 has shape \(3, 8, 8\)"),
     "channels last": (IMAGES.transpose(0, 2, 3, 1), "its channels come last, move them before the height"),
     "another size": (

@@ -148,9 +148,9 @@ def test_images_all_alike_and_dark(network):
     [
         ([], "there are no calibration images"),
         ([images(0)], "there are no calibration images"),
-        ([images(1), images(1, shape=(3, 8, 8))], r"batch 1 has shape \(1, 3, 8, 8\); wanted is .* \(3, 20, 20\)"),
-        ([np.zeros((20, 20), np.float32)], r"batch 0 has shape \(20, 20\); wanted is \(n, channels, height, width\)"),
-        ([images(1, shape=(1, 20, 20))], r"has shape \(1, 1, 20, 20\); wanted is .* \(3, 20, 20\)"),
+        ([images(1), images(1, shape=(3, 8, 8))], r"batch 1 has shape \(1, 3, 8, 8\); it must be .* \(3, 20, 20\)"),
+        ([np.zeros((20, 20), np.float32)], r"batch 0 has shape \(20, 20\); it must be \(n, channels, height, width\)"),
+        ([images(1, shape=(1, 20, 20))], r"has shape \(1, 1, 20, 20\); it must be .* \(3, 20, 20\)"),
         (np.zeros((2, *SHAPE), np.uint8), "holds uint8 values, as raw pixels are"),
         ((images(2) * 20 + 127).clip(0, 255), "as raw pixels are"),
         ([np.full((1, *SHAPE), np.nan)], "not finite"),

@@ -253,7 +253,7 @@ BAD_FOLDERS = {  # what is there, options, message
     ),
     "both val and Valid": ({"train": TWO, "val": TWO, "Valid": TWO}, {}, r"both .*al.*/ and .*al.*/"),
     "splits below classes": ({"cat/train": 3, "dog/train": 3}, {}, "put the classes below the splits"),
-    "names differ in case": ({"train": {"cat": 3, "Cat": 3}}, {}, "differ in case .*rename or merge"),
+    "names differ in case": ({"train": {"cat": 3, "Cat": 3}}, {}, "differ only in case .*rename or merge"),
     "names differ in accents": ({"train": {"caf\u00e9": 3, "cafe\u0301": 3}}, {}, "how accents are encoded"),
     "val's class in another case": (
         {"train": TWO, "val": {"Cat": 3, "dog": 3}},

@@ -158,7 +158,7 @@ def test_what_is_wrong_in_a_look_up_table_is_named(damage, words, files):
 
 
 def test_wrong_files(files):
-    with pytest.raises(ValueError, match="no look-up table was given"):
+    with pytest.raises(ValueError, match="there is no look-up table"):
         published_table(SPACE, [])
     with pytest.raises(ValueError, match=r"two look-up tables have one resolution: \[64, 64\]"):
         published_table(SPACE, [files[0], files[0]])
