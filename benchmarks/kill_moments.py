@@ -197,7 +197,7 @@ def experiment(kills: int, seed: int) -> str:
             f"report), {tracebacks} tracebacks.",
             "",
             "Compared are all bytes but those of the wall clock (seconds, images a second) and of resident memory. "
-            "Timed calls ran, but their times were replaced by numbers that hang on the call alone.",
+            "Timed calls ran, but their times were replaced by numbers that depend on the call alone.",
             "",
             "| killed in | times |",
             "|---|---|",
