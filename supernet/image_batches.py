@@ -118,6 +118,7 @@ def _images_of(batch: Any, where: str, shape: Sequence[int | None]) -> Tensor:
             f"{where} holds {kind} values, as raw pixels are; give normalised images, floats of "
             "(pixel / 255 - mean) / std"
         )
+    # A frequent mistake, channels last, gets a hint.
     fits = batch.ndim == 4 and all(size in (None, own) for size, own in zip(shape, batch.shape[1:], strict=True))
     if not fits:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)

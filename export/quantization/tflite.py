@@ -79,11 +79,13 @@ def quantize_tflite(
         model = equalize_channels(model, images)
         run = Activations(model)
 
+    # Input and output keep their whole range: clipped, they would lose extreme pixels and the winning logits.
     bounds = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
     if input_range is not None:
         bounds[run.ends[0]] = input_range
     result = unpack(_quantized(model, run.model, bounds))  # moves large weights into the flatbuffer
 
+    # By the version of an operator, an old runtime sees whether it supports int8.
     for code in result.operatorCodes:
         code.version = max(code.version, _VERSIONS.get(_CODES[code.builtinCode], 1))
     if correct_bias:

@@ -104,6 +104,7 @@ def export_tflite(
         graph = with_normalisation(graph, normalisation)
     content = tflite_bytes(for_xnnpack(graph, int8=int8_data is not None) if xnnpack else graph, resizable=xnnpack)
 
+    # The input's type is changed after quantization, which makes all tensors int8.
     if int8_data is not None:
         images = calibration_images(
             int8_data, shape=(model.in_chans, resolution, resolution), normalisation=normalisation

@@ -253,6 +253,8 @@ class Data:
             worker_init_fn=ignore_interrupt,
             generator=torch.Generator(),  # the loader would draw from the global one
         )
+
+        # Workers start here, and inherit the blocked signal.
         with block_sigint():
             batches = iter(loader)
         for batch in batches:

@@ -42,6 +42,7 @@ def published_table(
     Raises ``ValueError`` naming the file and the entry that is missing or wrong (of a network of another width, for
     example), or the resolutions outside those of the files.
     """
+    # One table for each resolution, which together must cover the space.
     files = sorted((_LookUpTable(Path(path), in_chans=in_chans) for path in paths), key=lambda file: file.resolution)
     if not files:
         raise ValueError("there is no look-up table; pass one YAML file a resolution")
@@ -56,6 +57,7 @@ def published_table(
             + (", or pass extrapolate=True" if len(measured) > 1 else ", or pass the tables of two resolutions")
         )
 
+    # The costs of stem, head and blocks at the files' own resolutions, and then at those of the space.
     family = operators_of_family(space)
     stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
     fixed, rows = [], []

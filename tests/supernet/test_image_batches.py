@@ -68,7 +68,7 @@ REFUSED = {
     "channels last": (IMAGES.transpose(0, 2, 3, 1), "its channels come last, move them before the height"),
     "another size": (
         [IMAGES, IMAGES[..., :6]],
-        r"calibration batch 1 has shape \(12, 3, 8, 6\); wanted .* \(3, 8, 8\)",
+        r"calibration batch 1 has shape \(12, 3, 8, 6\); it must be .* \(3, 8, 8\)",
     ),
     "dictionaries": ([{"image": IMAGES, "label": LABELS}], "batch 0 is a dict with the keys image, label"),
     "a path": ("images/", "calibration data is a str; give an array"),

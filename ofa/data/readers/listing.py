@@ -259,6 +259,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 def _sorted(walk: _Walk, folders: dict[str, Path], classes: tuple[str, ...]) -> Listing:
     """The files of a walk as sorted arrays."""
+    # Paths become relative to the root, and names to the folder of their split.
     label_of = {name: label for label, name in enumerate(classes)}
     index_of = {split: index for index, split in enumerate(folders)}
     prefixes = {split: len(str(folder)) + 1 for split, folder in folders.items()}

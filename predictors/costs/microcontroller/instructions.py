@@ -211,6 +211,7 @@ def measure(
         else:
             totals.append(cortex_m.figures(session).instructions)
 
+    # The error is that of whole networks, as a search uses the table.
     fitted = table(space, fit(counted), **head)
     predicted, measured = fitted.predict(test), np.array(totals, float)
     info = {

@@ -62,6 +62,7 @@ def tables(
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
     measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
 
+    # Each table is fitted to the first programs, and its error measured on the others.
     fitted_tables = {}
     for name, (table, fitted) in predicted.items():
         program_costs = np.array([measurement[name] for measurement in measured])

@@ -258,7 +258,7 @@ BAD_FOLDERS = {  # what is there, options, message
     "val's class in another case": (
         {"train": TWO, "val": {"Cat": 3, "dog": 3}},
         {},
-        "has the class 'Cat'.* differs in",
+        "has the class 'Cat'.* differs only in",
     ),
     "line break": ({"train": {"cat\nfish": 3, "dog": 3}}, {}, r"called 'cat\\nfish': it has a line break; rename"),
     "line separator": ({"train": {"cat\u2028fish": 3, "dog": 3}}, {}, r"called 'cat\\u2028fish': it has a line break"),
