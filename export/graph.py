@@ -1,8 +1,8 @@
 """The ONNX graph of an eval-mode module, written directly: milliseconds where an exporter needs seconds.
 
-Used to time hundreds of blocks and to write TFLite files. It knows a closed set of operators and folds batch norms into
-convolutions. It gives the same operators as ``export_onnx``, so both run alike. Exported ONNX files are made by
-``export_onnx``.
+Used to time hundreds of blocks and to write TFLite files. It knows a closed set of operators and folds
+batch norms into convolutions. It gives the same operators as ``export_onnx``, so both run alike. Exported
+ONNX files are made by ``export_onnx``.
 """
 
 from __future__ import annotations

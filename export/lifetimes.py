@@ -1,7 +1,8 @@
 """Offsets of tensors in one memory, such that tensors that live at the same time do not overlap.
 
-``plan`` searches for a layout of the smallest possible size and may find none. ``place`` always finds a layout, with
-greedy orders. Sizes are multiples of the memory's alignment (``integers.round_up``), and so are the offsets.
+``plan`` searches for a layout of the smallest possible size and may find none. ``place`` always finds a
+layout, with greedy orders. Sizes are multiples of the memory's alignment (``integers.round_up``), and so
+are the offsets.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def peak(lifetimes: Sequence[Lifetime]) -> int:
 def plan(lifetimes: Sequence[Lifetime]) -> list[int] | None:
     """An offset for each tensor, such that all end below ``peak``; None when the search finds none.
 
-    Depth-first search in the order of time. Each tensor is tried at both ends of the memory and beside every placed
-    tensor that lives at the same time.
+    Depth-first search in the order of time. Each tensor is tried at both ends of the memory and beside
+    every placed tensor that lives at the same time.
     """
     limit = peak(lifetimes)
     order = sorted(range(len(lifetimes)), key=lambda index: (lifetimes[index].first, -lifetimes[index].last))
@@ -64,8 +65,8 @@ def plan(lifetimes: Sequence[Lifetime]) -> list[int] | None:
 def place(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     """An offset for each tensor and the size of the memory, which is ``peak`` or a little more.
 
-    Tensors are placed greedily, in one order after another until one reaches ``peak``: the largest first, the most
-    crowded step first, then random orders (the same in every run).
+    Tensors are placed greedily, in one order after another until one reaches ``peak``: the largest first,
+    the most crowded step first, then random orders (the same in every run).
     """
     live = _moments(lifetimes)
     crowd = [-max(live[tensor.first : tensor.last + 1]) for tensor in lifetimes]

@@ -13,8 +13,8 @@ from torch import Tensor
 def as_json(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Each entry as JSON; numpy and torch values become numbers and lists.
 
-    Raises ``ValueError`` naming the entry whose key is not text, or whose value JSON cannot hold (numbers that are not
-    finite included).
+    Raises ``ValueError`` naming the entry whose key is not text, or whose value JSON cannot hold (numbers
+    that are not finite included).
     """
     texts = {}
     for key, value in metadata.items():

@@ -30,16 +30,17 @@ def export_onnx(
 ) -> Path:
     """Writes an eval-mode timm model as ONNX; returns the path.
 
-    Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size. Output
-    ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of ``metadata``, each as
-    JSON. A model in half precision is written in float32.
+    Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size.
+    Output ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of
+    ``metadata``, each as JSON. A model in half precision is written in float32.
 
     Args:
         opset: of the file. Default: the lowest that its operators need, which most runtimes read.
         batch: the only batch size that the file accepts. Some accelerators (NNAPI, CoreML) need a fixed one.
 
-    Raises ``ValueError`` when the model is in training mode; when JSON cannot hold an entry of ``metadata``, which the
-    error names; and when ``opset`` or ``batch`` is out of range, or ``opset`` too low for the model's operators.
+    Raises ``ValueError`` when the model is in training mode; when JSON cannot hold an entry of
+    ``metadata``, which the error names; and when ``opset`` or ``batch`` is out of range, or ``opset`` too
+    low for the model's operators.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")

@@ -1,7 +1,7 @@
 """Rewrites an ONNX graph for the lowest opset that it needs, or for one fixed batch size.
 
-torch's exporter declares its own newest opset in every file, and runtimes refuse a file whose opset is newer than they
-are. The compilers of some accelerators (NNAPI, CoreML) need a fixed batch size.
+torch's exporter declares its own newest opset in every file, and runtimes refuse a file whose opset is
+newer than they are. The compilers of some accelerators (NNAPI, CoreML) need a fixed batch size.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def check_format(*, opset: int | None = None, batch: int | None = None) -> None:
 def set_opset(model: onnx.ModelProto, opset: int | None = None) -> None:
     """Rewrites ``model`` in place for ``opset`` (default: the lowest that it needs), with the IR version of that opset.
 
-    Averages over the whole map become GlobalAveragePool, which every opset has. Below opset 14 a hard swish becomes a
-    hard sigmoid and a product.
+    Averages over the whole map become GlobalAveragePool, which every opset has. Below opset 14 a hard swish
+    becomes a hard sigmoid and a product.
 
     Raises ``ValueError`` when ``opset`` is not supported here, or is lower than the graph needs.
     """

@@ -8,7 +8,8 @@ import onnxruntime
 def session_options(*, threads: int | None = None, optimise: bool = True) -> onnxruntime.SessionOptions:
     """Options of a session with so many ``threads`` (default: onnxruntime decides), with or without optimisations.
 
-    Threads do not spin while they wait: on a busy machine, spinning takes time from the threads that they wait for.
+    Threads do not spin while they wait: on a busy machine, spinning takes time from the threads that they
+    wait for.
     """
     options = onnxruntime.SessionOptions()
     if threads is not None:

@@ -23,8 +23,8 @@ class VerificationError(ValueError):
 def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: Iterable[Tensor]) -> dict[str, Any]:
     """Runs both on the same normalised images.
 
-    Returns the ``largest_difference`` of any logit, the logits' ``range`` (largest minus smallest), the fraction of
-    ``equal_predictions`` and the number of ``images``. Raises ``ValueError`` without images.
+    Returns the ``largest_difference`` of any logit, the logits' ``range`` (largest minus smallest), the
+    fraction of ``equal_predictions`` and the number of ``images``. Raises ``ValueError`` without images.
     """
     largest, low, high, equal, count = 0.0, np.inf, -np.inf, 0, 0
     for images in batches:
@@ -48,7 +48,8 @@ def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: 
 def check_tolerance(path: Path, result: dict[str, Any]) -> None:
     """Checks a ``result`` of ``compare``.
 
-    Raises ``VerificationError`` when the difference is too large; the file is then renamed to ``NAME.rejected``.
+    Raises ``VerificationError`` when the difference is too large; the file is then renamed to
+    ``NAME.rejected``.
     """
     # Written so that NaN fails.
     close = result["largest_difference"] <= TOLERANCE * result["range"]

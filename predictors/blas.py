@@ -1,8 +1,8 @@
 """One BLAS thread for the predictors' linear algebra, whose matrices are too small for more.
 
-OpenBLAS's threads spin while they wait. On a busy machine a fit on a thousand rows took minutes with two threads and
-seconds with one; on an idle machine two are hardly faster. With one thread, results do not depend on the number of
-cores either.
+OpenBLAS's threads spin while they wait. On a busy machine a fit on a thousand rows took minutes with two
+threads and seconds with one; on an idle machine two are hardly faster. With one thread, results do not
+depend on the number of cores either.
 """
 
 from __future__ import annotations

@@ -18,19 +18,19 @@ from ofa.supernet.image_batches import Normalisation, image_batches
 def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | Tensor | np.ndarray) -> nn.Module:
     """Replaces every batch norm's running statistics by those of ``batches``, in place; returns the model.
 
-    Each batch is normalised by its own statistics, as in training. Mean and variance are then pooled over all batches
-    (variance within batches plus variance of their means), weighted by the batches' sizes. Works on extracted models
-    and on a supernet, there for the channels of the active subnet. A batch of a single image, which has no variance of
-    its own, is joined to the batch before it.
+    Each batch is normalised by its own statistics, as in training. Mean and variance are then pooled over
+    all batches (variance within batches plus variance of their means), weighted by the batches' sizes.
+    Works on extracted models and on a supernet, there for the channels of the active subnet. A batch of a
+    single image, which has no variance of its own, is joined to the batch before it.
 
     Args:
-        batches: normalised images ``(n, channels, height, width)``: one array, several, or a loader of pairs of images
-            and labels. They are moved to the model's device and precision.
+        batches: normalised images ``(n, channels, height, width)``: one array, several, or a loader of
+            pairs of images and labels. They are moved to the model's device and precision.
 
     Raises:
-        ValueError: fewer than two images, or a single value per channel, which has no variance; a batch of integers or
-            of another shape, or values that cannot be normalised images (see ``image_batches``). The old statistics
-            are then restored.
+        ValueError: fewer than two images, or a single value per channel, which has no variance; a batch of
+            integers or of another shape, or values that cannot be normalised images (see
+            ``image_batches``). The old statistics are then restored.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     totals = {norm: _Totals(norm) for norm in norms}

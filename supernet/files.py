@@ -13,8 +13,8 @@ MAX_JSON_BYTES = 64 * 2**20  # a report of a long run has one or two
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes ``content`` to ``path``, which holds either the old or the new content, whatever stops this.
 
-    Raises ``OSError`` (for example, when the disk is full); the old file is then unchanged, and no temporary file is
-    left.
+    Raises ``OSError`` (for example, when the disk is full); the old file is then unchanged, and no
+    temporary file is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -66,14 +66,14 @@ def image_batches(
     """The batches of ``data`` as floating point tensors ``(n, channels, height, width)``, each on its own device.
 
     Args:
-        data: one batch, an array or tensor of four dimensions; an iterable of batches; or a loader whose batches are
-            lists or tuples of images and labels. Empty batches are left out.
+        data: one batch, an array or tensor of four dimensions; an iterable of batches; or a loader whose
+            batches are lists or tuples of images and labels. Empty batches are left out.
         shape: channels, height and width of the model; None where any size will do.
         normalisation: that of the model, if it is known; values that it cannot give are refused.
         name: of the data, for errors.
 
-    Raises ``ValueError`` naming the batch that holds integers, another shape, or values that are not finite; and after
-    the last batch when the values are raw pixels or otherwise not normalised.
+    Raises ``ValueError`` naming the batch that holds integers, another shape, or values that are not
+    finite; and after the last batch when the values are raw pixels or otherwise not normalised.
     """
     value_range = _ValueRange()
     for index, batch in enumerate(_batches(data, name)):

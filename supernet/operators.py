@@ -1,10 +1,10 @@
 """A part of a network (stem, block, head) as a list of operators, and its costs as folds over that list.
 
-The list holds channels, kernels and strides. The side of the part's square input map is an argument of the folds: an
-integer, or an integer array of many sides at once, for which costs are arrays, too.
+The list holds channels, kernels and strides. The side of the part's square input map is an argument of the
+folds: an integer, or an integer array of many sides at once, for which costs are arrays, too.
 
-As in a deployed network, activation functions work in place and batch norms are folded into the convolution before
-them, so both are fields of the operator that they follow. Nothing here needs torch.
+As in a deployed network, activation functions work in place and batch norms are folded into the convolution
+before them, so both are fields of the operator that they follow. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ class Operator(NamedTuple):
     """One operator, with one output tensor.
 
     Attributes:
-        kind: ``"pool"`` averages a whole map to one position. Only lowered lists have ``"pad"`` and ``"reshape"``.
-        inputs: indices of the tensors that it reads. Tensor 0 is the part's input, tensor ``i + 1`` the output of
-            operator ``i``.
+        kind: ``"pool"`` averages a whole map to one position. Only lowered lists have ``"pad"`` and
+            ``"reshape"``.
+        inputs: indices of the tensors that it reads. Tensor 0 is the part's input, tensor ``i + 1`` the
+            output of operator ``i``.
         channels: of the output.
-        kernel, stride, groups: of a convolution (a depthwise one has as many groups as channels) or ``"max_pool"``.
+        kernel, stride, groups: of a convolution (a depthwise one has as many groups as channels) or
+            ``"max_pool"``.
         padding: on every side of the map; of ``"pad"``, the sum of both sides.
         norm: whether a batch norm follows.
         bias: whether the operator has a bias of its own.

@@ -1,8 +1,9 @@
 """Chooses torch's number of threads: measured on the work itself, and again when the work becomes slower for long.
 
-Two threads halve a step's time when each has a core of its own. When other processes use the cores, threads wait for
-each other, and one thread can be ten times as fast. Results depend on the number of threads in their last bits, so a
-number is kept unless another is clearly faster, and the number is part of a checkpoint.
+Two threads halve a step's time when each has a core of its own. When other processes use the cores, threads
+wait for each other, and one thread can be ten times as fast. Results depend on the number of threads in
+their last bits, so a number is kept unless another is clearly faster, and the number is part of a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ SLOWER = 1.5  # measured again when the work is so many times slower than after 
 _ROUNDS = 5
 _HOPELESS = 1.5  # candidates so many times slower than the best are dropped after two rounds
 _FIRST_HOPELESS, _FIRST_SECONDS = 4.0, 1.0  # or after a first run that is so many times slower, and at least so long
-# The time between measurements, as a multiple of the duration of the last one: when the work has become slower, and
-# when fewer threads than possible are used, because other processes may have ended.
+# The time between measurements, as a multiple of the duration of the last one: when the work has become
+# slower, and when fewer threads than possible are used, because other processes may have ended.
 _WAIT_SLOWER, _WAIT_FEWER = 10, 100
 _MIN_WAIT_FEWER = 60.0  # seconds
 
@@ -31,11 +32,12 @@ _MIN_WAIT_FEWER = 60.0  # seconds
 class Threads:
     """The number of threads for one kind of work, such as training steps.
 
-    Inside ``with threads.used():`` torch uses ``count`` threads. Before each piece of work, call ``measure`` if
-    ``due()`` is true; after it, call ``took``. With a single candidate nothing is measured.
+    Inside ``with threads.used():`` torch uses ``count`` threads. Before each piece of work, call
+    ``measure`` if ``due()`` is true; after it, call ``took``. With a single candidate nothing is measured.
 
     Args:
-        candidates: numbers to choose from, the largest first. That one is used unless another is clearly faster.
+        candidates: numbers to choose from, the largest first. That one is used unless another is clearly
+            faster.
         state: the ``state`` of interrupted work, whose number is used again without a measurement.
         window: the number of recent pieces of work whose median is compared.
         told: called with a sentence when the number changes.
@@ -146,8 +148,8 @@ class Threads:
 
         Candidates that are far slower than another are dropped early, and keep the time of their last run.
         """
-        # A first round, which is not counted, with few threads first: on a busy machine many threads can take a hundred
-        # times as long. When one is far too slow, more threads are not tried.
+        # A first round, which is not counted, with few threads first: on a busy machine many threads can
+        # take a hundred times as long. When one is far too slow, more threads are not tried.
         first: dict[int, float] = {}
         for count in reversed(self.candidates):
             first[count] = self._timed(trial, count)

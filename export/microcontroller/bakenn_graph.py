@@ -47,8 +47,8 @@ def import_graph(model: bytes, *, name: str) -> Any:
 def fold_pads(graph: Any) -> Any:
     """The same graph, with every pad folded into the convolution that is its only reader.
 
-    The convolution pads with the same value, the zero point of its input, so outputs are the same bytes. The padded
-    copy of the map is never made.
+    The convolution pads with the same value, the zero point of its input, so outputs are the same bytes.
+    The padded copy of the map is never made.
     """
     from bakenn.ir import Pad2DOp
     from bakenn.ir.ops.conv import Conv2DOp, DepthwiseConv2DOp
@@ -80,7 +80,8 @@ def fold_pads(graph: Any) -> Any:
 def _with_symmetric_padding(op: Any, values: Mapping[str, Any]) -> Any:
     """The convolution with as much padding below and right as above and left, if that leaves the output the same.
 
-    CMSIS-NN has no other padding. Without it, a slow portable kernel would run (five times as many instructions).
+    CMSIS-NN has no other padding. Without it, a slow portable kernel would run (five times as many
+    instructions).
     """
     top, bottom, left, right = op.padding
     _, height, width, _ = values[op.input].shape

@@ -51,7 +51,8 @@ PROCESSORS = CPUS | {
     "cortex_m85": Cpu("cortex-m85", "mps3-an547", "cortex-m55", "cortex-m55"),
 }
 
-# Variables that the Makefile reads. Those of the shell are not meant for it: conda sets CFLAGS for this computer.
+# Variables that the Makefile reads. Those of the shell are not meant for it: conda sets CFLAGS for this
+# computer.
 _NOT_FOR_MAKE = {
     *("MAKEFLAGS", "MAKEOVERRIDES", "MAKEFILES", "MAKELEVEL", "GNUMAKEFLAGS", "CFLAGS", "LDFLAGS", "LDLIBS", "DEFINES"),
     *("PROFILE", "CPU", "OUT", "LIBRARY", "BOARD", "BOARD_LD", "COMPILER_PATH", "C_INCLUDE_PATH", "CPATH"),
@@ -88,9 +89,11 @@ def missing_tools() -> str | None:
 def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[str] = (), timeout: float = 600) -> Path:
     """Builds an ``export_c`` folder for ``cpu`` (a key of ``PROCESSORS``); returns the program.
 
-    ``out`` is the sub-folder to build in, and ``options`` are further arguments of make. ``timeout`` is in seconds.
+    ``out`` is the sub-folder to build in, and ``options`` are further arguments of make. ``timeout`` is in
+    seconds.
 
-    Raises ``ValueError`` with the apt line when a tool is missing, and with the compiler's message when it fails.
+    Raises ``ValueError`` with the apt line when a tool is missing, and with the compiler's message when it
+    fails.
     """
     absent = missing_tools()
     if absent:

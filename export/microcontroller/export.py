@@ -56,22 +56,24 @@ def export_c(
     The folder builds for this computer (``make``) and any Cortex-M (``make CPU=cortex-m4``). ``make check
     CPU=cortex-m4`` compares its outputs with those of TensorFlow Lite Micro on ``images``.
 
-    - ``folder/src`` is for a firmware: every source in it may be compiled, as C11 or as C++11. All names in it begin
-      with ``name``, made an identifier, so that models of several names link into one firmware: ``NAME_infer`` in
-      ``NAME_infer.h``.
-    - ``figures.json`` has ``metadata``, the bytes of weights and activations, and for each CPU what was measured under
-      QEMU: flash and RAM of the program, instructions for one inference, and ``verified``. Where the compiler or QEMU
-      is not installed, or with ``measure=False``, ``verified`` is false and ``reason`` says why.
+    - ``folder/src`` is for a firmware: every source in it may be compiled, as C11 or as C++11. All names in
+      it begin with ``name``, made an identifier, so that models of several names link into one firmware:
+      ``NAME_infer`` in ``NAME_infer.h``.
+    - ``figures.json`` has ``metadata``, the bytes of weights and activations, and for each CPU what was
+      measured under QEMU: flash and RAM of the program, instructions for one inference, and ``verified``.
+      Where the compiler or QEMU is not installed, or with ``measure=False``, ``verified`` is false and
+      ``reason`` says why.
     - ``files.json`` has the SHA-256 of each file.
 
-    In an existing folder only files that an earlier export wrote are replaced. Others stay. Edited ones are kept as
-    ``FILE.yours``, and ``notice`` is called with a sentence about each. The change is atomic.
+    In an existing folder only files that an earlier export wrote are replaced. Others stay. Edited ones are
+    kept as ``FILE.yours``, and ``notice`` is called with a sentence about each. The change is atomic.
 
     Args:
-        images: normalised float32 ``(n, channels, height, width)``; the first 20 are stored for the comparison.
+        images: normalised float32 ``(n, channels, height, width)``; the first 20 are stored for the
+            comparison.
 
-    Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or ``folder``
-    when that is a file or a link.
+    Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or
+    ``folder`` when that is a file or a link.
     """
     folder = Path(folder)
     with replacement(folder, notice=notice) as new_folder:

@@ -30,8 +30,8 @@ def replacement(folder: Path, *, notice: Callable[[str], object]) -> Iterator[Pa
     """Gives a new folder to fill, which replaces ``folder`` when the block ends without an error.
 
     Files in ``folder`` that no earlier replacement wrote stay. A written file that was edited is kept as
-    ``NAME.yours``, and so is a file whose name a new file has. ``notice`` is called with a sentence about each. If
-    anything stops this, ``folder`` is either the old one or the new one. Raises ``ValueError`` as
+    ``NAME.yours``, and so is a file whose name a new file has. ``notice`` is called with a sentence about
+    each. If anything stops this, ``folder`` is either the old one or the new one. Raises ``ValueError`` as
     ``check_folder_path`` does.
     """
     check_folder_path(folder)

@@ -1,8 +1,8 @@
 """The names in the C that is written: each model has its own prefix, so that several models link into one firmware.
 
-bakenn and our templates (``c/``) write ``bknn_model_...``, which ``Names`` replaces by the model's own prefix. The
-functions of CMSIS-NN get names that no other copy of it has, and are weak: of the copies in several models' folders
-one stays in the program.
+bakenn and our templates (``c/``) write ``bknn_model_...``, which ``Names`` replaces by the model's own
+prefix. The functions of CMSIS-NN get names that no other copy of it has, and are weak: of the copies in
+several models' folders one stays in the program.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def cmsis_names(sources: Iterable[str], *, version: str) -> str:
 def cmsis_source(source: str) -> str:
     """A source of CMSIS-NN with the names of ``names.h``, empty where CMSIS-NN is not used.
 
-    Its functions are declared weak only here. Declared weak where they are called, they could not be tail calls.
+    Its functions are declared weak only here. Declared weak where they are called, they could not be tail
+    calls.
     """
     functions = sorted(set(_CMSIS_FUNCTION.findall(source)))
     weak = "".join(f"OFA_WEAK({name})\n" for name in functions)

@@ -16,8 +16,8 @@ def convolution_scratch(kernel: int, channels: int, *, depthwise: bool, vectors:
     """Bytes of scratch memory that CMSIS-NN 4.0.0 needs for a convolution that is padded by half its kernel.
 
     ``channels`` are those of the input; ``vectors`` is for Cortex-M55. The sizes are those of CMSIS-NN's
-    ``*_get_buffer_size`` functions. bakenn always reserves those of the Cortex-M4, which are too few for the kernels of
-    the Cortex-M55.
+    ``*_get_buffer_size`` functions. bakenn always reserves those of the Cortex-M4, which are too few for
+    the kernels of the Cortex-M55.
     """
     area = kernel * kernel
     if depthwise and vectors:

@@ -1,7 +1,8 @@
 """The C of one model in its variants, written by bakenn; the layout of its arena is ours (``lifetimes``).
 
-``portable`` is plain C11 for any processor. ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with vector
-instructions) call CMSIS-NN with the scratch memory that its kernels need there. All variants share one file of weights.
+``portable`` is plain C11 for any processor. ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with
+vector instructions) call CMSIS-NN with the scratch memory that its kernels need there. All variants share
+one file of weights.
 """
 
 from __future__ import annotations
@@ -145,8 +146,9 @@ def _arena_sizes(sizes: Mapping[str, int]) -> str:
 def _all_weights(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """One header and one source with every constant of the variants' ``(header, source)``.
 
-    A variant has only the constants that its own kernels read: CMSIS-NN's fully connected layer takes its multiplier
-    as an argument, the portable one reads it from a table. The linker of a firmware drops those that it does not need.
+    A variant has only the constants that its own kernels read: CMSIS-NN's fully connected layer takes its
+    multiplier as an argument, the portable one reads it from a table. The linker of a firmware drops those
+    that it does not need.
 
     Raises ``RuntimeError`` when a name has two values, or a constant is in only one of the two files.
     """

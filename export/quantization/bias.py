@@ -21,8 +21,8 @@ _KINDS = {getattr(schema.BuiltinOperator, name): name for name in ("CONV_2D", "D
 class _Layer(NamedTuple):
     """A layer with weights. ``weight`` and ``bias`` are real numbers.
 
-    ``input`` and ``output`` name its tensors. ``bias_scale`` is the real value of one unit of an int8 network's bias,
-    per channel.
+    ``input`` and ``output`` name its tensors. ``bias_scale`` is the real value of one unit of an int8
+    network's bias, per channel.
     """
 
     kind: str
@@ -38,9 +38,10 @@ class _Layer(NamedTuple):
 def correct(model: Any, source: bytes, images: np.ndarray) -> None:
     """Corrects the biases of the int8 ``ModelT`` ``model`` in place, so that channel means are those of ``source``.
 
-    ``source`` is the float32 file that it was quantised from. ``images`` are ``(n, channels, height, width)``, of which
-    at most 64 are used. Layers are corrected in order, each with the errors that the corrected ones before it leave.
-    Means are taken before the activation function. Runs the network once per layer and image.
+    ``source`` is the float32 file that it was quantised from. ``images`` are
+    ``(n, channels, height, width)``, of which at most 64 are used. Layers are corrected in order, each with
+    the errors that the corrected ones before it leave. Means are taken before the activation function. Runs
+    the network once per layer and image.
     """
     images = images[:: ceil_div(len(images), _MAX_IMAGES)]
     float32 = Activations(source)

@@ -21,9 +21,10 @@ class Collapse(ValueError):
 def refuse_collapse(float32: Run, int8: Run, images: np.ndarray) -> None:
     """Raises ``Collapse`` when the logits of both networks for up to 64 of the images correlate less than 0.7.
 
-    The mean over classes and the median over images are subtracted first, for a network that ignores its input has
-    them, too. Of the images' correlations the median counts, so that some extreme images do not hide the others.
-    Nothing is checked for a single image, a single class, or images that the float32 network does not tell apart.
+    The mean over classes and the median over images are subtracted first, for a network that ignores its
+    input has them, too. Of the images' correlations the median counts, so that some extreme images do not
+    hide the others. Nothing is checked for a single image, a single class, or images that the float32
+    network does not tell apart.
     """
     images = images[:: ceil_div(len(images), MAX_IMAGES)]
     expected, actual = float32(images), int8(images)

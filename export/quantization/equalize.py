@@ -1,8 +1,8 @@
 """Cross-layer equalization: the channels of a tensor get similar ranges, because in int8 they all have one scale.
 
 After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
-(https://arxiv.org/abs/1906.04721), section 4.1, with the ranges of activations on images instead of those of weights,
-because weights have a scale per channel anyway.
+(https://arxiv.org/abs/1906.04721), section 4.1, with the ranges of activations on images instead of those
+of weights, because weights have a scale per channel anyway.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _HOMOGENEOUS = (_ACTS.NONE, _ACTS.RELU)  # act(s x) = s act(x) for s > 0; ReLU6 
 def equalize_channels(content: bytes, images: np.ndarray) -> bytes:
     """A float32 TFLite file that computes the same function, with more similar ranges of a tensor's channels.
 
-    Each channel is divided by a power of two in the layer that computes it, and multiplied by it in the layers that
-    read it. Results stay equal bit for bit. Channels that are added (residuals) get the same factor. Outputs of ReLU6
-    and hard-swish keep their scale. ``images`` ``(n, channels, height, width)`` are normalised.
+    Each channel is divided by a power of two in the layer that computes it, and multiplied by it in the
+    layers that read it. Results stay equal bit for bit. Channels that are added (residuals) get the same
+    factor. Outputs of ReLU6 and hard-swish keep their scale. ``images`` ``(n, channels, height, width)``
+    are normalised.
     """
     run = Activations(content)
     model = run.model
@@ -38,8 +39,8 @@ def equalize_channels(content: bytes, images: np.ndarray) -> bytes:
         if weight is None:
             continue
 
-        # The factor that balances the range of the activation against the weights that read it. Only powers of two
-        # scale without rounding, and only the factors' ratios matter, so their median is 1.
+        # The factor that balances the range of the activation against the weights that read it. Only powers
+        # of two scale without rounding, and only the factors' ratios matter, so their median is 1.
         with np.errstate(divide="ignore"):
             exponent = np.rint(0.5 * np.log2(range_ / weight))
         usable = np.isfinite(exponent)
@@ -80,7 +81,8 @@ def _groups(model: Any) -> list[set[int]]:
         if kind == _CODES.DEPTHWISE_CONV_2D and operator.builtinOptions.depthMultiplier != 1:
             fixed.update(inputs)
 
-        # Weights can undo a scale. Other linear operators pass it on, so that inputs and output need the same one.
+        # Weights can undo a scale. Other linear operators pass it on, so that inputs and output need the
+        # same one.
         if kind in _WITH_WEIGHTS:
             continue
         if kind not in _LINEAR or len(inputs) < (2 if kind == _CODES.ADD else 1):
@@ -106,7 +108,8 @@ def _readers(model: Any, group: set[int]) -> list[tuple[int, Any]]:
 def _max_weights(model: Any, group: set[int]) -> np.ndarray | None:
     """Per channel, the largest of the weights that read it, relative to the largest of the same output channel.
 
-    None when no layer reads the group, or depthwise convolutions alone, whose weights have a scale for each channel.
+    None when no layer reads the group, or depthwise convolutions alone, whose weights have a scale for each
+    channel.
     """
     relative_weights = []
     for kind, tensor in _readers(model, group):

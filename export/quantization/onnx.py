@@ -28,8 +28,8 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "reduced": {"weight_type": QuantType.QInt8, "reduce_range": True},
     "unsigned": {"weight_type": QuantType.QUInt8},
 }
-# The settings of onnxruntime's own example for TensorRT, which supports no zero points and no int32 biases, and expects
-# a quantize and a dequantize node at each weight.
+# The settings of onnxruntime's own example for TensorRT, which supports no zero points and no int32 biases,
+# and expects a quantize and a dequantize node at each weight.
 _SYMMETRIC = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -50,21 +50,24 @@ def quantize_onnx(
 ) -> Path:
     """Writes the int8 version of an ONNX file (from ``export_onnx``); returns ``path``.
 
-    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``).
-    Input and output stay float32 with the batch size of ``source``. The metadata stays, too. Activations are unsigned:
-    on x86, signed ones run several times slower.
+    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see
+    ``image_batches``). Input and output stay float32 with the batch size of ``source``. The metadata stays,
+    too. Activations are unsigned: on x86, signed ones run several times slower.
 
     Args:
-        percentile: below 100, the largest and smallest activations are clipped, but not those of input and output.
-        weights: one of ``WEIGHTS``. On x86 without VNNI, ONNX Runtime's products of unsigned and ``signed`` values
-            saturate at 16 bits; those of ``reduced`` (seven bits) and of ``unsigned`` weights do not.
-        symmetric: for TensorRT: activations and weights are signed with zero point 0, biases are float, and each
-            weight is float before its quantize node.
-        check: whether to refuse an int8 network whose outputs on those images have little to do with those of
-            ``source``.
+        percentile: below 100, the largest and smallest activations are clipped, but not those of input and
+            output.
+        weights: one of ``WEIGHTS``. On x86 without VNNI, ONNX Runtime's products of unsigned and ``signed``
+            values saturate at 16 bits; those of ``reduced`` (seven bits) and of ``unsigned`` weights do
+            not.
+        symmetric: for TensorRT: activations and weights are signed with zero point 0, biases are float, and
+            each weight is float before its quantize node.
+        check: whether to refuse an int8 network whose outputs on those images have little to do with those
+            of ``source``.
 
-    Raises ``ValueError`` naming the file when it is no ONNX model; when the images do not fit the model or cannot be
-    normalised ones; when ``percentile`` or ``weights`` is out of range; and ``Collapse`` when ``check`` fails.
+    Raises ``ValueError`` naming the file when it is no ONNX model; when the images do not fit the model or
+    cannot be normalised ones; when ``percentile`` or ``weights`` is out of range; and ``Collapse`` when
+    ``check`` fails.
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")

@@ -1,8 +1,8 @@
 """A memory plan for activations, stored in the file, because TensorFlow Lite Micro's own planner leaves gaps.
 
-That planner places tensors by size, each in the first gap that is large enough. With consecutive residual blocks it
-needs up to a tenth more than what lives at once. The interpreter follows a plan that the file holds
-(``OfflineMemoryAllocation``); other runtimes ignore it.
+That planner places tensors by size, each in the first gap that is large enough. With consecutive residual
+blocks it needs up to a tenth more than what lives at once. The interpreter follows a plan that the file
+holds (``OfflineMemoryAllocation``); other runtimes ignore it.
 """
 
 from __future__ import annotations

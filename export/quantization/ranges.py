@@ -40,8 +40,9 @@ def ranges(
     """Lowest and highest value of every tensor that ``run(image batch of one)`` yields by name; 0 is always inside.
 
     Args:
-        percentile: below 100, the largest and smallest values are left out: ``percentile`` percent of a tensor's values
-            are at most the upper bound, and as many at least the lower one (to 1/8192 of the whole range).
+        percentile: below 100, the largest and smallest values are left out: ``percentile`` percent of a
+            tensor's values are at most the upper bound, and as many at least the lower one (to 1/8192 of
+            the whole range).
         whole: names of tensors that keep their whole range.
 
     Raises ``ValueError`` when ``percentile`` is not above 50 and at most 100.

@@ -25,7 +25,8 @@ except ImportError as error:
     raise missing("ai-edge-quantizer", "tflite") from error
 
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-# The first version of each operator that supports int8; operators that are not listed support it since version 1.
+# The first version of each operator that supports int8; operators that are not listed support it since
+# version 1.
 _VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
@@ -52,24 +53,26 @@ def quantize_tflite(
 ) -> bytes:
     """The int8 TFLite file of a float32 one (from ``tflite_bytes``), with int8 input and output.
 
-    Weights have a scale per channel, except the classifier's, which have one: TFLite before 2.10 and TensorFlow Lite
-    Micro before 2024 read only the first scale of a FULLY_CONNECTED, and compute garbage without an error. Same input,
-    same bytes. The file holds a memory plan for TensorFlow Lite Micro (see ``quantization.plan``).
+    Weights have a scale per channel, except the classifier's, which have one: TFLite before 2.10 and
+    TensorFlow Lite Micro before 2024 read only the first scale of a FULLY_CONNECTED, and compute garbage
+    without an error. Same input, same bytes. The file holds a memory plan for TensorFlow Lite Micro (see
+    ``quantization.plan``).
 
     Args:
-        batches: normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``), on
-            which the ranges of activations are measured.
+        batches: normalised images ``(n, channels, height, width)`` of the training data (see
+            ``image_batches``), on which the ranges of activations are measured.
         normalisation: that of the model's images, if known.
         input_range: the range of the input, where it is not that of the images.
 
     These raise the accuracy of networks that lose some in int8:
 
-        percentile: below 100, the largest and smallest activations are clipped, but not those of input and output.
-        equalize: gives the channels of a tensor similar ranges first (see ``quantization.equalize``).
-        correct_bias: moves each channel's mean error on the images into its bias (see ``quantization.bias``).
+        percentile: below 100, the largest and smallest activations are clipped, but not those of input and
+        output. equalize: gives the channels of a tensor similar ranges first (see
+        ``quantization.equalize``). correct_bias: moves each channel's mean error on the images into its
+        bias (see ``quantization.bias``).
 
-    Raises ``ValueError`` when the model is no float32 TFLite file, when there are no images or they do not fit it, or
-    when ``percentile`` is out of range.
+    Raises ``ValueError`` when the model is no float32 TFLite file, when there are no images or they do not
+    fit it, or when ``percentile`` is out of range.
     """
     run = Activations(model)
     if run.quantized:

@@ -24,12 +24,13 @@ def tflite_bytes(
 ) -> bytes:
     """The float32 TFLite file of an ONNX graph (from ``onnx_graph`` or ``export_onnx``).
 
-    ONNX's input is ``(batch, channels, height, width)``. TFLite's is ``input``, ``(1, height, width, channels)``, and
-    its output ``logits``, in the signature ``serving_default``. With ``resizable`` a runtime may resize the input to
-    another batch size. Feature maps as output are NHWC, too. Each entry of ``metadata`` is stored as JSON.
+    ONNX's input is ``(batch, channels, height, width)``. TFLite's is ``input``,
+    ``(1, height, width, channels)``, and its output ``logits``, in the signature ``serving_default``. With
+    ``resizable`` a runtime may resize the input to another batch size. Feature maps as output are NHWC,
+    too. Each entry of ``metadata`` is stored as JSON.
 
-    Raises ``ValueError`` naming the operator and the layer that is not supported, or the packages of the extra
-    ``tflite`` when they are not installed.
+    Raises ``ValueError`` naming the operator and the layer that is not supported, or the packages of the
+    extra ``tflite`` when they are not installed.
     """
     from ofa.export.tflite.flatbuffer import with_metadata
     from ofa.export.tflite.operators import Writer, reshaped
@@ -65,27 +66,30 @@ def export_tflite(
 ) -> Path:
     """Writes an eval-mode timm model as TFLite; returns the path.
 
-    Input ``input``: ``(1, resolution, resolution, channels)``; output ``logits``: ``(1, classes)``. The file's metadata
-    holds ``resolution`` and every entry of ``metadata`` (see ``read_tflite_metadata``).
+    Input ``input``: ``(1, resolution, resolution, channels)``; output ``logits``: ``(1, classes)``. The
+    file's metadata holds ``resolution`` and every entry of ``metadata`` (see ``read_tflite_metadata``).
 
     Args:
-        metadata: its entries ``mean`` and ``std`` (per channel, of pixels in 0..1) and ``classes`` also become the
-            standard metadata that MediaPipe and Android Studio read, labels included, where ``xnnpack`` is true.
-        int8_data: makes the file full-integer int8, calibrated on these normalised images: an array ``(n, channels,
-            height, width)``, several as batches, or a loader of pairs of images and labels.
+        metadata: its entries ``mean`` and ``std`` (per channel, of pixels in 0..1) and ``classes`` also
+            become the standard metadata that MediaPipe and Android Studio read, labels included, where
+            ``xnnpack`` is true.
+        int8_data: makes the file full-integer int8, calibrated on these normalised images: an array
+            ``(n, channels, height, width)``, several as batches, or a loader of pairs of images and labels.
         int8_options: the options of ``quantize_tflite`` for higher accuracy.
-        int8_check: whether to refuse an int8 network whose outputs on those images have little to do with those of the
-            float32 network.
-        input_type: ``float32``, ``int8`` or ``uint8``. Default: the network's own type, for normalised images, with an
-            output of the same type. With ``uint8`` the input are pixels, which the network normalises itself, by the
-            ``mean`` and ``std`` of ``metadata`` or of the model's ``pretrained_cfg``. The output is then float32, and
-            so it is of an int8 network with ``float32``.
-        xnnpack: rewrites the graph for LiteRT on phones (see ``for_xnnpack``), resizable to any batch size. Without
-            it, the file keeps the model's operators and takes one image, as microcontrollers need it.
+        int8_check: whether to refuse an int8 network whose outputs on those images have little to do with
+            those of the float32 network.
+        input_type: ``float32``, ``int8`` or ``uint8``. Default: the network's own type, for normalised
+            images, with an output of the same type. With ``uint8`` the input are pixels, which the network
+            normalises itself, by the ``mean`` and ``std`` of ``metadata`` or of the model's
+            ``pretrained_cfg``. The output is then float32, and so it is of an int8 network with
+            ``float32``.
+        xnnpack: rewrites the graph for LiteRT on phones (see ``for_xnnpack``), resizable to any batch size.
+            Without it, the file keeps the model's operators and takes one image, as microcontrollers need
+            it.
 
-    Raises ``ValueError`` when the model is in training mode or has a layer that is not supported; when a package is not
-    installed; when ``metadata``, ``input_type`` or the images cannot be used; and ``Collapse``, a ``ValueError``, when
-    ``int8_check`` fails.
+    Raises ``ValueError`` when the model is in training mode or has a layer that is not supported; when a
+    package is not installed; when ``metadata``, ``input_type`` or the images cannot be used; and
+    ``Collapse``, a ``ValueError``, when ``int8_check`` fails.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")

@@ -117,7 +117,8 @@ def unpack(content: bytes) -> Any:
 def pack(model: Any) -> bytes:
     """A ``ModelT`` as a file's bytes, its weights aligned to 16 bytes.
 
-    Flatbuffers' own ``Pack`` aligns them to one byte. A microcontroller that reads words in place then faults.
+    Flatbuffers' own ``Pack`` aligns them to one byte. A microcontroller that reads words in place then
+    faults.
     """
     buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers]
     try:
@@ -131,8 +132,8 @@ def pack(model: Any) -> bytes:
 def with_metadata(content: bytes, metadata: Mapping[str, Any], **buffers: bytes) -> bytes:
     """The same model with every entry of ``metadata`` as JSON in a metadata buffer named ``ofa.`` + key.
 
-    ``buffers`` are stored unchanged, under their own names. Metadata of the same name is replaced, other metadata
-    stays. Raises ``ValueError`` naming the entry that JSON cannot hold.
+    ``buffers`` are stored unchanged, under their own names. Metadata of the same name is replaced, other
+    metadata stays. Raises ``ValueError`` naming the entry that JSON cannot hold.
     """
     model = unpack(content)
     texts = {f"{_PREFIX}{key}": value.encode() for key, value in as_json(metadata).items()} | buffers

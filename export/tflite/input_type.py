@@ -1,7 +1,7 @@
 """The input of a TFLite file: normalised values, or pixels that the network normalises itself.
 
-MediaPipe accepts float32 or uint8 only. For normalised values it knows one mean and one standard deviation for all
-channels; for pixels it needs none.
+MediaPipe accepts float32 or uint8 only. For normalised values it knows one mean and one standard deviation
+for all channels; for pixels it needs none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _CODES = schema.BuiltinOperator
 def with_normalisation(graph: onnx.ModelProto, normalisation: Normalisation) -> onnx.ModelProto:
     """The same network with pixels in 0..255 as input, normalised by a depthwise 1x1 convolution.
 
-    It is not folded into the first convolution. That one pads with zeros, which mean the average pixel, not black.
+    It is not folded into the first convolution. That one pads with zeros, which mean the average pixel, not
+    black.
     """
     result = onnx.ModelProto()
     result.CopyFrom(graph)
@@ -67,8 +68,8 @@ def pixels(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
 def with_input(content: bytes, kind: str) -> bytes:
     """The TFLite file with an input of type ``kind`` and a float32 output, converted where the network is int8.
 
-    ``uint8`` is for networks whose input is pixels (``with_normalisation``). An int8 network then has an input of scale
-    1.
+    ``uint8`` is for networks whose input is pixels (``with_normalisation``). An int8 network then has an
+    input of scale 1.
     """
     model = unpack(content)
     graph = model.subgraphs[0]

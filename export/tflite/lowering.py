@@ -27,8 +27,8 @@ class Axis:
 def lowered(part: Operators, side: int) -> Operators:
     """The operators that ``part`` runs as a TFLite file, when its input is a map of ``side`` x ``side``.
 
-    A convolution whose padding TFLite does not have follows an explicit pad, and a linear layer a reshape. The average
-    of a map of one position is left out.
+    A convolution whose padding TFLite does not have follows an explicit pad, and a linear layer a reshape.
+    The average of a map of one position is left out.
     """
     shapes, operators = part.shapes(side), []
     tensors = [0]  # for each tensor of the part, its number in the lowered list

@@ -1,8 +1,8 @@
 """TFLite's standard metadata, which MediaPipe and Android read: the normalisation of images and the class names.
 
-Written with ``flatbuffers`` by field numbers, after Google's ``metadata_schema.fbs`` (identifier ``M001``), because the
-package with its classes, tflite-support, has not been maintained since 2023. Labels are in a zip archive behind the
-model, where readers of the metadata look for them.
+Written with ``flatbuffers`` by field numbers, after Google's ``metadata_schema.fbs`` (identifier ``M001``),
+because the package with its classes, tflite-support, has not been maintained since 2023. Labels are in a
+zip archive behind the model, where readers of the metadata look for them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """ONNX operators (NCHW) as TFLite's (NHWC), one function each, for the closed set that our families use.
 
-The result runs on LiteRT with XNNPACK, on TensorFlow Lite Micro and, after quantization and where its operators
-suffice, through bakenn. So means are average pools and hard sigmoids are RELU6: TensorFlow Lite Micro has neither MEAN
-of every shape nor RELU_0_TO_1.
+The result runs on LiteRT with XNNPACK, on TensorFlow Lite Micro and, after quantization and where its
+operators suffice, through bakenn. So means are average pools and hard sigmoids are RELU6: TensorFlow Lite
+Micro has neither MEAN of every shape nor RELU_0_TO_1.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Measured with LiteRT 2.3 on an x86 CPU:
 
-- A 7x7 depthwise convolution of 64 channels of 28x28 takes 5 times (float32) or 7 times (int8) as long as the three
-  convolutions written here, because XNNPACK has depthwise code for kernels of at most 25 positions.
+- A 7x7 depthwise convolution of 64 channels of 28x28 takes 5 times (float32) or 7 times (int8) as long as
+  the three convolutions written here, because XNNPACK has depthwise code for kernels of at most 25
+  positions.
 - An int8 HARD_SWISH, for which it has no code, takes 15 times as long as a hard sigmoid and a product.
 """
 
@@ -19,7 +20,8 @@ from ofa.export.tflite.source import layer
 def for_xnnpack(graph: onnx.ModelProto, *, int8: bool) -> onnx.ModelProto:
     """The same graph with three convolutions for each 7x7 depthwise one and, for int8, products for hard swishes.
 
-    Outputs are equal but for rounding. Not for microcontrollers: their kernels gain nothing and need more memory.
+    Outputs are equal but for rounding. Not for microcontrollers: their kernels gain nothing and need more
+    memory.
     """
     result = onnx.ModelProto()
     result.CopyFrom(graph)

@@ -1,7 +1,7 @@
 """The identity of the data: names, sizes and content of the images, from which a run sees that the data has changed.
 
-Neither times, nor the folder's own path, nor files that are not read as images (hidden files, texts) are part of it.
-This module imports no torch, because a run with nothing to do must end at once.
+Neither times, nor the folder's own path, nor files that are not read as images (hidden files, texts) are
+part of it. This module imports no torch, because a run with nothing to do must end at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ofa.config.recipe import DataConfig
     from ofa.data.readers.listing import Listing
 
-# All images of a split are compared by content up to so many bytes, of a larger split at most about so many images.
+# All images of a split are compared by content up to so many bytes, of a larger split at most about so many
+# images.
 MAX_COMPARED_BYTES = 256 * 2**20
 SAMPLED_IMAGES = 1000
 Row = list[str | int]
@@ -37,15 +38,16 @@ def data_identity(
 ) -> Rows:
     """The rows that identify the data of ``splits``.
 
-    First the split rule and the classes. Then for each image: split, class and name as one path, its size in bytes, and
-    a digest of its content ("" where content is not compared). idx files have a row each, the embedded digits none.
+    First the split rule and the classes. Then for each image: split, class and name as one path, its size
+    in bytes, and a digest of its content ("" where content is not compared). idx files have a row each, the
+    embedded digits none.
 
-    Only the images of ``splits`` count: a new test image does not change the data of a stage that reads the training
-    images alone.
+    Only the images of ``splits`` count: a new test image does not change the data of a stage that reads the
+    training images alone.
 
     Args:
-        left_out: unreadable images that a run leaves out (path to digest, see ``unreadable_images``). They do not count
-            while they are unchanged, so that a user may delete them, as the run asks for.
+        left_out: unreadable images that a run leaves out (path to digest, see ``unreadable_images``). They
+            do not count while they are unchanged, so that a user may delete them, as the run asks for.
 
     Raises ``UserError`` when the data is missing: a disk that is not mounted is no change of the data.
     """
@@ -107,13 +109,14 @@ def _folder_rows(config: DataConfig) -> _SplitRows:
 def _digests(listing: Listing, rows: np.ndarray) -> list[str]:
     """Digests of the content of the images of a split ("" of those whose content is not compared).
 
-    All images of a small split are compared, and a sample of a large one. The sample depends on the images' names and
-    their number in this split. Other splits do not count: a new test image must not change the data of training.
+    All images of a small split are compared, and a sample of a large one. The sample depends on the images'
+    names and their number in this split. Other splits do not count: a new test image must not change the
+    data of training.
     """
     names, compared = listing.names[rows].tolist(), range(len(rows))
     if listing.sizes[rows].sum() > MAX_COMPARED_BYTES:
-        # Sampled by the hash of each image's own name, so that other images change nothing. The fraction is a power of
-        # two, so that it changes only when the split's size doubles.
+        # Sampled by the hash of each image's own name, so that other images change nothing. The fraction is
+        # a power of two, so that it changes only when the split's size doubles.
         halvings = max(0, math.ceil(math.log2(len(rows) / SAMPLED_IMAGES)))
         hashed = [int.from_bytes(blake2b(name, digest_size=8).digest(), "big") for name in names]
         compared = [index for index in compared if hashed[index] < 2 ** (64 - halvings)]

@@ -1,7 +1,8 @@
 """Reads a user's image file safely, for training, evaluation and checks alike.
 
-Files that are no images or need too much memory are refused, with a reason, before their pixels are decoded. Colour
-profiles (ICC) and gain maps (HDR) are ignored. Of several frames or pages the first is used.
+Files that are no images or need too much memory are refused, with a reason, before their pixels are
+decoded. Colour profiles (ICC) and gain maps (HDR) are ignored. Of several frames or pages the first is
+used.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def _check_status(status: os.stat_result) -> None:
 def _opened(file: BinaryIO) -> Image.Image:
     """The image with its header read, but not its pixels, in any format that the installed Pillow and plugins decode.
 
-    Formats without pixels are excluded. So is EPS, because another program would draw it, and EPS files are programs.
+    Formats without pixels are excluded. So is EPS, because another program would draw it, and EPS files are
+    programs.
     """
     Image.preinit()
     Image.init()

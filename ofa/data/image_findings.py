@@ -1,7 +1,7 @@
 """Problems of a run's images, which the run folder stores in ``data/images.json``.
 
-This module imports no torch. The images that a run leaves out are part of the inputs of its stages, which are compared
-before anything else is done.
+This module imports no torch. The images that a run leaves out are part of the inputs of its stages, which
+are compared before anything else is done.
 """
 
 from __future__ import annotations

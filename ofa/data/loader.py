@@ -1,8 +1,8 @@
 """Batches of images for training, calibration and measuring, as uint8 tensors that are normalised on the device.
 
-The pixels of an image depend only on the seed, the epoch and the image's index, not on global random state nor on the
-number of workers. Evaluation resizes as deployment does: timm's evaluation transform on PIL images (bilinear,
-antialiased).
+The pixels of an image depend only on the seed, the epoch and the image's index, not on global random state
+nor on the number of workers. Evaluation resizes as deployment does: timm's evaluation transform on PIL
+images (bilinear, antialiased).
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def open_data(
 
     Args:
         resolution: the largest of the space.
-        left_out: paths in the data's folder of images that cannot be read, as ``ofa.data.read_images`` lists them.
+        left_out: paths in the data's folder of images that cannot be read, as ``ofa.data.read_images``
+            lists them.
 
     Raises ``UserError`` when the data is missing, inconsistent or cannot be split.
     """
@@ -74,8 +75,8 @@ class Data:
     Evaluation scales the shorter side to ``floor(resolution / crop_pct)`` and crops the centre, as timm does.
 
     Attributes:
-        mean, std: per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to 1,000
-            training images.
+        mean, std: per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to
+            1,000 training images.
         left_out: the number of images that were known to be unreadable.
         broken: path and reason of training images that turn out to be unreadable while training.
     """
@@ -146,18 +147,19 @@ class Data:
         for _ in range(_TRIAL_IMAGES):
             augment(image)
 
-    # -- batches ------------------------------------------------------------------------------------------------------
+    # -- batches
+    # ------------------------------------------------------------------------------------------------------
 
     def train_batches(
         self, epoch: int, batch_size: int, *, start: int = 0, rank: int = 0, ranks: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        Gives one batch for each step of the epoch from ``start`` on. A last partial batch is dropped unless it is the
-        only one. Unreadable images are left out, so that their batch is smaller, or empty.
+        Gives one batch for each step of the epoch from ``start`` on. A last partial batch is dropped unless
+        it is the only one. Unreadable images are left out, so that their batch is smaller, or empty.
 
-        Process ``rank`` of ``ranks`` gets its part of each batch: two images or more, or none. All parts together have
-        the same images with the same augmentation for any number of processes.
+        Process ``rank`` of ``ranks`` gets its part of each batch: two images or more, or none. All parts
+        together have the same images with the same augmentation for any number of processes.
 
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
@@ -185,12 +187,12 @@ class Data:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in a fixed order, not augmented: ``(b, channels, r, r)`` uint8 and ``(b,)`` int64.
 
-        ``train`` is shuffled, always in the same way, so that its first images cover the classes. With ``limit`` any
-        split is shuffled like this, and the first images are given. Recent results stay in memory, up to
-        ``cache_bytes`` in total. Batches are views of them: do not write to them.
+        ``train`` is shuffled, always in the same way, so that its first images cover the classes. With
+        ``limit`` any split is shuffled like this, and the first images are given. Recent results stay in
+        memory, up to ``cache_bytes`` in total. Batches are views of them: do not write to them.
 
-        Raises ``UserError`` for an unreadable image, except in ``train``, where it is left out; ``KeyError`` for an
-        unknown split.
+        Raises ``UserError`` for an unreadable image, except in ``train``, where it is left out;
+        ``KeyError`` for an unknown split.
         """
         labels = self._source.splits[split].labels
         shuffled = split == "train" or (limit is not None and limit < len(labels))
@@ -204,7 +206,8 @@ class Data:
         for start in range(0, len(images), batch_size):
             yield images[start : start + batch_size], read_labels[start : start + batch_size]
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+    # -- reading
+    # ------------------------------------------------------------------------------------------------------
 
     def _fits(self, images: int, size: int) -> bool:
         return images * self.channels * size**2 <= self._cache.max_bytes

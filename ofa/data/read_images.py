@@ -1,10 +1,10 @@
 """Reads every image once before training, so that problems of the data are reported first.
 
-An image that cannot be read is left out of its split in all stages. Refused are more than a tenth of a split, a split
-that would be empty, and a class without an image to train on.
+An image that cannot be read is left out of its split in all stages. Refused are more than a tenth of a
+split, a split that would be empty, and a class without an image to train on.
 
-A run folder stores which images were read (``data/read.npz``) and their problems (``data/images.json``), so that only
-new and changed images are read again.
+A run folder stores which images were read (``data/read.npz``) and their problems (``data/images.json``), so
+that only new and changed images are read again.
 """
 
 from __future__ import annotations

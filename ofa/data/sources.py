@@ -1,7 +1,7 @@
 """The sources of images: the embedded digits, idx files, or a folder of images. Their readers are in ``readers``.
 
-Splits depend on the images' names alone, not on a run (``ofa.data.readers.splits``). So a test image never becomes a
-training image because a run has another seed.
+Splits depend on the images' names alone, not on a run (``ofa.data.readers.splits``). So a test image never
+becomes a training image because a run has another seed.
 """
 
 from __future__ import annotations

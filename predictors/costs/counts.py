@@ -15,7 +15,8 @@ from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
 from ofa.supernet.space import SearchSpace
 
-# The cost of a part for each side of its input map: integers ``(sides,)`` to costs ``(sides,)``, or to one number.
+# The cost of a part for each side of its input map: integers ``(sides,)`` to costs ``(sides,)``, or to one
+# number.
 Fold = Callable[[Operators, np.ndarray], Any]
 
 

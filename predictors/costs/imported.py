@@ -35,12 +35,12 @@ def published_table(
 ) -> Table:
     """Latency in ms from the look-up tables of "Once-for-All", one YAML file a resolution.
 
-    An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``, ``std`` and
-    ``count``. Between the files' resolutions costs are linear in the image's area, and with ``extrapolate`` also beyond
-    them.
+    An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``,
+    ``std`` and ``count``. Between the files' resolutions costs are linear in the image's area, and with
+    ``extrapolate`` also beyond them.
 
-    Raises ``ValueError`` naming the file and the entry that is missing or wrong (of a network of another width, for
-    example), or the resolutions outside those of the files.
+    Raises ``ValueError`` naming the file and the entry that is missing or wrong (of a network of another
+    width, for example), or the resolutions outside those of the files.
     """
     # One table for each resolution, which together must cover the space.
     files = sorted((_LookUpTable(Path(path), in_chans=in_chans) for path in paths), key=lambda file: file.resolution)
@@ -137,7 +137,8 @@ class _LookUpTable:
 def published_names(part: Operators, side: int) -> list[str]:
     """The names in the published tables of the operators of ``part``, whose input is a map of ``side`` x ``side``.
 
-    An inverted residual is one entry: a depthwise convolution, a 1x1 convolution before it, and all that follows.
+    An inverted residual is one entry: a depthwise convolution, a 1x1 convolution before it, and all that
+    follows.
     """
     shapes, kinds = part.shapes(side), [operator.kind for operator in part]
     start = kinds.index("depthwise") if "depthwise" in kinds else len(part)
@@ -204,9 +205,9 @@ def table_from_csv(
 def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tuple[np.ndarray, np.ndarray]:
     """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file with a network in each row.
 
-    Columns are ``resolution``, ``depths``, ``kernels``, ``expands`` (numbers joined by ``-``, as in ``accuracy.csv``)
-    and ``column``. Others are ignored. Raises ``ValueError`` naming file and line for missing columns, a network that
-    is not of this space, or a cost that is no positive number.
+    Columns are ``resolution``, ``depths``, ``kernels``, ``expands`` (numbers joined by ``-``, as in
+    ``accuracy.csv``) and ``column``. Others are ignored. Raises ``ValueError`` naming file and line for
+    missing columns, a network that is not of this space, or a cost that is no positive number.
     """
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)

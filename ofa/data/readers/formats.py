@@ -7,7 +7,8 @@ from pathlib import PurePath
 
 from PIL import Image
 
-# Vector graphics, films and containers: Pillow registers them, but needs other programs or cannot decode them at all.
+# Vector graphics, films and containers: Pillow registers them, but needs other programs or cannot decode
+# them at all.
 NOT_PICTURES = frozenset({"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
 # Endings that need a plugin, with the command that installs it.
 PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), "pip install pillow-heif")

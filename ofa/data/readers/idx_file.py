@@ -20,8 +20,8 @@ CHUNK_BYTES = 2**20
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The uint8 array in an idx file, ``.gz`` or not.
 
-    Unpacks only as many bytes as the header states, and one to see whether there are more. Raises ``UserError`` for a
-    file that is damaged or too large.
+    Unpacks only as many bytes as the header states, and one to see whether there are more. Raises
+    ``UserError`` for a file that is damaged or too large.
     """
     start = 4 * (1 + dimensions)
     magic = bytes([0, 0, IDX_TYPE, dimensions])

@@ -37,10 +37,11 @@ def split_folder(
 ) -> tuple[Listing, np.ndarray]:
     """The images below ``root``, and TRAIN, VALIDATION or TEST for each ``(n,)``.
 
-    Without a test folder, half of the validation images become the test split, or ``test_fraction`` of all images where
-    there is no validation folder either.
+    Without a test folder, half of the validation images become the test split, or ``test_fraction`` of all
+    images where there is no validation folder either.
 
-    Raises ``UserError`` when the folder cannot be read, it is unclear what its sub-folders mean, or a split is empty.
+    Raises ``UserError`` when the folder cannot be read, it is unclear what its sub-folders mean, or a split
+    is empty.
     """
     key = ("folder", root, val_fraction, test_fraction, test)
     return look(key, lambda: _split(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test))
@@ -72,8 +73,8 @@ def _split(root: Path, *, val_fraction: float, test_fraction: float, test: str |
 def _copies(listing: Listing, rows: np.ndarray) -> np.ndarray:
     """Numbers ``(n,)`` of the images ``rows``, equal for files with the same content.
 
-    Only files of one size can be copies. Of those the beginnings and ends are compared, and where these agree, the
-    whole files: uncompressed images with a white background may differ only in the middle.
+    Only files of one size can be copies. Of those the beginnings and ends are compared, and where these
+    agree, the whole files: uncompressed images with a white background may differ only in the middle.
     """
     root = os.fsencode(listing.root) + os.fsencode(os.sep)
     paths = [root + path for path in listing.paths[rows].tolist()]

@@ -36,7 +36,8 @@ def split_of(name: str) -> str | None:
 def split_folders(root: Path, test: str | None) -> dict[str, Path]:
     """The folder of each split that has one; only ``train``, the root itself, when the root holds the classes.
 
-    ``test`` is the sub-folder to test on, whatever its name. Raises ``UserError`` when the names are ambiguous.
+    ``test`` is the sub-folder to test on, whatever its name. Raises ``UserError`` when the names are
+    ambiguous.
     """
     names = _folders_in(root)
     if test is not None:

@@ -32,7 +32,8 @@ class Listing:
         split: uint8 ``(n,)``, indices into ``folders``.
         labels: int64 ``(n,)``, indices into ``classes``.
         paths: byte strings ``(n,)``, relative to ``root``.
-        names: byte strings ``(n,)``, relative to the split's folder (``cats/1.jpg``), the same on every file system.
+        names: byte strings ``(n,)``, relative to the split's folder (``cats/1.jpg``), the same on every
+            file system.
         sizes: bytes ``(n,)``.
         times: times of the last change in nanoseconds ``(n,)``.
         unused: a sentence for each kind of file and each folder that is not used.
@@ -56,8 +57,8 @@ class Listing:
 def list_images(root: Path, *, test: str | None = None) -> Listing:
     """Lists ``train/CLASS/**``, ``val/CLASS/**`` and ``test/CLASS/**``, or ``CLASS/**`` of a folder without splits.
 
-    Hidden files and folders are left out. Links are followed, and each folder is read once. Raises ``UserError`` when
-    the folder is missing, or it is unclear what its sub-folders mean.
+    Hidden files and folders are left out. Links are followed, and each folder is read once. Raises
+    ``UserError`` when the folder is missing, or it is unclear what its sub-folders mean.
     """
     if not root.is_dir():
         raise UserError(f"data.folder: {root} is not a folder; give the path of an existing one")
@@ -82,7 +83,8 @@ class _Walk:
         self.not_followed: dict[str, str] = {}  # link to the folder that was read already
         self._links: list[tuple[str, str, str]] = []  # path, split, class
         self._endings = image_endings()
-        # Device and inode of every folder that was read, so that links out of the root and back are not followed twice.
+        # Device and inode of every folder that was read, so that links out of the root and back are not
+        # followed twice.
         real = root.resolve()
         self._visited = {_id(folder): str(folder) for folder in (*reversed(real.parents), real)}
 

@@ -18,8 +18,9 @@ class Split:
     """Labelled images of a split.
 
     Attributes:
-        images: uint8 ``(n, h, w)``; or with ``root`` byte-string paths relative to it ``(n,)``. Paths are a numpy
-            array, because changing reference counts copy a list of a million strings into every forked worker.
+        images: uint8 ``(n, h, w)``; or with ``root`` byte-string paths relative to it ``(n,)``. Paths are a
+            numpy array, because changing reference counts copy a list of a million strings into every
+            forked worker.
         labels: int64 ``(n,)``.
     """
 

@@ -1,14 +1,14 @@
 """Splits images into train, validation and test, where the data has no splits of its own.
 
-Splits belong to the data, not to a run. Only a keyed hash of an image's name decides, so that adding or removing images
-moves no other image:
+Splits belong to the data, not to a run. Only a keyed hash of an image's name decides, so that adding or
+removing images moves no other image:
 
-1. ``h(name)`` is a number in [0, 1). Below ``test`` the image is a test image, below ``test + validation`` a validation
-   image, else a training image.
+1. ``h(name)`` is a number in [0, 1). Below ``test`` the image is a test image, below ``test + validation``
+   a validation image, else a training image.
 2. Exact copies stay together: they go where the smallest of their hashes goes.
-3. Small classes are the exception. A class of fewer than three different images is used for training as a whole. A
-   larger one always keeps a training image. Where its fraction of a split rounds to one or more images and it has none
-   there, it gets one from a split in which it has several.
+3. Small classes are the exception. A class of fewer than three different images is used for training as a
+   whole. A larger one always keeps a training image. Where its fraction of a split rounds to one or more
+   images and it has none there, it gets one from a split in which it has several.
 
 So an image moves only when a copy of it is added or removed, or within a class to which rule 3 applies.
 """

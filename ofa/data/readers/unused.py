@@ -54,7 +54,8 @@ class Unused:
         path = shown(self._below(example))
         if count == 1:
             return f"1 {kind} ({path})"
-        # The first of these words is the noun: ".txt file beside the folders of ..." becomes ".txt files beside ...".
+        # The first of these words is the noun: ".txt file beside the folders of ..." becomes ".txt files
+        # beside ...".
         plural = re.sub(r"\b(file|folder|link|device)\b", r"\1s", kind, count=1)
         return f"{count} {plural} (such as {path})"
 

@@ -1,8 +1,8 @@
 """Instructions of one inference on a Cortex-M, as a table: counted operator by operator, then fitted.
 
-CMSIS-NN's kernels run a fixed number of instructions for each shape, so a count needs no repeats. The count is a sum
-over the kernels' loops, whose iterations ``features`` gives, so a few whole subnets determine it. Instructions are
-neither cycles nor time.
+CMSIS-NN's kernels run a fixed number of instructions for each shape, so a count needs no repeats. The count
+is a sum over the kernels' loops, whose iterations ``features`` gives, so a few whole subnets determine it.
+Instructions are neither cycles nor time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class OperatorShape(NamedTuple):
     Attributes:
         pixels: of the output map.
         in_channels: 0 where they do not count (additions and pools).
-        kernel_positions: the pairs of an output pixel and a position of the kernel that is inside the input map.
+        kernel_positions: the pairs of an output pixel and a position of the kernel that is inside the input
+            map.
     """
 
     kind: str
@@ -59,7 +60,8 @@ def features(operator: OperatorShape) -> np.ndarray:
     """How often each loop of the operator's kernel runs, for Cortex-M4 and M55 alike ``(features,)``."""
     kind, kernel, pixels, inputs, outputs, positions = operator
 
-    # The vectorised depthwise kernel works on blocks of channels, the scalar one on four channels and four pixels.
+    # The vectorised depthwise kernel works on blocks of channels, the scalar one on four channels and four
+    # pixels.
     if kind == "depthwise":
         fours, area, left = ceil_div(outputs, 4), kernel * kernel, pixels % 4
         passes = ceil_div(outputs, MVE_CHANNELS)
@@ -186,11 +188,11 @@ def measure(
 ) -> Table:
     """Instructions for one image on ``cpu`` (``cortex_m4`` or ``cortex_m55``), from int8 programs run under QEMU.
 
-    Every operator of ``fit_subnets`` whole subnets is counted. ``info["quality"]`` has the error on ``test_subnets``
-    others: ``mape``, ``largest`` relative error and ``kendall_tau``.
+    Every operator of ``fit_subnets`` whole subnets is counted. ``info["quality"]`` has the error on
+    ``test_subnets`` others: ``mape``, ``largest`` relative error and ``kendall_tau``.
 
-    Raises ``ValueError`` when a compiler or QEMU is missing, and naming the layer for whose operator there is no C (in
-    the space ``mcu`` there is C for all).
+    Raises ``ValueError`` when a compiler or QEMU is missing, and naming the layer for whose operator there
+    is no C (in the space ``mcu`` there is C for all).
     """
     from ofa.export.runtimes import cortex_m
 

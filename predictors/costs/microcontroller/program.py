@@ -16,10 +16,12 @@ from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, Side, largest, lifetimes, moments
 from ofa.supernet.space import SearchSpace
 
-# Bytes of the deepest stack (CMSIS-NN's kernels, start-up code, bakenn's wrappers), and of the program's own variables.
+# Bytes of the deepest stack (CMSIS-NN's kernels, start-up code, bakenn's wrappers), and of the program's
+# own variables.
 STACK = {"cortex_m4": 800, "cortex_m55": 960}
 
-# Upper bounds, from measured programs, of the code of CMSIS-NN's kernels and the program, and of the calls of a block.
+# Upper bounds, from measured programs, of the code of CMSIS-NN's kernels and the program, and of the calls
+# of a block.
 _CODE = {"cortex_m4": 17350, "cortex_m55": 15800}
 _BLOCK_CODE = {"cortex_m4": 390, "cortex_m55": 420}
 _ARENA_ALIGNMENT = 16
@@ -28,9 +30,10 @@ _ARENA_ALIGNMENT = 16
 def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
     """Bytes of RAM that one inference needs on ``cpu`` (``cortex_m4`` or ``cortex_m55``).
 
-    Operators run one after the other. While one runs, its inputs, its output, CMSIS-NN's scratch memory for it and
-    every tensor that a later operator reads are in memory. The image and the logits have buffers of their own. The
-    layout of the arena seldom needs more than the bytes that live at once, and then little more.
+    Operators run one after the other. While one runs, its inputs, its output, CMSIS-NN's scratch memory for
+    it and every tensor that a later operator reads are in memory. The image and the logits have buffers of
+    their own. The layout of the arena seldom needs more than the bytes that live at once, and then little
+    more.
 
     Raises ``ValueError`` for another ``cpu``.
     """
@@ -44,8 +47,8 @@ def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "
     ]
     blocks = fold_blocks(space, lambda part, sides: arena(part, sides, vectors=vectors))
 
-    # The network's cost is the maximum over its parts. Image, logits and stack are always there, so they are added to
-    # each part.
+    # The network's cost is the maximum over its parts. Image, logits and stack are always there, so they
+    # are added to each part.
     always = round_up(in_chans * resolutions**2, ALIGNMENT) + round_up(num_classes, ALIGNMENT) + STACK[cpu]
     parts = parts_of(space, largest(ends) + always, [costs + always[:, None, None] for costs in blocks])
     return Table(space, "ram", "bytes", parts, info={"cpu": cpu}, combine="max")
@@ -72,8 +75,9 @@ def arena(part: Operators, side: Side, *, vectors: bool, outside: Sequence[int] 
 def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
     """Bytes of flash that the program needs on ``cpu``: weights, their scales, and code, that of ``main.c`` included.
 
-    A weight has one byte, and a channel 12: an int32 bias, a multiplier and a shift. The code depends on the compiler:
-    the table is above that of gcc 12 by at most about 2 KB. Raises ``ValueError`` for another ``cpu``.
+    A weight has one byte, and a channel 12: an int32 bias, a multiplier and a shift. The code depends on
+    the compiler: the table is above that of gcc 12 by at most about 2 KB. Raises ``ValueError`` for another
+    ``cpu``.
     """
     _check(cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}

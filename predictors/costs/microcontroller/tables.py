@@ -1,7 +1,7 @@
 """Costs on microcontrollers: predicted by tables, and measured with whole int8 programs.
 
-- ``sram``: for ``tflm`` the activations in its arena, without the data of its interpreter, which has 64-bit pointers
-  here; for ``cortex_m*`` all RAM of the program, stack included.
+- ``sram``: for ``tflm`` the activations in its arena, without the data of its interpreter, which has 64-bit
+  pointers here; for ``cortex_m*`` all RAM of the program, stack included.
 - ``flash``: for ``tflm`` the model's file, for ``cortex_m*`` code and constants.
 - ``instructions``: of one inference, for ``cortex_m*`` only.
 """
@@ -40,13 +40,14 @@ def tables(
 ) -> dict[str, Table]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
 
-    Where instructions are counted, ``fit_subnets`` programs are counted operator by operator. The tables of RAM and
-    flash are fitted to four whole programs.
+    Where instructions are counted, ``fit_subnets`` programs are counted operator by operator. The tables of
+    RAM and flash are fitted to four whole programs.
 
-    Where a Cortex-M's compiler or emulator is not installed, there are only RAM and flash, unchecked: their quality is
-    None.
+    Where a Cortex-M's compiler or emulator is not installed, there are only RAM and flash, unchecked: their
+    quality is None.
 
-    Raises ``ValueError`` naming the operator of the space that the runtime cannot run (the presets ``mcu`` have none).
+    Raises ``ValueError`` naming the operator of the space that the runtime cannot run (the presets ``mcu``
+    have none).
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
     predicted = _predicted_tables(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
