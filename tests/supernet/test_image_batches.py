@@ -78,7 +78,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_normalised_images(name):
+def test_data_that_cannot_be_normalised_images_is_refused(name):
     data, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         joined(data, shape=(3, 8, 8))
@@ -93,7 +93,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_with_mean_and_std_known_more_is_refused(name):
+def test_a_known_mean_and_std_refuse_more_data(name):
     with pytest.raises(ValueError, match="give normalised images"):
         joined(KNOWN[name], normalisation=IMAGENET)
 
@@ -116,7 +116,7 @@ def test_unusual_images_are_taken(data, normalisation):
 
 
 @pytest.mark.parametrize("mean", [None, "auto", [], [0.5, "x"], [[0.5]]])
-def test_means_that_are_none_are_not_known(mean):
+def test_invalid_means_are_ignored(mean):
     assert Normalisation.known({"mean": mean, "std": [1.0]}, None, {}) is None
     assert Normalisation.known({"mean": mean, "std": [1.0]}, {"mean": MEAN, "std": np.array(STD)}) == IMAGENET
 

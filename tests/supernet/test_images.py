@@ -33,7 +33,7 @@ def test_extracted_and_loaded_subnets_tell_timm(channels, tmp_path):
     assert SPACE.smallest.resolution != SPACE.largest.resolution
 
 
-def test_without_the_data_the_size_is_told_alone():
+def test_without_data_only_the_size_is_stored():
     config = resolve_model_data_config(Supernet(SPACE, num_classes=7).extract(SPACE.smallest))
     assert config["input_size"] == (3, SPACE.smallest.resolution, SPACE.smallest.resolution)
 

@@ -131,7 +131,7 @@ def test_examples_are_the_interpreters_bytes(model, images):
     assert len(np.unique(examples.outputs)) > 3
 
 
-def test_pads_become_the_convolutions_own(model):
+def test_pads_are_folded_into_convolutions(model):
     graph = import_graph(model, name="tiny")
     kinds = [type(op).__name__ for op in graph.ops]
     assert "Pad2DOp" not in kinds

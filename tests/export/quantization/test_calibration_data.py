@@ -128,7 +128,7 @@ def test_answers_that_have_little_to_do_with_the_image(got):
         (np.ones((32, 1)), np.zeros((32, 1))),  # one class
     ],
 )
-def test_what_is_no_collapse_or_cannot_be_told(exact, got):
+def test_small_and_undecidable_differences_are_no_collapse(exact, got):
     refuse_collapse(lambda _: exact, lambda _: got, np.zeros((32, 1)))
 
 
@@ -189,7 +189,7 @@ def test_symmetric_files_have_what_tensorrt_reads(network, source):
         ({"weights": "unsigned", "symmetric": True}, "with symmetric=True weights are signed"),
     ],
 )
-def test_choices_that_do_not_exist(options, words, network, source):
+def test_unknown_options(options, words, network, source):
     with pytest.raises(ValueError, match=words):
         write("onnx", network, source, IMAGES, **options)
 

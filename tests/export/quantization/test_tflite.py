@@ -201,7 +201,7 @@ def test_an_extra_that_is_not_installed(package, module, message):
 
 
 @pytest.mark.parametrize("percentile", [50, 0, -1, 100.1, float("nan")])
-def test_percentiles_that_mean_nothing(network, percentile):
+def test_invalid_percentiles(network, percentile):
     with pytest.raises(ValueError, match=r"percentile is .*; it must be above 50 and at most 100"):
         quantize_tflite(network[1], [images(1)], percentile=percentile)
 
@@ -261,7 +261,7 @@ def uneven(model, factor):
     return model
 
 
-def test_even_ranges_help_against_an_uneven_channel(network):
+def test_equalization_helps_against_one_large_channel(network):
     model = uneven(subnet(widths=(16, 24)), 64.0)
     source, data = tflite(model), images(32)
     errors = [error(model, quantize_tflite(source, [data], equalize=equalize), data) for equalize in (False, True)]
@@ -269,7 +269,7 @@ def test_even_ranges_help_against_an_uneven_channel(network):
 
 
 @pytest.mark.parametrize("act, se", [("relu6", False), ("relu", False), ("hard_swish", True), ("swish", True)])
-def test_even_ranges_keep_the_function_bit_for_bit(act, se):
+def test_equalization_keeps_the_function_bit_for_bit(act, se):
     source, data = tflite(uneven(subnet(act=act, se=se), 50.0)), images(8)
     changed = equalize_channels(source, data)
     assert changed != source
@@ -277,7 +277,7 @@ def test_even_ranges_keep_the_function_bit_for_bit(act, se):
     assert np.array_equal(*(litert.run(session, images(4, seed=1)) for session in sessions))
 
 
-def test_even_ranges_leave_alone_what_cannot_be_scaled():
+def test_equalization_leaves_alone_what_cannot_be_scaled():
     """Between two convolutions stands a ReLU6, or one of them makes the output."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU6(), nn.Conv2d(8, 4, 1)).eval()

@@ -78,7 +78,7 @@ def test_the_table_sums_the_operators():
 
 
 @emulated
-def test_works_are_the_operators_that_run():
+def test_operator_shapes_are_those_of_the_operators_that_run():
     subnet = dataclasses.replace(SPACE.smallest, depths=(2, 2, 2, 2), resolution=28)
     module = mobilenetv3.build(mobilenetv3.describe(SPACE, subnet, **HEAD)).eval()
     session = cortex_m.load(cortex_m.part(module, (1, 28, 28)))
