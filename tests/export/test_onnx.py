@@ -1,4 +1,4 @@
-"""torch's exporter, as we call it: one file, looked at from every side."""
+"""ONNX files by torch's exporter: names, shapes, metadata, any batch size, verification."""
 
 import copy
 import json

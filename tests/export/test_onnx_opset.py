@@ -1,4 +1,4 @@
-"""ONNX files need no newer runtime than their operators do, and take one batch size where that is asked for."""
+"""ONNX files declare the lowest opset that their operators need, and can have a fixed batch size."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Comparing a file with its model: the figures are right, and doubt means no."""
+"""Comparing a file with its model: the figures are right, and differences are refused."""
 
 from collections import Counter
 

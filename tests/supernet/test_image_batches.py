@@ -1,4 +1,4 @@
-"""Calibration data in every form that people have it in; and what cannot be normalised images, refused in words."""
+"""Calibration data in every form that users pass; data that cannot be normalised images is refused."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""timm is told how a subnet's images are made: ``resolve_model_data_config`` took ImageNet's at 224 pixels."""
+"""The preprocessing of a subnet's images is stored for timm's ``resolve_model_data_config``."""
 
 import json
 

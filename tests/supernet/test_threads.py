@@ -1,4 +1,4 @@
-"""The number of threads: chosen by a clock that the test holds, kept, and chosen again when work has become slower."""
+"""The number of threads, with a simulated clock: chosen, kept, and chosen again when the work becomes slower."""
 
 import pytest
 import torch

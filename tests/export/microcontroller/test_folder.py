@@ -1,4 +1,4 @@
-"""A folder that is written again: ours is replaced, others' files stay, a kill leaves the old or the new one."""
+"""A folder that is written again: written files are replaced, users' files stay, a kill leaves the old or the new folder."""
 
 import os
 import signal

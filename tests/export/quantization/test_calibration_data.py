@@ -1,4 +1,4 @@
-"""int8 files that answer otherwise than their float32 network are refused, and none for runtimes that misread them."""
+"""int8 files whose outputs do not follow those of their float32 network are refused; options of int8 ONNX files."""
 
 import numpy as np
 import onnx

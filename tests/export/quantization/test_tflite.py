@@ -1,4 +1,4 @@
-"""int8 files: what is in them, what they compute, and what helps when that is not enough."""
+"""int8 files: their content, their accuracy, and the options that raise it."""
 
 import copy
 import subprocess
