@@ -1,4 +1,4 @@
-"""A folder that is written again: written files are replaced, users' files stay, a kill leaves the old or the new folder."""
+"""A folder that is written again: written files are replaced, others stay, a kill leaves the old or the new folder."""
 
 import os
 import signal
