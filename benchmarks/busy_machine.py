@@ -229,7 +229,7 @@ def collect() -> None:
     import numpy as np
     import torch
 
-    from ofa.pipeline.threads import Evaluation
+    from ofa.pipeline.threads import EvaluationThreads
     from ofa.predictors.costs.cost_table import CostTable
     from ofa.predictors.metrics import top1
     from ofa.supernet.calibration import calibrate
@@ -238,7 +238,7 @@ def collect() -> None:
 
     space = SearchSpace.preset("tiny_mbv3")
     net, macs = Supernet(space, num_classes=10).eval(), CostTable.macs(space, num_classes=10)
-    evaluation, code = Evaluation(), space.sample(1, np.random.default_rng(0))[0]
+    evaluation, code = EvaluationThreads(), space.sample(1, np.random.default_rng(0))[0]
     code[0] = len(space.resolutions) - 1
     images = [torch.randn(256, 3, space.resolutions[-1], space.resolutions[-1]) for _ in range(3)]
     images = [batch.contiguous(memory_format=torch.channels_last) for batch in images]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller import export
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
 
@@ -42,7 +42,7 @@ def models(preset: str, random: int) -> dict[str, tuple[Subnet, bytes]]:
             if isinstance(norm, nn.BatchNorm2d):
                 norm.weight.data.uniform_(0.5, 1.5)
                 norm.bias.data.normal_(0, 0.3)
-        found[name] = subnet, part(model, (1, subnet.resolution, subnet.resolution))
+        found[name] = subnet, convert_int8(model, (1, subnet.resolution, subnet.resolution))
     return found
 
 

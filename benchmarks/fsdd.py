@@ -26,7 +26,7 @@ from fsdd_training import train_alone
 from torch import nn
 
 import ofa
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.export.runtimes import tflm
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.job import Job
@@ -35,7 +35,8 @@ from ofa.predictors.metrics import top1
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.saving import save_weights
 from ofa.targets.deployment import Deployment, environment
-from ofa.targets.model_files import ExportSpec, open_session, write_models
+from ofa.targets.model_files import ExportSettings, write_models
+from ofa.targets.model_formats import ExportSpec, open_session
 
 M4 = Deployment("cortex_m4", 8)
 INT8_DROP = 0.01
@@ -46,7 +47,7 @@ def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
     folder = job.folder / "hand_made" / re.sub(r"[^a-z0-9]+", "_", name.lower())
     weights = folder / "weights.safetensors"
     if weights.exists():
-        model = DsCnn(*NETWORKS[name], **job.head)
+        model = DsCnn(*NETWORKS[name], **job.model_kwargs)
         model.load_state_dict(safetensors.torch.load_file(weights))
     else:
         model = trained(job, name, lr=job.recipe.train.phases[0].lr)
@@ -56,7 +57,10 @@ def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
 
 def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn.Module:
     """Writes the int8 model, its program and ``verify.json``, as the stage ``export`` does; returns ``model``."""
-    _, result = write_models(job, M4, ExportSpec(model, folder, resolution, {}, INT8_DROP))
+    spec = ExportSpec(model, folder, resolution, {}, INT8_DROP)
+    recipe = job.recipe
+    settings = ExportSettings(recipe.measure.threads, recipe.collect.calibration_images, list(recipe.targets))
+    _, result = write_models(M4, spec, images=job.images, settings=settings)
     write_json(folder / "verify.json", result)
     return model
 
@@ -72,7 +76,7 @@ def best_measured(job: Job) -> dict[str, ofa.Subnet]:
                 known[ofa.Subnet.from_dict(candidate["subnet"])] = candidate["measured"]["accuracy"]
     best = {}
     for name, target in job.recipe.targets.items():
-        table = CostTable.load(job.folder / "costs" / f"{name}.sram.json", environment=environment(M4, job))
+        table = CostTable.load(job.folder / "costs" / f"{name}.sram.json", environment=environment(M4, threads=1))
         bytes_of = dict(zip(known, table.predict(np.stack([space.encode(subnet) for subnet in known])), strict=True))
         inside = [subnet for subnet in known if bytes_of[subnet] <= target.limits[0].value]
         best[name] = max(inside, key=lambda subnet: (known[subnet], -bytes_of[subnet]))
@@ -102,7 +106,7 @@ def row(job: Job, name: str, model: nn.Module, folder: Path, *, resolution: int)
 
 
 def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
-    job = Job(load_recipe(run / "recipe.yaml"), run)
+    job = Job(load_run_recipe(run), run)
     rows = []
     for name in job.recipe.targets:
         folder = run / "models" / name

@@ -51,6 +51,6 @@ def trained(job: Job, name: str, *, lr: float) -> DsCnn:
     """A network trained on labels, with as many images as the supernet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.recipe.seed)
-        model = DsCnn(*NETWORKS[name], **job.head).to(memory_format=torch.channels_last)
+        model = DsCnn(*NETWORKS[name], **job.model_kwargs).to(memory_format=torch.channels_last)
     size = job.recipe.space.resolutions[-1]
     return train_alone(job, model, epochs=supernet_epochs(job), lr=lr, resolution=size)

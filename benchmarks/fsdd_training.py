@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
+from ofa.config.schedule import training_phases, training_settings
 from ofa.pipeline.job import Job
-from ofa.stages.train import phases, settings
 from ofa.supernet.training.finetune import finetune
 
 
 def supernet_epochs(job: Job) -> int:
-    return sum(phase.epochs for phase in phases(job.recipe))
+    return sum(phase.epochs for phase in training_phases(job.recipe))
 
 
 def train_alone(
@@ -29,7 +29,7 @@ def train_alone(
         resolution=resolution,
         teacher_resolution=job.recipe.space.resolutions[-1],
         normalize=job.data.normalize,
-        settings=settings(job.recipe),
+        settings=training_settings(job.recipe),
         on_epoch=lambda figures: print(f"epoch {figures['epoch']}, loss {figures['loss']:.3f}", flush=True),
     )
     return job.calibrated(model, resolution).eval()

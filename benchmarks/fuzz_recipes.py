@@ -42,7 +42,7 @@ from ofa.pipeline import estimate, runner, stage_checks  # noqa: F401
 RUN_SECONDS, RUN_MEMORY = 400, 6 * 2**30
 MAX_PIXELS, MAX_WEIGHTS = 80, 2_000_000
 # What keeps a run short. A mutated value below these stays.
-CAPS = {"epochs": 1, "subnets": 2, "rounds": 2, "population": 20, "generations": 2, "watch_images": 8, "workers": 1}
+CAPS = {"epochs": 1, "subnets": 2, "rounds": 2, "population": 20, "generations": 2, "eval_images": 8, "workers": 1}
 CAPS |= {"fit_subnets": 39, "test_subnets": 4, "calibration_images": 40, "candidates": 2, "batch": 10}
 SMALL = """
 space:
@@ -51,7 +51,7 @@ space:
   stages:
     - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
   head: {width: 32, features: 16}
-train: {epochs: 1, lr: 0.05, batch_size: 8, watch_images: 8}
+train: {epochs: 1, lr: 0.05, batch_size: 8, eval_images: 8}
 collect: {subnets: 10, calibration_images: 16}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
 search: {population: 20, generations: 2}

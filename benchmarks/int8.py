@@ -22,9 +22,9 @@ from ofa.supernet.supernet import FAMILIES
 
 SPACES = {"tiny_mbv3": 3, "mcu": 3, "ofa_mbv3": 4}
 KINDS = {
-    "ORT float32": (onnxruntime, onnxruntime.part),
+    "ORT float32": (onnxruntime, onnxruntime.convert),
     "ORT int8": (onnxruntime, onnxruntime.convert_int8),
-    "LiteRT float32": (litert, litert.part),
+    "LiteRT float32": (litert, litert.convert),
     "LiteRT int8": (litert, litert.convert_int8),
 }
 
@@ -41,7 +41,7 @@ def main() -> None:
         shape = (3, subnet.resolution, subnet.resolution)
         for runtime, part in KINDS.values():
             content = part(model, shape)
-            calls.append(runtime.prepared(runtime.load(content), (1, *shape)))
+            calls.append(runtime.bind(runtime.load(content), (1, *shape)))
             sizes.append(len(content) / 1024)
     times = 1e3 * lower_quartile(interleaved(calls, rounds=options.rounds, progress=False)).reshape(
         len(rows), len(KINDS)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from ai_edge_quantizer import quantizer
 
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.export.runtimes import litert
 from ofa.export.tflite.export import export_tflite
 from ofa.pipeline.job import Job
@@ -84,7 +84,7 @@ def steps(path: Path) -> dict[str, tuple[float, int]]:
     if path.suffix != ".tflite":
         return {"given": (1.0, 0), "wanted": (1.0, 0)}
     session = litert.load(path)
-    return {"given": _step(session.given), "wanted": _step(session.wanted)}
+    return {"given": _step(session.input), "wanted": _step(session.output)}
 
 
 def _step(port: litert.Port) -> tuple[float, int]:
@@ -167,12 +167,12 @@ def main() -> None:
     if unknown := {name.partition(":")[0] for name, _ in runtimes} - READS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(READS)}")
     rows, folder = [], tempfile.TemporaryDirectory()
-    job = Job(load_recipe(given.run / "recipe.yaml"), given.run)
+    job = Job(load_run_recipe(given.run), given.run)
     found = list(models(job, given.run, given.images, given.targets or list(job.recipe.targets)))
     whole = [
         model
         for model in found
-        if model.path.name == "model.int8.tflite" and litert.load(model.path).given.dtype == np.int8
+        if model.path.name == "model.int8.tflite" and litert.load(model.path).input.dtype == np.int8
     ]
     found += [per_channel(whole[0], job, Path(folder.name))] if whole else []
     for model in found:

@@ -23,7 +23,7 @@ from published_costs import subnet_of
 
 import ofa
 from ofa.strategies.pareto import front
-from ofa.strategies.search import STRATEGIES
+from ofa.strategies.table import STRATEGIES
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.integers import ceil_div
 

@@ -61,7 +61,7 @@ def _global_options(
 
 @app.command()
 def run(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
-    """Do the whole job, or go on with it.
+    """Run all stages, or continue a run.
 
     Stages that are finished and whose inputs have not changed are skipped.
 
@@ -103,14 +103,12 @@ def measure(
     Example: ofa measure runs/quickstart --ssh raspberrypi --target board
     """
     if serial and not adb:
-        raise UserError("--serial names a phone; give it with --adb")
+        raise UserError("--serial chooses a phone; use it with --adb")
     if target and not (adb or ssh):
-        raise UserError("--target says whose device it is; give it with --ssh or --adb")
+        raise UserError("--target chooses which target is timed; use it with --ssh or --adb")
     if adb or ssh:
         if adb and ssh:
-            raise UserError(
-                "--ssh and --adb are both given; name one, and give the other's targets in a second command"
-            )
+            raise UserError("--ssh and --adb are both given; use one, and time the other's targets in a second command")
         address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
         recipe, _ = _open(source, out, set_)
         set_ = [*(set_ or ()), *_remote_overrides(recipe, address, target)]
@@ -126,13 +124,15 @@ for _stage in STAGE_TABLE:
 def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
     """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
     from ofa.config.errors import nearest
-    from ofa.config.target import REMOTE
+    from ofa.export.runtimes import RUNTIMES
 
     if target and target not in recipe.targets:
         raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
-    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in REMOTE]
+    remote = [name for name, spec in RUNTIMES.items() if spec.remote]
+    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in remote]
     if not names:
-        raise UserError(f"no target has the runtime litert, which other devices run: {', '.join(recipe.targets)}")
+        asked = f"no target has the runtime {' or '.join(remote)}, which other devices run"
+        raise UserError(f"{asked}: {', '.join(recipe.targets)}")
     return [f"targets.{name}.remote={json.dumps(address)}" for name in names]
 
 
@@ -222,13 +222,13 @@ class _Stopped(Exception):
 
 def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
     """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.config.recipe_file import find_recipe, is_file, load_recipe
+    from ofa.config.recipe_file import find_recipe, is_file, load_recipe, load_run_recipe
     from ofa.pipeline.run_folder import check_folder
 
     folder = Path(source)
     if is_file(folder / "recipe.yaml"):
         check_folder(folder)
-        return load_recipe(folder / "recipe.yaml", overrides=overrides or ()), out or folder
+        return load_run_recipe(folder, overrides=overrides or ()), out or folder
     recipe = load_recipe(find_recipe(source), overrides=overrides or ())
     return recipe, out or Path("runs") / recipe.name
 

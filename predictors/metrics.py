@@ -46,15 +46,13 @@ def cost_errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float 
     }
 
 
-def cost_quality(predicted: np.ndarray, measured: np.ndarray, *, fit_subnets: int) -> dict[str, Any]:
-    """``info["quality"]`` of a cost table, as JSON values: how many subnets it was fitted to, and its errors on those
-    that the fit never saw (``cost_errors``), with the ``pairs`` of what was predicted and measured."""
-    return {
-        "fit_subnets": fit_subnets,
-        "test_subnets": len(measured),
-        **cost_errors(predicted, measured),
-        "pairs": np.column_stack([predicted, measured]).tolist(),
-    }
+def cost_quality(
+    predicted: np.ndarray, measured: np.ndarray, *, fit_subnets: int, pairs: bool = True
+) -> dict[str, Any]:
+    """``info["quality"]`` of every cost table, as JSON values: how many subnets it was fitted to, and its errors on
+    those that the fit never saw (``cost_errors``), with the ``pairs`` of what was predicted and measured."""
+    quality = {"fit_subnets": fit_subnets, "test_subnets": len(measured), **cost_errors(predicted, measured)}
+    return quality | {"pairs": np.column_stack([predicted, measured]).tolist()} if pairs else quality
 
 
 def top1(predict: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-APT = "apt-get install make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
-_TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
+from ofa.export.runtimes import RUNTIMES
+
 _MAX_LINES = 6  # of a failed compiler's output
 
 
@@ -82,8 +82,7 @@ class Output:
 
 def missing_tools() -> str | None:
     """A sentence that names the programs that are not installed and the command that installs them; None if none."""
-    absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
-    return f"{', '.join(absent)} not found: {APT}" if absent else None
+    return RUNTIMES["cortex_m4"].missing_tools()
 
 
 def build(folder: Path, *, cpu: str, out: str | None = None, options: Sequence[str] = (), timeout: float = 600) -> Path:

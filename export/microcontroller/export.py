@@ -125,8 +125,8 @@ def examples_of(model: bytes, images: np.ndarray) -> Examples:
     session = tflm.load(model)
     logits = tflm.run(session, images)
     maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
-    inputs = affine.quantize(maps, *affine.parameters(session.given))
-    outputs = affine.quantize(logits, *affine.parameters(session.wanted))  # exact: the logits were int8
+    inputs = affine.quantize(maps, *affine.parameters(session.input))
+    outputs = affine.quantize(logits, *affine.parameters(session.output))  # exact: the logits were int8
     return Examples(inputs.reshape(len(inputs), -1), outputs)
 
 

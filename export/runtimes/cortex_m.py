@@ -1,7 +1,7 @@
 """Cortex-M processors under qemu-system-arm: CMSIS-NN's own results, instructions, RAM and flash.
 
 What it counts are instructions, not cycles and not time: how many cycles an instruction takes depends on the chip and
-its memory. The count of one program on one image is the same on every machine. So there is no ``prepared``.
+its memory. The count of one program on one image is the same on every machine. So there is no ``bind``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Operator(NamedTuple):
     its weights, and ``instructions``."""
 
     kind: str
-    given: tuple[int, ...]
-    wanted: tuple[int, ...]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: int
     padding: int
@@ -52,8 +52,8 @@ class Session:
 
     cpu: str
     folder: Path
-    given: dict[str, Any]
-    wanted: dict[str, Any]
+    input: dict[str, Any]
+    output: dict[str, Any]
     plan: Any
     timeout: float
     _owner: tempfile.TemporaryDirectory = field(repr=False)
@@ -72,16 +72,16 @@ def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeo
     if absent:
         raise ValueError(absent)
     micro = tflm.load(model)
-    if micro.given["dtype"] != np.int8:
+    if micro.input["dtype"] != np.int8:
         name = "the TFLite model" if isinstance(model, bytes) else model
         raise ValueError(f"{name} is not int8; export it with int8_data")
     owner = tempfile.TemporaryDirectory(prefix="ofa-cortex-m-")
     folder = Path(owner.name) / "model"
-    _, height, width, channels = micro.given["shape"]
+    _, height, width, channels = micro.input["shape"]
     black = np.zeros((1, channels, height, width), np.float32)
     variant = tools.PROCESSORS[cpu].variant
     plan = write_sources(model, folder, images=black, names=[variant])[variant].plan
-    session = Session(cpu, folder, micro.given, micro.wanted, plan, timeout, owner)
+    session = Session(cpu, folder, micro.input, micro.output, plan, timeout, owner)
     tools.build(folder, cpu=cpu, timeout=timeout)
     return session
 
@@ -92,19 +92,19 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
     Raises ``ValueError`` when QEMU faults or takes longer than the session's timeout.
     """
     maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
-    data = affine.quantize(maps, *affine.parameters(session.given))
-    shape = tuple(int(size) for size in session.given["shape"][1:])
+    data = affine.quantize(maps, *affine.parameters(session.input))
+    shape = tuple(int(size) for size in session.input["shape"][1:])
     if data.shape[1:] != shape:
         raise ValueError(f"the images are {data.shape[1:]} (height, width, channels); the model takes {shape}")
     data = data.reshape(len(data), -1)
-    classes = int(session.wanted["shape"][-1])
+    classes = int(session.output["shape"][-1])
     at_once = max(1, _MAX_BYTES // data.shape[1])
     parts = [np.empty((0, classes), np.int8)]
     for start in range(0, len(data), at_once):
         part = data[start : start + at_once]
         output = _execute(session, part, out="build-run", options=["DEFINES=-DPRINT_OUTPUTS"])
         parts.append(np.array(output.numbers["output"], np.int8).reshape(len(part), classes))
-    return affine.dequantize(np.concatenate(parts), *affine.parameters(session.wanted))
+    return affine.dequantize(np.concatenate(parts), *affine.parameters(session.output))
 
 
 def figures(session: Session, image: np.ndarray | None = None) -> Figures:
@@ -123,7 +123,7 @@ def operators(session: Session, image: np.ndarray | None = None) -> list[Operato
     return [_operator(plan, step, count) for step, count in zip(steps, counts, strict=True)]
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """The int8 TFLite model of an eval-mode module that reads ``shape`` (channels, height, width)."""
     from ofa.export.graph import onnx_graph
     from ofa.export.quantization.tflite import quantize_tflite
@@ -157,15 +157,15 @@ def _check(threads: int, cpu: str) -> None:
 
 
 def _one(session: Session, image: np.ndarray | None) -> np.ndarray:
-    _, height, width, channels = session.given["shape"]
+    _, height, width, channels = session.input["shape"]
     if image is None:
         return np.random.default_rng(0).integers(-128, 128, (1, height * width * channels), np.int8)
     values = np.asarray(image, np.float32).transpose(1, 2, 0)
-    return affine.quantize(values, *affine.parameters(session.given)).reshape(1, -1)
+    return affine.quantize(values, *affine.parameters(session.input)).reshape(1, -1)
 
 
 def _execute(session: Session, images: np.ndarray, *, out: str | None = None, options: list[str] | None = None) -> Any:
-    nothing = np.zeros((len(images), int(session.wanted["shape"][-1])), np.int8)
+    nothing = np.zeros((len(images), int(session.output["shape"][-1])), np.int8)
     write_examples(session.folder, Examples(images, nothing))
     tools.build(session.folder, cpu=session.cpu, out=out, options=options or (), timeout=session.timeout)
     return tools.run(session.folder, cpu=session.cpu, out=out, timeout=session.timeout)

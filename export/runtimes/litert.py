@@ -30,7 +30,7 @@ NAME = "litert"
 
 
 @dataclass(frozen=True)
-class Port:
+class TensorInfo:
     """An input or output: its tensor, shape, type, and for integers the scale and zero point.
 
     ``pixels_of``: how the network normalises the pixels that it takes, when it does.
@@ -63,8 +63,8 @@ class Session:
     """A model made ready by ``load``."""
 
     interpreter: Interpreter
-    given: Port
-    wanted: Port
+    input: TensorInfo
+    output: TensorInfo
 
 
 def load(model: Path | bytes, *, threads: int = 1) -> Session:
@@ -85,26 +85,26 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 
     Raises ``ValueError`` when the images have another size than the model's.
     """
-    _, height, width, channels = session.given.shape
+    _, height, width, channels = session.input.shape
     images = np.asarray(images)
     if images.shape[1:] != (channels, height, width):
         raise ValueError(f"the model takes images of shape {(channels, height, width)}, not {images.shape[1:]}")
-    data = session.given.encode(images.transpose(0, 2, 3, 1))
-    outputs = np.empty((len(data), *session.wanted.shape[1:]), session.wanted.dtype)
+    data = session.input.encode(images.transpose(0, 2, 3, 1))
+    outputs = np.empty((len(data), *session.output.shape[1:]), session.output.dtype)
     for image, output in zip(data, outputs, strict=True):
-        session.interpreter.set_tensor(session.given.index, image[None])
+        session.interpreter.set_tensor(session.input.index, image[None])
         session.interpreter.invoke()
-        output[...] = session.interpreter.get_tensor(session.wanted.index)[0]
-    return session.wanted.decode(outputs)
+        output[...] = session.interpreter.get_tensor(session.output.index)[0]
+    return session.output.decode(outputs)
 
 
-def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
+def bind(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
 
     ``shape`` is ``(1, channels, height, width)``.
     """
     data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32).transpose(0, 2, 3, 1)
-    session.interpreter.set_tensor(session.given.index, session.given.encode(data))
+    session.interpreter.set_tensor(session.input.index, session.input.encode(data))
     return session.interpreter.invoke
 
 
@@ -118,7 +118,7 @@ def environment(*, threads: int) -> dict[str, Any]:
     return {"runtime": NAME, "version": version("ai-edge-litert"), "threads": threads, "cpu": cpu_name()}
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes for an eval-mode module on float32 maps of ``shape`` (channels, height, width).
 
     Raises ``NotImplementedError`` or ``ValueError`` naming the layer that is not known.
@@ -127,7 +127,7 @@ def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
 
 def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
-    """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``part``."""
+    """The same as int8, calibrated on noise: right for timing, not for predictions. Raises as ``convert``."""
     from ofa.export.quantization.tflite import quantize_tflite
 
     images = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
@@ -147,13 +147,13 @@ def _load(model: Path | bytes, threads: int, resolver: OpResolverType) -> Sessio
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(f"litert cannot load {name}: {len(inputs)} inputs and {len(outputs)} outputs, not one each")
-    given = _port(inputs[0])
-    if given.dtype == np.uint8:
-        given = replace(given, pixels_of=Normalisation.known(metadata_of(content)))
-    return Session(interpreter, given, _port(outputs[0]))
+    tensor = _tensor_info(inputs[0])
+    if tensor.dtype == np.uint8:
+        tensor = replace(tensor, pixels_of=Normalisation.known(metadata_of(content)))
+    return Session(interpreter, tensor, _tensor_info(outputs[0]))
 
 
-def _port(details: dict[str, Any]) -> Port:
+def _tensor_info(details: dict[str, Any]) -> TensorInfo:
     scale, zero_point = details["quantization"]
     shape = tuple(int(size) for size in details["shape"])
-    return Port(details["index"], shape, np.dtype(details["dtype"]), scale, zero_point)
+    return TensorInfo(details["index"], shape, np.dtype(details["dtype"]), scale, zero_point)

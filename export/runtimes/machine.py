@@ -1,4 +1,4 @@
-"""What a measured time hangs on, beside the runtime."""
+"""What a measured time depends on, beside the runtime."""
 
 from __future__ import annotations
 

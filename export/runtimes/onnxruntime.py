@@ -40,18 +40,18 @@ def run(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray
 
     Files with a fixed batch size run as often as that takes.
     """
-    given = session.get_inputs()[0]
+    tensor = session.get_inputs()[0]
     images = np.ascontiguousarray(images, np.float32)
-    batch = given.shape[0]
+    batch = tensor.shape[0]
     if not isinstance(batch, int) or batch == len(images):
-        return session.run(None, {given.name: images})[0]
+        return session.run(None, {tensor.name: images})[0]
     parts = [images[start : start + batch] for start in range(0, len(images), batch)]
     full = (np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)]) for part in parts)
-    outputs = [session.run(None, {given.name: part})[0] for part in full]
+    outputs = [session.run(None, {tensor.name: part})[0] for part in full]
     return np.concatenate(outputs)[: len(images)] if outputs else np.empty((0, *session.get_outputs()[0].shape[1:]))
 
 
-def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
+def bind(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times."""
     binding = session.io_binding()
     data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -60,7 +60,7 @@ def prepared(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> C
     return lambda: session.run_with_iobinding(binding)
 
 
-def part(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
+def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes, of an eval-mode module that reads ``shape`` (channels, height, width), in milliseconds."""
     return onnx_graph(module, shape).SerializeToString()
 
@@ -71,7 +71,7 @@ def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         source, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(part(module, shape))
+        source.write_bytes(convert(module, shape))
         images = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
         quantize_onnx(source, path, [images], check=False)
         return path.read_bytes()

@@ -35,7 +35,7 @@ def _main(runtime: str, model: str, threads: str, *sizes: str) -> None:
     module = import_module(f"ofa.export.runtimes.{runtime}")
     _CLEAR.write_text("5")  # the peak counts from here
     before = _status("VmRSS")
-    call = module.prepared(module.load(Path(model), threads=int(threads)), tuple(map(int, sizes)))
+    call = module.bind(module.load(Path(model), threads=int(threads)), tuple(map(int, sizes)))
     for _ in range(_RUNS):
         call()
     print(_status("VmHWM") - before)

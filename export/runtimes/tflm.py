@@ -1,7 +1,7 @@
 """TensorFlow Lite Micro on this machine: the accuracy and the memory that a microcontroller's interpreter has.
 
-It runs the reference kernels; XNNPACK's int8 results differ from theirs by some units. It has no clock: how long it
-takes here says nothing about a microcontroller, so there is neither ``prepared`` nor ``part``.
+It runs the reference kernels; XNNPACK's int8 results differ from theirs by some units. Latency on this machine is
+meaningless, so it cannot be timed: there is neither ``bind`` nor ``convert``.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Session:
     """A model made ready by ``load``."""
 
     interpreter: runtime.Interpreter
-    given: dict[str, Any]
-    wanted: dict[str, Any]
+    input: dict[str, Any]
+    output: dict[str, Any]
 
 
 def load(model: Path | bytes, *, threads: int = 1, arena: int | None = None) -> Session:
@@ -76,16 +76,16 @@ def load(model: Path | bytes, *, threads: int = 1, arena: int | None = None) -> 
 
 def run(session: Session, images: np.ndarray) -> np.ndarray:
     """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``."""
-    data = _quantized(np.asarray(images, np.float32).transpose(0, 2, 3, 1), session.given)
-    shape = tuple(map(int, session.given["shape"]))
+    data = _quantized(np.asarray(images, np.float32).transpose(0, 2, 3, 1), session.input)
+    shape = tuple(map(int, session.input["shape"]))
     if data.shape[1:] != shape[1:]:
         raise ValueError(f"the images are {data.shape[1:]} (height, width, channels); the model takes {shape[1:]}")
-    logits = np.empty((len(data), *session.wanted["shape"][1:]), session.wanted["dtype"])
+    logits = np.empty((len(data), *session.output["shape"][1:]), session.output["dtype"])
     for index, image in enumerate(data):
         session.interpreter.set_input(image[None], 0)
         session.interpreter.invoke()
         logits[index] = session.interpreter.get_output(0)[0]
-    return _real(logits, session.wanted)
+    return _real(logits, session.output)
 
 
 def memory(model: Path | bytes) -> Memory:

@@ -40,7 +40,7 @@ def interleaved(
         call()
         once = 0 if number in cold else min(_timed(call) for _ in range(3))
         repeats.append(0 if number in cold else int(np.clip(seconds / max(once, 1e-9), min(MIN_CALLS, most), most)))
-    times, pace = np.empty((rounds, len(calls))), np.ones(rounds)
+    times, reference_seconds = np.empty((rounds, len(calls))), np.ones(rounds)
     for number in tqdm(range(rounds), desc=description, unit="round", disable=None if progress else True):
         references = []
         for place, index in enumerate(np.random.default_rng((seed, number)).permutation(len(calls))):
@@ -48,15 +48,16 @@ def interleaved(
             if reference is not None and place % REFERENCE_EVERY == 0:
                 references.append(_warm(calls[reference], 1))
         if references:
-            pace[number] = np.median(references)
+            reference_seconds[number] = np.median(references)
     if on_pace and reference is not None:
-        on_pace(pace)
-    return times * (np.median(pace) / pace)[:, None]
+        on_pace(reference_seconds)
+    slowdown = reference_seconds / np.median(reference_seconds)
+    return times / slowdown[:, None]
 
 
-def drift(pace: np.ndarray) -> float:
+def drift(reference_times: np.ndarray) -> float:
     """How many times slower the slowest third of a measurement was than its fastest, by medians of ``on_pace``'s."""
-    thirds = [np.median(third) for third in np.array_split(pace, min(3, len(pace)))]
+    thirds = [np.median(third) for third in np.array_split(reference_times, min(3, len(reference_times)))]
     return float(max(thirds) / min(thirds))
 
 
@@ -64,7 +65,7 @@ def lower_quartile(times: np.ndarray) -> np.ndarray:
     """One time a call ``(calls,)`` of ``interleaved``'s ``(rounds, calls)``: the lower quartile of the rounds.
 
     What disturbs a measurement only ever makes it longer, so a low quantile varies less than the mean or the median;
-    the minimum hangs on single lucky rounds.
+    the minimum depends on single lucky rounds.
     """
     return np.quantile(times, 0.25, axis=0)
 

@@ -57,7 +57,7 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
     return _first(lambda: _run(session, data), session).cpu().numpy()
 
 
-def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
+def bind(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
 
     It waits for a CUDA device to finish. A compiled session is compiled here, for this shape.
@@ -72,7 +72,7 @@ def prepared(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     return call
 
 
-def part(module: nn.Module, _shape: tuple[int, int, int]) -> nn.Module:
+def convert(module: nn.Module, _shape: tuple[int, int, int]) -> nn.Module:
     """What ``load`` takes, of an eval-mode module: itself."""
     return module
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from ofa.config.types import UNPRINTABLE
 from ofa.errors import UserError
 
-MAX_SHOWN = 20  # problems; who mends these finds fewer the next time
+MAX_SHOWN = 20  # problems; those left out are shown when these are fixed
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
 
@@ -85,12 +85,14 @@ def _keys_at(model: type[BaseModel], places: Sequence[str | int]) -> list[str]:
     kind: Any = model
     for place in places:
         kind = _child(kind, place)
-    section = next(option for option in _options(kind) if isinstance(option, type) and issubclass(option, BaseModel))
+    section = next(
+        option for option in type_options(kind) if isinstance(option, type) and issubclass(option, BaseModel)
+    )
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _child(kind: Any, place: str | int) -> Any:
-    for option in _options(kind):
+    for option in type_options(kind):
         if get_origin(option) is tuple and isinstance(place, int):
             return get_args(option)[0]
         if get_origin(option) is dict:
@@ -102,10 +104,10 @@ def _child(kind: Any, place: str | int) -> Any:
     raise LookupError(f"{kind} has nothing at {place!r}")
 
 
-def _options(kind: Any) -> list[Any]:
+def type_options(kind: Any) -> list[Any]:
     """The types that a union or annotated type stands for."""
     if get_origin(kind) is Annotated:
-        return _options(get_args(kind)[0])
+        return type_options(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [option for part in get_args(kind) for option in _options(part)]
+        return [option for part in get_args(kind) for option in type_options(part)]
     return [kind]

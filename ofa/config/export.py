@@ -9,27 +9,36 @@ from pydantic import Field
 from ofa.config.errors import Problem
 from ofa.config.types import Section
 from ofa.export.formats import INT8_OPSET, MAX_OPSET, MIN_OPSET
+from ofa.export.runtimes import RUNTIMES
 
 
 class OnnxConfig(Section):
-    """Of ``model.onnx`` and ``model.int8.onnx``.
+    """Of ``model.onnx`` and ``model.int8.onnx``."""
 
-    ``opset``: default is the lowest that the network needs. ``batch: 1`` fixes the batch size, as NNAPI and CoreML need
-    it. Of int8 files: ``symmetric`` for TensorRT; ``weights`` are ``signed``, or ``reduced`` to seven bits or
-    ``unsigned`` for x86 processors without VNNI, and by default what keeps the accuracy.
-    """
-
-    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = None
-    batch: Literal[1] | None = None
-    symmetric: bool = False
-    weights: Literal["signed", "reduced", "unsigned"] | None = None
+    opset: Annotated[int, Field(ge=MIN_OPSET, le=MAX_OPSET)] | None = Field(
+        None, description="Operator set of the files; null: the lowest that the network needs."
+    )
+    batch: Literal[1] | None = Field(
+        None, description="1: a fixed batch, as NNAPI and CoreML need it; null: any batch."
+    )
+    symmetric: bool = Field(
+        False, description="Whether int8 activations are symmetric around 0, as TensorRT needs them."
+    )
+    weights: Literal["signed", "reduced", "unsigned"] | None = Field(
+        None,
+        description="Form of int8 weights: reduced (to 7 bits) and unsigned suit x86 processors without VNNI; null: "
+        "what keeps the accuracy.",
+    )
 
 
 class TfliteConfig(Section):
-    """Of a phone's TFLite file. ``input: uint8`` takes pixels and normalises them itself; ``float32`` takes normalised
-    values also when the network is int8, which without the key takes int8."""
+    """Of a phone's TFLite file."""
 
-    input: Literal["float32", "int8", "uint8"] | None = None
+    input: Literal["float32", "int8", "uint8"] | None = Field(
+        None,
+        description="Type of the input: uint8 takes pixels and normalises them itself; null: normalised values in the "
+        "network's own type.",
+    )
 
 
 def export_problems(
@@ -37,7 +46,8 @@ def export_problems(
 ) -> list[Problem]:
     """What of a target's file formats contradicts its runtime and the bits of its numbers; ``where`` is its key."""
     problems = []
-    int8_onnx = runtime == "onnxruntime" and bits == 8
+    file_format = RUNTIMES[runtime].format
+    int8_onnx = file_format == "onnx" and bits == 8
     for key in ("symmetric", "weights"):
         if getattr(onnx, key) and not int8_onnx:
             text = "is of int8 files that ONNX Runtime runs (runtime: onnxruntime, precision: int8); leave it out"
@@ -46,7 +56,7 @@ def export_problems(
         problems.append((f"{where}.onnx.weights", "unsigned weights are not symmetric; use signed or reduced"))
     if int8_onnx and onnx.opset and onnx.opset < INT8_OPSET:
         problems.append((f"{where}.onnx.opset", f"int8 files need opset {INT8_OPSET} or later"))
-    if tflite.input and runtime != "litert":
+    if tflite.input and file_format != "tflite":
         problems.append((f"{where}.tflite.input", "is of files that LiteRT runs (runtime: litert); leave it out"))
     elif tflite.input == "int8" and bits == 32:
         problems.append((f"{where}.tflite.input", "a float32 network takes float32 or uint8"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ofa.config.errors import nearest, short, short_text
 from ofa.config.recipe import Recipe
+from ofa.config.renamed import with_new_names
 from ofa.config.yaml_text import MAX_BYTES, parse_yaml
 from ofa.config.yaml_text import dump_yaml as dump_yaml  # writing belongs to reading
 from ofa.errors import UserError
@@ -55,7 +56,18 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises ``UserError`` that lists every problem, one a line, each with file, key, value and what is allowed.
     """
-    path = Path(path)
+    return _loaded(Path(path), overrides, stored=False)
+
+
+def load_run_recipe(folder: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a run folder holds; ``overrides`` as in ``load_recipe``.
+
+    One that an older version wrote is read with today's names of its keys. Raises ``UserError`` as ``load_recipe``.
+    """
+    return _loaded(Path(folder) / "recipe.yaml", overrides, stored=True)
+
+
+def _loaded(path: Path, overrides: Sequence[str], *, stored: bool) -> Recipe:
     values = parse_yaml(_read(path), str(path))
     if values is None:
         raise UserError(f"{path}: the recipe is empty; it needs at least the keys space, train and targets")
@@ -63,6 +75,8 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{path}: a recipe is a mapping of keys such as space, train and targets, not {short(values)}")
     if isinstance(values.get("space"), str):
         values["space"] = {"preset": values["space"]}
+    if stored:
+        values = with_new_names(values)
     values.setdefault("name", path.stem)
     keys = [_override(values, option) for option in overrides]
     return Recipe.from_dict(values, source=str(path), overridden=keys)
@@ -76,7 +90,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise UserError(f"{path}: longer than any recipe; it may have {MAX_BYTES} bytes")
+            raise UserError(f"{path}: too long for a recipe; the limit is {MAX_BYTES} bytes")
         return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
@@ -91,7 +105,7 @@ def _override(values: dict[str, Any], option: str) -> str:
     if not equals or not all([*sections, last]):
         raise UserError(f"--set {shown}: write it as key=value, such as train.epochs=3")
     if len(key) > MAX_KEY or len(sections) > MAX_PARTS:
-        raise UserError(f"--set {shown}: no key of a recipe is so long; write it as key=value, such as train.epochs=3")
+        raise UserError(f"--set {shown}: too long for a key; write it as key=value, such as train.epochs=3")
     place: Any = values
     for number, part in enumerate([*sections, last]):
         here = ".".join(sections[:number])

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, model_serializer
+from pydantic import AfterValidator, Field, PlainValidator, create_model, model_serializer
 
 from ofa.config.errors import Problem
 from ofa.config.export import OnnxConfig, TfliteConfig, export_problems
 from ofa.config.train import FinetuneConfig
-from ofa.config.types import Absolute, Section, real, reserved
-from ofa.export.runtimes.remote.connect import valid_address
+from ofa.config.types import Absolute, Section, Takes, real, reserved
+from ofa.export.runtimes import RUNTIMES, RuntimeSpec
+from ofa.export.runtimes.remote.address import valid_address
+from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
     from ofa.predictors.costs.cost_table import CostTable
 
-TIMED_RUNTIMES = ("onnxruntime", "torch", "litert")  # runtimes that are timed
-REMOTE = ("litert",)  # those that can be timed on another device
-CORTEX_M = ("cortex_m4", "cortex_m55")  # microcontrollers, whose instructions are counted
-MICROCONTROLLERS = ("tflm", *CORTEX_M)
-# Limits that only some runtimes can be held to.
-_ONLY = {"latency": TIMED_RUNTIMES, "instructions": CORTEX_M, "sram": MICROCONTROLLERS}
-
-Cost = Literal["latency", "macs", "params", "sram", "flash", "instructions"]
+MIN_LIMIT, MAX_LIMIT = 1e-6, 1e18  # in any unit
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that a subnet may cost, in ms, MACs, parameters, bytes or instructions, or when ``relative`` a share
-    of the largest subnet's cost: ``Limit("latency", 0.5, True)`` is half of its latency.
+    """The most that a subnet may cost, in the unit of the cost's table, or when ``relative`` a fraction of the largest
+    subnet's cost: ``Limit("latency", 0.5, True)`` is half of its latency.
     """
 
-    cost: Cost
+    cost: str
     value: float
     relative: bool
 
@@ -45,34 +41,35 @@ class Limit:
         return self.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
 
 
-def _fraction(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and _share(value)):
+def _as_fraction(text: str) -> float | None:
+    """``"0.5x"`` as 0.5; ``None`` when it is not a fraction above 0x and up to 1x."""
+    match = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
+    return float(match[1]) if match and MIN_LIMIT <= float(match[1]) <= 1 else None
+
+
+def _check_fraction(value: Any, *, cost: str) -> str | None:
+    if value is None or (isinstance(value, str) and _as_fraction(value)):
         return value
     example = f"{value}x" if isinstance(value, int | float) and 0 < value <= 1 else "0.5x"
-    raise ValueError(f"must be a share of the largest subnet's latency such as {example}; milliseconds are latency_ms")
+    keys = [key.name for key in COSTS[cost].limits if key.accepts != "fraction"]
+    amounts = f"; {COSTS[cost].unit or 'amounts'} are given by {', '.join(keys)}" if keys else ""
+    raise ValueError(f"must be a fraction of the largest subnet's {cost} such as {example}{amounts}")
 
 
-def _amount(value: Any) -> float | str | None:
-    if value is None or (isinstance(value, str) and _share(value)):
+def _check_amount_or_fraction(value: Any) -> float | str | None:
+    if value is None or (isinstance(value, str) and _as_fraction(value)):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and _MIN <= value <= _MAX:
+    if isinstance(value, int | float) and not isinstance(value, bool) and MIN_LIMIT <= value <= MAX_LIMIT:
         return float(value)
-    raise ValueError("must be a positive number such as 5e6, or a share of the largest subnet's cost such as 0.5x")
+    raise ValueError("must be a positive number such as 5e6, or a fraction of the largest subnet's cost such as 0.5x")
 
 
-def _address(value: Any) -> str | None:
+def _check_address(value: Any) -> str | None:
     if value is None or (isinstance(value, str) and valid_address(value)):
         return value
     raise ValueError("must be ssh:HOST, adb or adb:SERIAL")
 
 
-def _share(text: str) -> float | None:
-    """``"0.5x"`` as 0.5; ``None`` when it is not a share above 0x and up to 1x."""
-    found = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
-    return float(found[1]) if found and _MIN <= float(found[1]) <= 1 else None
-
-
-_MIN, _MAX = 1e-6, 1e18  # of a limit, in any unit
 MAX_TARGET_NAME = 60
 
 
@@ -87,92 +84,141 @@ def _target_name(value: str) -> str:
 
 
 TargetName = Annotated[str, AfterValidator(_target_name)]
-_Amount = Annotated[float | str | None, PlainValidator(_amount)]
-# Key of a recipe: the cost it limits, and how much of its unit one is.
-_KEYS: dict[str, tuple[Cost, float]] = {
-    "latency_ms": ("latency", 1.0),
-    "sram_kb": ("sram", 1024.0),
-    "flash_kb": ("flash", 1024.0),
-}
 
 
-class LimitsConfig(Section):
-    """Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``params: 0.3x``,
-    ``flash_kb: 256`` (weights), and on microcontrollers ``sram_kb: 64`` and ``instructions: 40e6``."""
+_A_FRACTION = Takes("text", "1e-6x to 1x, such as `0.5x`")
+_AN_AMOUNT_OR_FRACTION = Takes("number or text", "1e-6 to 1e18, or `0.5x` of the largest subnet's")
+_AN_ADDRESS = Takes("text", "`ssh:HOST`, `adb`, `adb:SERIAL`")
 
-    latency_ms: real(_MIN, 1e9) | None = None
-    latency: Annotated[str | None, PlainValidator(_fraction)] = None
-    macs: _Amount = None
-    params: _Amount = None
-    sram_kb: _Amount = None
-    flash_kb: _Amount = None
-    instructions: _Amount = None
 
+def _limit_type(cost: str, key: LimitKey) -> Any:
+    """The type of a key of ``limits``."""
+    if key.accepts == "amount":
+        return real(MIN_LIMIT, key.highest) | None
+    if key.accepts == "fraction":
+        return Annotated[str | None, PlainValidator(partial(_check_fraction, cost=cost)), _A_FRACTION]
+    return Annotated[float | str | None, PlainValidator(_check_amount_or_fraction), _AN_AMOUNT_OR_FRACTION]
+
+
+def _limit_help(cost: str, key: LimitKey) -> str:
+    facts = COSTS[cost]
+    unit = facts.shown.unit if facts.shown else ""
+    amount = {"fraction": ", as a fraction of the largest subnet's"}.get(key.accepts, f", in {unit}" if unit else "")
+    return f"{facts.about.removesuffix('.')}, at most{amount}."
+
+
+class _LimitsSection(Section):
     @model_serializer
-    def _given(self) -> dict[str, Any]:
+    def _only_given(self) -> dict[str, Any]:
         return {key: value for key, value in self if value is not None}
 
 
+# Key of a recipe: the cost that it limits, and how much of the table's unit one is.
+_LIMIT_KEYS = {key.name: (cost, key.unit) for cost, facts in COSTS.items() for key in facts.limits}
+LimitsConfig = create_model(
+    "LimitsConfig",
+    __base__=_LimitsSection,
+    __module__=__name__,
+    __doc__="Limits as a recipe writes them: ``latency_ms: 0.8``, ``latency: 0.5x``, ``macs: 5e6``, ``flash_kb: 256``.",
+    **{
+        key.name: (_limit_type(cost, key), Field(None, description=_limit_help(cost, key)))
+        for cost, facts in COSTS.items()
+        for key in facts.limits
+    },
+)
+
+
 class Target(Section):
-    """One device: its runtime and precision, its limits, and whether its network is trained further.
+    """One device: its runtime and precision, its limits, and whether its network is trained further."""
 
-    ``precision`` is ``float32`` unless the runtime is a microcontroller's, which has int8 alone. An int8 model that
-    loses more than ``int8_drop`` of accuracy is quantised again with remedies, and flagged when none helps.
-    ``remote`` is the device that LiteRT is timed on when that is not this machine: ``ssh:HOST``, ``adb``,
-    ``adb:SERIAL``. ``costs``: a file of latencies measured elsewhere, not timed (see ``ofa.targets.own_costs``).
-    ``onnx`` and ``tflite`` say what the model files look like.
-    """
+    runtime: Literal[tuple(RUNTIMES)] = Field(
+        "onnxruntime", description="What runs the network there; `ofa runtimes` says what each needs and measures."
+    )
+    precision: Literal["float32", "int8"] | None = Field(
+        None, description="Of weights and activations; null: the first that the runtime has."
+    )
+    int8_drop: real(0, 0.99) = Field(
+        0.01, description="Accuracy that an int8 model may lose; one that loses more is quantised in other ways."
+    )
+    finetune: FinetuneConfig | None = Field(None, description="Training of the target's own network after the search.")
+    limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
+    remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
+        None, description="Device that LiteRT is timed on when it is not this machine."
+    )
+    costs: Absolute | None = Field(
+        None, description="File or folder of latencies that were measured elsewhere, which are then not measured."
+    )
+    onnx: OnnxConfig = Field(OnnxConfig(), description="What the ONNX files look like.")
+    tflite: TfliteConfig = Field(TfliteConfig(), description="What the TFLite file looks like.")
 
-    runtime: Literal["onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55"] = "onnxruntime"
-    precision: Literal["float32", "int8"] | None = None
-    int8_drop: real(0, 0.99) = 0.01
-    finetune: FinetuneConfig | None = None
-    written: LimitsConfig = Field(alias="limits")
-    remote: Annotated[str | None, PlainValidator(_address)] = None
-    costs: Absolute | None = None
-    onnx: OnnxConfig = OnnxConfig()
-    tflite: TfliteConfig = TfliteConfig()
+    @property
+    def spec(self) -> RuntimeSpec:
+        """The facts of its runtime."""
+        return RUNTIMES[self.runtime]
 
     @property
     def bits(self) -> Literal[32, 8]:
         """Of a weight or activation on the device."""
-        wished = self.precision or ("int8" if self.runtime in MICROCONTROLLERS else "float32")
-        return 8 if wished == "int8" else 32
+        return 8 if (self.precision or self.spec.precisions[0]) == "int8" else 32
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         limits = []
-        for key, value in self.written.model_dump().items():
-            cost, unit = _KEYS.get(key, (key, 1.0))
+        for key, value in self.limits_config.model_dump().items():
+            cost, unit = _LIMIT_KEYS[key]
             relative = isinstance(value, str)
-            limits.append(Limit(cost, _share(value) if relative else value * unit, relative))
+            limits.append(Limit(cost, _as_fraction(value) if relative else value * unit, relative))
         return tuple(limits)
 
 
 def target_problems(name: str, target: Target, space: SearchSpace) -> list[Problem]:
     """What of a target contradicts itself, or the space."""
-    where, costs = f"targets.{name}", [limit.cost for limit in target.limits]
+    where = f"targets.{name}"
     problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
-    if not costs:
-        problems.append((f"{where}.limits", "empty; give at least one limit (macs: 1x allows every subnet)"))
-    if costs.count("latency") > 1:
-        problems.append((f"{where}.limits", "latency and latency_ms are both given; keep one of them"))
-    for cost in dict.fromkeys(costs):
-        known = cost == "latency" and target.costs
-        if not known and target.runtime not in _ONLY.get(cost, (target.runtime,)):
-            text = f"{cost} cannot be limited on {target.runtime}, only on {', '.join(_ONLY[cost])}"
-            problems.append((f"{where}.limits", text))
+    problems += [(f"{where}.limits", text) for text in _limit_problems(target)]
     if target.remote and target.costs:
         problems.append((f"{where}.costs", "costs from a file are not timed on another device; leave remote out"))
-    if target.remote and target.runtime not in REMOTE:
-        text = f"{target.runtime} is not timed on other devices; use runtime: {', '.join(REMOTE)}, or leave it out"
+    if target.remote and not target.spec.remote:
+        remote = ", ".join(runtime for runtime, spec in RUNTIMES.items() if spec.remote)
+        text = f"{target.runtime} is not timed on other devices; use runtime: {remote}, or leave it out"
         problems.append((f"{where}.remote", text))
-    if target.precision == "int8" and target.runtime == "torch":
-        problems.append((f"{where}.precision", "torch runs float32 here; use onnxruntime or litert for int8"))
-    if target.precision == "float32" and target.runtime in MICROCONTROLLERS:
-        problems.append((f"{where}.precision", f"{target.runtime} runs int8; leave precision out"))
-    acts = {space.act, space.stem.first_act, *(stage.act for stage in space.stages)} - {"relu", "relu6"}
-    if target.runtime in MICROCONTROLLERS and (acts or any(stage.se for stage in space.stages)):
-        text = f"{target.runtime} runs relu and relu6 without squeeze-and-excite; use a space such as mcu or mcu_32"
+    if target.precision and target.precision not in target.spec.precisions:
+        problems.append((f"{where}.precision", _precision_problem(target)))
+    if lacking := _operators(space) - (target.spec.operators or _operators(space)):
+        known = " and ".join(sorted(target.spec.operators - {"conv"}))
+        text = f"{target.runtime} runs {known}, not {', '.join(sorted(lacking))}; use a space such as mcu or mcu_32"
         problems.append((f"{where}.runtime", text))
     return problems
+
+
+def _limit_problems(target: Target) -> list[str]:
+    given: dict[str, list[str]] = {}
+    for key in target.limits_config.model_dump():
+        given.setdefault(_LIMIT_KEYS[key][0], []).append(key)
+    if not given:
+        return ["empty; give at least one limit (macs: 1x allows every subnet)"]
+    problems = [
+        f"{' and '.join(sorted(keys))} are both given; keep one of them" for keys in given.values() if len(keys) > 1
+    ]
+    for cost in given:
+        from_file = cost == "latency" and target.costs
+        if not from_file and target.runtime not in limitable_on(cost):
+            problems.append(f"{cost} cannot be limited on {target.runtime}, only on {', '.join(limitable_on(cost))}")
+    return problems
+
+
+def _precision_problem(target: Target) -> str:
+    """Which precision the runtime has, and which runtimes of its kind have the one asked for."""
+    able = [
+        runtime
+        for runtime, spec in RUNTIMES.items()
+        if target.precision in spec.precisions and spec.has_latency == target.spec.has_latency
+    ]
+    other = f", or use {' or '.join(able)} for {target.precision}" if able else ""
+    return f"{target.runtime} runs {' and '.join(target.spec.precisions)}; leave precision out{other}"
+
+
+def _operators(space: SearchSpace) -> set[str]:
+    """What a runtime must be able to run: activations and ``squeeze_excite``."""
+    gates = {"squeeze_excite"} if any(stage.se for stage in space.stages) else set()
+    return {space.act, space.stem.first_act, *(stage.act for stage in space.stages)} | gates

@@ -21,7 +21,8 @@ from ofa.config.types import (
     zero_or,
 )
 from ofa.supernet.space import MAX_OPTIONS, SearchSpace
-from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
+from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
 from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
@@ -32,16 +33,18 @@ MAX_PHASES = 300
 class PhaseConfig(Section):
     """One training phase. ``kernel``, ``depth`` and ``expand`` count open options from the largest; 1: only that."""
 
-    name: Text
-    epochs: Epochs
-    lr: LearningRate
-    subnets: whole(1, MAX_SUBNETS) = 1
-    kernel: whole(1, MAX_OPTIONS) = 1
-    depth: whole(1, MAX_OPTIONS) = 1
-    expand: whole(1, MAX_OPTIONS) = 1
-    sort_channels: bool = False
-    sampling: Literal["uniform", "sandwich", "best_up", "worst_up"] = "uniform"
-    teacher: Literal["none", "full", "in_place"] | None = None
+    name: Text = Field(description="Name of the phase, shown while it trains and in the report.")
+    epochs: Epochs = Field(description="Passes over the training images.")
+    lr: LearningRate = Field(description="Peak learning rate of the phase.")
+    subnets: whole(1, MAX_SUBNETS) = Field(1, description="Subnets trained in each step; gradients are averaged.")
+    kernel: whole(1, MAX_OPTIONS) = Field(1, description="Open kernel sizes, counted from the largest.")
+    depth: whole(1, MAX_OPTIONS) = Field(1, description="Open stage depths, counted from the largest.")
+    expand: whole(1, MAX_OPTIONS) = Field(1, description="Open expand ratios, counted from the largest.")
+    sort_channels: bool = Field(False, description="Whether channels are sorted by importance before the phase.")
+    sampling: Literal[tuple(SAMPLERS)] = Field("uniform", description="Which subnets a step trains.")
+    teacher: Literal[TEACHERS] | None = Field(
+        None, description="Whose outputs subnets learn; null: what suits the sampling and the phase's place."
+    )
 
     def phase(self, *, first: bool) -> Phase:
         """``teacher`` unless given: the full network, but for the ``first`` phase and for in-place samplings.
@@ -55,58 +58,87 @@ class PhaseConfig(Section):
 class CheckpointConfig(Section):
     """When training writes a checkpoint besides the one after every epoch: every so many minutes, or steps."""
 
-    minutes: real(0.01, 1e5) | None = 10.0
-    steps: whole(1, 1_000_000_000) | None = None
+    minutes: real(0.01, 1e5) | None = Field(10.0, description="Minutes between checkpoints; null: no such rule.")
+    steps: whole(1, 1_000_000_000) | None = Field(
+        None, description="Optimizer steps between checkpoints; null: no such rule."
+    )
 
 
 Phases = Annotated[
-    Annotated[Literal["progressive_shrinking", "random", "sandwich", "attentive"], Tag("<preset>")]
+    Annotated[Literal[tuple(SCHEDULES)], Tag("<preset>")]
     | Annotated[tuple[PhaseConfig, ...], Field(min_length=1, max_length=MAX_PHASES), Tag("<list>")],
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
 
 
 class TrainConfig(Section):
-    """Training. ``epochs`` and ``lr`` (the peak) are for a schedule named by preset: the full network's, where it has a
-    phase of its own. ``init``: weights of the full network to start from; ``skip_first_phase`` then leaves out its
-    training. ``later_lr`` multiplies the learning rates of a preset's phases after the first. ``watch_images``:
-    validation images on which every epoch measures three networks."""
+    """How the supernet is trained."""
 
-    phases: Phases = "progressive_shrinking"
-    epochs: Epochs | None = None
-    lr: LearningRate | None = None
-    later_lr: real(1e-3, 1e3) = 1.0
-    init: Absolute | None = None
-    skip_first_phase: bool = False
-    batch_size: whole(2, MAX_BATCH) = 64
-    accumulate: whole(1, MAX_BATCH // 2) = 1
-    optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = "sgd"
-    lr_schedule: Literal["cosine", "linear"] = "cosine"
-    momentum: zero_or(1e-3, 0.9999) = 0.9
-    weight_decay: zero_or(1e-12, 10) = 3e-5
-    label_smoothing: zero_or(1e-6, 0.99) = 0.1
-    dropout: zero_or(1e-6, 0.95) = 0.1
-    drop_path: zero_or(1e-6, 0.95) = 0.0
-    mixup: zero_or(0.01, 100) = 0.0
-    cutmix: zero_or(0.01, 100) = 0.0
-    distill: zero_or(1e-6, 1000) = 1.0
-    loss: Literal["soft_ce", "kl", "alpha"] = "soft_ce"
-    warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = 0.0
-    clip_grad: real(1e-6, 1e6) | None = None
-    ema: Share | None = None
-    amp: bool = True
-    compile: bool = False
-    ranks: Literal["same", "different"] = "same"
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    watch_images: whole(0, MAX_IMAGES) = 500
-    tensorboard: bool = False
+    phases: Phases = Field(
+        "progressive_shrinking", description="A schedule by its name, or a list of phases written out."
+    )
+    epochs: Epochs | None = Field(
+        None,
+        description="Epochs of a named schedule's first phase; a named schedule needs it, listed phases have theirs.",
+    )
+    lr: LearningRate | None = Field(
+        None, description="Peak learning rate of a named schedule's first phase; needed as epochs is."
+    )
+    shrinking_lr_scale: real(1e-3, 1e3) = Field(
+        1.0, description="Factor on the learning rates of a named schedule's phases after the first."
+    )
+    init: Absolute | None = Field(
+        None, description="Weights of the full network to start from: a .safetensors file of ours or timm's."
+    )
+    skip_first_phase: bool = Field(False, description="Whether the first phase is left out, as init has its result.")
+    batch_size: whole(2, MAX_BATCH) = Field(64, description="Images of one optimizer step, over all processes.")
+    grad_accum_steps: whole(1, MAX_BATCH // 2) = Field(
+        1, description="Pieces that a batch is worked on in, one after the other, to need less memory."
+    )
+    optimizer: Literal["sgd", "adamw", "lamb", "rmsprop"] = Field("sgd", description="timm's optimizer of this name.")
+    lr_schedule: Literal[LR_SCHEDULE_NAMES] = Field(
+        "cosine", description="How the learning rate falls to 0 within each phase."
+    )
+    momentum: zero_or(1e-3, 0.9999) = Field(0.9, description="Momentum of sgd (Nesterov's) and rmsprop.")
+    weight_decay: zero_or(1e-12, 10) = Field(3e-5, description="Weight decay; biases and norms have none.")
+    label_smoothing: zero_or(1e-6, 0.99) = Field(0.1, description="Probability that labels spread over all classes.")
+    dropout: zero_or(1e-6, 0.95) = Field(0.1, description="Dropout rate before the classifier.")
+    drop_path: zero_or(1e-6, 0.95) = Field(0.0, description="Rate at which residual blocks are skipped in training.")
+    mixup: zero_or(0.01, 100) = Field(0.0, description="Alpha of mixup; 0: none.")
+    cutmix: zero_or(0.01, 100) = Field(0.0, description="Alpha of cutmix; 0: none.")
+    distill_weight: zero_or(1e-6, 1000) = Field(
+        1.0, description="Weight of the teacher's soft labels beside the labels; 0: labels only."
+    )
+    distill_loss: Literal[SOFT_LOSS_NAMES] = Field(
+        "soft_ce",
+        description="How subnets learn soft labels: cross-entropy, KL divergence or AlphaNet's alpha divergence.",
+    )
+    warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = Field(
+        0.0, description="Epochs of the first phase in which the learning rate rises linearly."
+    )
+    clip_grad: real(1e-6, 1e6) | None = Field(None, description="Largest norm of all gradients; null: not clipped.")
+    ema: Share | None = Field(
+        None, description="Decay of the weights' moving average, which every phase ends with; null: no average."
+    )
+    amp: bool = Field(True, description="Whether CUDA trains in mixed precision; CPUs train in float32.")
+    compile: bool = Field(
+        False, description="Whether torch.compile compiles the blocks in phases that train one network."
+    )
+    subnets_per_rank: Literal[SUBNETS_PER_RANK] = Field(
+        "shared", description="Whether torchrun's processes train the same subnets in a step, or each its own."
+    )
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
+    eval_images: whole(0, MAX_IMAGES) = Field(
+        500, description="Validation images on which three networks are measured after every epoch; 0: none."
+    )
+    tensorboard: bool = Field(False, description="Whether figures of the training are written for TensorBoard.")
 
 
 class FinetuneConfig(Section):
     """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
 
-    epochs: Epochs
-    lr: LearningRate
+    epochs: Epochs = Field(description="Passes over the training images.")
+    lr: LearningRate = Field(description="Peak learning rate.")
 
 
 def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
@@ -118,13 +150,13 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
             problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
         elif not isinstance(train.phases, str) and value is not None:
             problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
-    if train.accumulate > train.batch_size // 2:
+    if train.grad_accum_steps > train.batch_size // 2:
         text = f"must be at most {train.batch_size // 2}, so that a piece of a batch has two images"
-        problems.append(("train.accumulate", f"{text}; it is {train.accumulate}"))
+        problems.append(("train.grad_accum_steps", f"{text}; it is {train.grad_accum_steps}"))
     if train.optimizer == "sgd" and not train.momentum:
         problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
-    if train.later_lr != 1 and not isinstance(train.phases, str):
-        problems.append(("train.later_lr", "not with listed phases; set train.phases.1.lr and so on"))
+    if train.shrinking_lr_scale != 1 and not isinstance(train.phases, str):
+        problems.append(("train.shrinking_lr_scale", "not with listed phases; set train.phases.1.lr and so on"))
     if train.skip_first_phase and not train.init:
         problems.append(("train.skip_first_phase", "needs train.init: the weights that the first phase would train"))
     if train.skip_first_phase and train.phases in ("sandwich", "attentive"):

@@ -1,12 +1,13 @@
 """What the sections of a recipe are made of: numbers between bounds, text on one line, paths.
 
 Every number has a smallest and a largest value. A stage works with everything between them, and what lies outside is a
-slip of the pen or an attack.
+mistake or an attack.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,22 @@ MAX_PATH = 4000
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Names that Windows keeps for devices, whatever follows the first dot.
 _DEVICES = r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"
+
+
+@dataclass(frozen=True)
+class ZeroOr:
+    """Of a number's type: 0, or at least ``low``. Beside what enforces it, so that it can be shown."""
+
+    low: float
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a key takes, in words for ``docs/recipe.md``, where its Python type does not say it."""
+
+    type: str
+    range: str = ""
+    default: str = ""  # where that is no value of its own
 
 
 def whole(low: int, high: int) -> Any:
@@ -42,7 +59,7 @@ def zero_or(low: float, high: float) -> Any:
             raise ValueError(f"must be 0, or at least {low:g}")
         return value
 
-    return Annotated[float, Field(ge=0, le=high), AfterValidator(checked)]
+    return Annotated[float, Field(ge=0, le=high), AfterValidator(checked), ZeroOr(low)]
 
 
 def reserved(name: str) -> bool:
@@ -68,7 +85,7 @@ def _usable_path(path: Path) -> Path:
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:
-        raise ValueError(f"{path.parts[0]} is no user of this machine") from error
+        raise ValueError(f"{path.parts[0]} is not a user of this machine") from error
 
 
 Count = whole(1, MAX_COUNT)
@@ -77,8 +94,8 @@ LearningRate = real(1e-9, 1e3)
 Positive = real(1e-9, 1e9)
 Probability = zero_or(1e-6, 1)
 Share = real(1e-6, 1 - 1e-6)
-Text = Annotated[str, AfterValidator(_one_line)]
-Absolute = Annotated[Path, AfterValidator(_usable_path)]
+Text = Annotated[str, AfterValidator(_one_line), Takes("text", f"at most {MAX_TEXT} characters")]
+Absolute = Annotated[Path, AfterValidator(_usable_path), Takes("path")]
 
 
 class Section(BaseModel):

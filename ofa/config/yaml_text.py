@@ -40,17 +40,17 @@ class _Loader(PlainLoader):
             raise _refused(event, f"the tag {event.tag[:40]}; a recipe has none, so leave it out")
         if isinstance(event, yaml.ScalarEvent):
             if len(event.value) > MAX_SCALAR:
-                raise _refused(event, f"a value of {len(event.value)} characters; there may be {MAX_SCALAR}")
+                raise _refused(event, f"a value of {len(event.value)} characters; the limit is {MAX_SCALAR}")
             if surrogate := re.search("[\ud800-\udfff]", event.value):
                 raise _refused(event, f"the character U+{ord(surrogate[0]):04X}; remove it")
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent) and node not in self._sizes:
-            raise _refused(event, f"*{event.anchor[:40]} stands inside what it stands for")
+            raise _refused(event, f"*{event.anchor[:40]} refers to a value that contains it")
         size, levels = self._sizes[node] = self._size(node)
         if size > MAX_NODES:
-            raise _refused(event, f"more than {MAX_NODES} values, aliases counted as what they stand for")
+            raise _refused(event, f"more than {MAX_NODES} values, with aliases counted in full")
         if self._depth + levels > MAX_LEVELS + 1:
             raise _refused(event, f"nested deeper than {MAX_LEVELS} levels")
         return node
@@ -99,7 +99,7 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises ``UserError`` naming line and column of what is no YAML, or more than a recipe has.
     """
     if len(text) > MAX_BYTES:
-        raise UserError(f"{source}: longer than any recipe; it may have {MAX_BYTES} characters")
+        raise UserError(f"{source}: too long for a recipe; the limit is {MAX_BYTES} characters")
     try:
         # The round trip through JSON gives every part its own object where YAML's aliases share one.
         return json.loads(json.dumps(_Loader(text).get_single_data(), default=str))

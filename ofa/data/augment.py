@@ -12,7 +12,7 @@ from timm.data import create_transform
 from ofa.errors import UserError
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import AugmentConfig
+    from ofa.config.data import AugmentConfig
 
 INTERPOLATION = "bilinear"
 

@@ -21,7 +21,7 @@ from ofa.errors import UserError
 from ofa.pipeline.manifest import file_digest
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import DataConfig
+    from ofa.config.data import DataConfig
     from ofa.data.readers.listing import Listing
 
 # All images of a split are compared by content up to so many bytes, of a larger split at most about so many
@@ -92,7 +92,7 @@ def _idx_rows(config: DataConfig) -> _SplitRows:
 def _folder_rows(config: DataConfig) -> _SplitRows:
     from ofa.data.readers.image_folder import split_folder
 
-    shares = {"val_fraction": config.validation, "test_fraction": config.test_share, "test": config.test}
+    shares = {"val_fraction": config.val_fraction, "test_fraction": config.test_fraction, "test": config.test}
     listing, split_of_image = split_folder(config.folder, **shares)
     rows_of: _SplitRows = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
     for index, split in enumerate(SPLITS):

@@ -42,7 +42,7 @@ def unreadable_images(folder: Path) -> dict[str, str]:
     try:
         return {finding.image: finding.content for finding in stored_findings(folder) if finding.unreadable}
     except ValueError as error:
-        raise UserError(f"{error}; delete that file, and all images are read again") from error
+        raise UserError(f"{error}; delete that file, and the images are checked again") from error
 
 
 def stored_findings(folder: Path) -> list[Finding]:

@@ -31,7 +31,7 @@ from ofa.errors import UserError
 from ofa.supernet.training.distributed import own_share
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import AugmentConfig, DataConfig
+    from ofa.config.data import AugmentConfig, DataConfig
 
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000

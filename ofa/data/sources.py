@@ -15,7 +15,7 @@ from ofa.data.readers.image_folder import folder_source
 from ofa.data.readers.source import Source
 
 if TYPE_CHECKING:
-    from ofa.config.recipe import DataConfig
+    from ofa.config.data import DataConfig
 
 
 def open_source(config: DataConfig, *, resolution: int) -> Source:
@@ -24,8 +24,8 @@ def open_source(config: DataConfig, *, resolution: int) -> Source:
     Raises ``UserError`` when they are missing, inconsistent or cannot be split.
     """
     if config.folder is not None:
-        options = {"val_fraction": config.validation, "test_fraction": config.test_share, "test": config.test}
+        options = {"val_fraction": config.val_fraction, "test_fraction": config.test_fraction, "test": config.test}
         return folder_source(Path(config.folder), **options)
     if config.idx is not None:
-        return idx_source(Path(config.idx), val_fraction=config.validation, test_fraction=config.test_share)
+        return idx_source(Path(config.idx), val_fraction=config.val_fraction, test_fraction=config.test_fraction)
     return digits_source(resolution)

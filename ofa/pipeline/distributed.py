@@ -29,14 +29,14 @@ _LEAVE = -1
 _PATIENCE = timedelta(minutes=30)
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def rank() -> int:
     """This process's number; 0 without torchrun."""
-    return int(os.environ["RANK"]) if processes() > 1 else 0
+    return int(os.environ["RANK"]) if world_size() > 1 else 0
 
 
 def device() -> torch.device:
@@ -45,13 +45,13 @@ def device() -> torch.device:
 
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if processes() > 1 else 0)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0)
 
 
 @contextmanager
 def group() -> Iterator[None]:
     """The processes joined; alone, nothing happens."""
-    if processes() == 1:
+    if world_size() == 1:
         yield
         return
     import torch
@@ -61,13 +61,13 @@ def group() -> Iterator[None]:
         torch.cuda.set_device(own)
     backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        place = {"store": rendezvous_store(), "rank": rank(), "world_size": processes()}
+        place = {"store": rendezvous_store(), "rank": rank(), "world_size": world_size()}
     else:
         place = {}
     dist.init_process_group(backend, timeout=_PATIENCE, **place)
     host = os.environ.get("MASTER_ADDR", "localhost")
     try:
-        with watched(rank=rank(), processes=processes(), host=host, share_number=_broadcast_number):
+        with watched(rank=rank(), processes=world_size(), host=host, broadcast_number=_broadcast_number):
             yield
     except RuntimeError as error:
         if "gloo" not in str(error).lower():
@@ -108,7 +108,7 @@ def rendezvous_store() -> dist.Store:
 
 def broadcast_stage(stage: str | None) -> None:
     """Rank 0 tells the others which shared stage begins; ``None``: that they may leave."""
-    if processes() > 1:
+    if world_size() > 1:
         _broadcast_number(_LEAVE if stage is None else SHARED_STAGES.index(stage))
 
 
@@ -142,9 +142,9 @@ def run_worker(do: Callable[[str], object]) -> None:
         do(SHARED_STAGES[number])
 
 
-def share(content: bytes | None) -> bytes | None:
+def broadcast_bytes(content: bytes | None) -> bytes | None:
     """Rank 0's bytes (or ``None``) on every rank, so that no rank needs rank 0's disk."""
-    if processes() == 1:
+    if world_size() == 1:
         return content
     import torch
     from torch import distributed as dist
@@ -159,12 +159,12 @@ def share(content: bytes | None) -> bytes | None:
 
 def gather(number: float) -> list[float]:
     """Every rank's number, in the order of ranks."""
-    if processes() == 1:
+    if world_size() == 1:
         return [number]
     import torch
     from torch import distributed as dist
 
-    everyone = [torch.zeros(1, dtype=torch.float64) for _ in range(processes())]
+    everyone = [torch.zeros(1, dtype=torch.float64) for _ in range(world_size())]
     dist.all_gather(everyone, torch.tensor([number], dtype=torch.float64))
     return [float(each) for each in everyone]
 

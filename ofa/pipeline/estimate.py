@@ -9,21 +9,23 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import TIMED_RUNTIMES, Limit
+from ofa.config.schedule import training_phases
+from ofa.config.target import Limit
 from ofa.data.identity import data_folder
-from ofa.data.loader import open_data
+from ofa.data.loader import Data, open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.data.sources import open_source
 from ofa.data.summary import data_lines
 from ofa.errors import UserError
+from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.feasibility import measure_smallest
 from ofa.pipeline.stage_checks import check_stages
 from ofa.pipeline.step_memory import image_bytes
 from ofa.pipeline.threads import explained, training_threads
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.duration import duration
-from ofa.stages.train import phases
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -51,13 +53,13 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield f"space     {space.size:,} networks, {space.genes} genes"
     place = data_folder(recipe.data)
     if place is not None and not place.is_dir():
-        yield from _schedule(phases(recipe), None)
+        yield from _schedule(training_phases(recipe), None)
         yield from _rest(recipe)
         key = "folder" if recipe.data.folder else "idx"
         raise UserError(
             f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
         )
-    lines = []
+    # All that is read is told before the checks, which may refuse it.
     source = open_source(recipe.data, resolution=space.resolutions[-1])
     findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
     yield from (f"image     {line}" for line in finding_lines(findings))
@@ -67,30 +69,39 @@ def plan(recipe: Recipe) -> Iterator[str]:
     left_out = [finding.image for finding in findings if finding.unreadable]
     data = open_data(recipe.data, resolution=space.resolutions[-1], seed=recipe.seed, left_out=left_out)
     yield from data_lines(data)
-    head = {"num_classes": len(data.classes), "in_chans": data.channels}
-    lines += check_stages(recipe, data)
-    lines += measure_smallest(recipe, head)
-    macs = CostTable.macs(space, **head)
-    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, head)
-    steps = data.steps(recipe.train.batch_size)
-    train = [
-        seconds_per_mac * phase.epochs * steps * recipe.train.batch_size * macs_of_step(recipe.space, phase, macs)
-        for phase in phases(recipe)
-    ]
-    collect = recipe.collect
-    evaluated = min(collect.images or data.counts["validation"], data.counts["validation"])
-    images = evaluated + min(collect.calibration_images, data.counts["train"])
-    spread = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
-    collected = min(collect.subnets, space.size)
-    measure_accuracy = seconds_per_mac * _EVALUATION * images * macs.predict(spread).mean() * collected
-    total = sum(train) + measure_accuracy + _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
-    lines += _schedule(phases(recipe), steps)
-    lines += [*_rest(recipe), f"threads   {explained(threads)}"]
-    lines.append(
-        f"time      about {duration(total)} on this machine: training {duration(sum(train))}, measuring accuracy "
-        f"{duration(measure_accuracy)}, the rest {duration(total - sum(train) - measure_accuracy)}"
+
+    model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
+    lines = [*check_stages(recipe, data), *measure_smallest(recipe, model_kwargs)]
+    time_line, threads = _time(recipe, data, model_kwargs)
+    lines += _schedule(training_phases(recipe), data.steps(recipe.train.batch_size))
+    yield from [*lines, *_rest(recipe), f"threads   {explained(threads)}", time_line]
+
+
+def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str, Threads]:
+    """How long the run will take here, from a few training steps; and with how many threads these were fastest."""
+    space, collect, counts = recipe.space, recipe.collect, data.counts
+    macs = CostTable.macs(space, **model_kwargs)
+    seconds_per_mac, threads = _seconds_per_mac(recipe, macs, model_kwargs)
+
+    batch_size = recipe.train.batch_size
+    training = sum(
+        seconds_per_mac * phase.epochs * data.steps(batch_size) * batch_size * macs_of_step(space, phase, macs)
+        for phase in training_phases(recipe)
     )
-    yield from lines
+
+    # Each subnet is calibrated, then evaluated; those of a small sample cost on average what all of them do.
+    images = min(collect.images or counts["validation"], counts["validation"])
+    images += min(collect.calibration_images, counts["train"])
+    sample = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
+    subnets = min(collect.subnets, space.size)
+    accuracies = seconds_per_mac * _EVALUATION * images * macs.predict(sample).mean() * subnets
+
+    rest = _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
+    line = (
+        f"time      about {duration(training + accuracies + rest)} on this machine: training {duration(training)}, "
+        f"measuring accuracy {duration(accuracies)}, the rest {duration(rest)}"
+    )
+    return line, threads
 
 
 def _schedule(schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
@@ -123,12 +134,12 @@ def _measured(recipe: Recipe) -> list[str]:
     devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
-    if has_latency := [runtime for runtime in devices if runtime in TIMED_RUNTIMES]:
+    if has_latency := [runtime for runtime in devices if RUNTIMES[runtime].has_latency]:
         lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(has_latency)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
-    if others := [runtime for runtime in devices if runtime not in TIMED_RUNTIMES]:
+    if others := [runtime for runtime in devices if not RUNTIMES[runtime].has_latency]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
 
@@ -143,19 +154,19 @@ def _collected(recipe: Recipe) -> str:
 def _limit(limit: Limit) -> str:
     if limit.relative:
         return f"{limit.cost} at most {limit.value:g}x the largest subnet's"
-    unit = {"latency": " ms", "sram": " bytes", "flash": " bytes"}.get(limit.cost, "")
-    return f"{limit.cost} at most {limit.value:g}{unit}"
+    unit = COSTS[limit.cost].unit
+    return f"{limit.cost} at most {limit.value:g} {'' if unit == limit.cost else unit}".rstrip()
 
 
-def _seconds_per_mac(recipe: Recipe, macs: CostTable, head: dict[str, int]) -> tuple[float, Threads]:
+def _seconds_per_mac(recipe: Recipe, macs: CostTable, model_kwargs: dict[str, int]) -> tuple[float, Threads]:
     """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
     code[0] = len(space.resolutions) // 2
-    net = Supernet(space, **head).train()
+    net = Supernet(space, **model_kwargs).train()
     fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
-    images = torch.zeros(batch, head["in_chans"], *2 * [space.resolutions[code[0]]])
+    images = torch.zeros(batch, model_kwargs["in_chans"], *2 * [space.resolutions[code[0]]])
     labels = torch.zeros(batch, dtype=torch.long)
 
     def step() -> None:

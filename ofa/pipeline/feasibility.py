@@ -13,34 +13,36 @@ from typing import Any
 import numpy as np
 
 from ofa.config.recipe import Recipe
-from ofa.config.target import TIMED_RUNTIMES, Limit, Target
+from ofa.config.target import Limit, Target
 from ofa.errors import UserError
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.strategies.limits import InfeasibleLimit, feasible_codes
 from ofa.supernet.space import SearchSpace
-from ofa.targets import deployment
+from ofa.targets import measuring
 from ofa.targets.deployment import Deployment, deployment_of
 
 ESTIMATE_MARGIN = 1.15  # what compilers may save of an estimate
 NOISE_MARGIN = 2.0  # how much slower than at its best this machine may be just now
 _ROUNDS, _REPEATS, _SECONDS = 3, 10, 3.0
 
-Head = Mapping[str, int]
+ModelKwargs = Mapping[str, int]
 
 
-def check_limits(recipe: Recipe, head: Head) -> list[str]:
-    """A line for each target whose limits an estimate says are narrow; ``head``: ``num_classes`` and ``in_chans``.
+def check_limits(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
+    """A line for each target whose limits an estimate says are narrow.
+
+    ``model_kwargs``: ``num_classes`` and ``in_chans``.
 
     Raises ``UserError`` naming the target, the limit and what the cheapest network needs, one line a target.
     """
     lines, problems = [], []
     for name, target in recipe.targets.items():
-        device = deployment_of(target)
+        deployment = deployment_of(target)
         try:
-            exact = known(device, recipe.space, head, seed=recipe.seed)
-            estimated = _estimated(device, recipe.space, head)
+            exact = known(deployment, recipe.space, model_kwargs, seed=recipe.seed)
+            estimated = _estimated(deployment, recipe.space, model_kwargs)
             line = _check(target, exact, estimated, recipe)
         except (UserError, ValueError) as error:
             problems.append(f"targets.{name}: {error}")
@@ -51,32 +53,32 @@ def check_limits(recipe: Recipe, head: Head) -> list[str]:
     return lines
 
 
-def known(device: Deployment, space: SearchSpace, head: Head, *, seed: int) -> dict[str, CostTable]:
+def known(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs, *, seed: int) -> dict[str, CostTable]:
     """The costs that need no measurement here, by name."""
-    counted = deployment.counted_costs(device, space, head)
-    if device.runtime not in TIMED_RUNTIMES:
-        del counted["flash"]  # there it is that of a whole program
-    return counted | deployment.own_costs(device, space, head, seed=seed)
+    counted = measuring.counted(deployment, space, model_kwargs)
+    # What is measured there is more than what is counted: flash is that of a whole program.
+    counted = {name: table for name, table in counted.items() if name not in deployment.spec.measures}
+    return counted | measuring.own_costs(deployment, space, model_kwargs, seed=seed)
 
 
-def measure_smallest(recipe: Recipe, head: Head) -> list[str]:
+def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
     """A line for each limited time or count that the smallest network was measured for, here and now.
 
     Raises ``UserError`` for a limit that it misses by more than the noise of a busy machine.
     """
     lines, problems = [], []
-    found: dict[Deployment, dict[str, tuple[float, float]]] = {}
+    measured: dict[Deployment, dict[str, tuple[float, float]]] = {}
     for name, target in recipe.targets.items():
-        device = deployment_of(target)
-        limits = [limit for limit in target.limits if _is_measured(limit, device)]
-        if limits and device.remote:
-            lines.append(f"limit     {name}: whether {device.remote} can meet it is not known before `ofa measure`")
+        deployment = deployment_of(target)
+        limits = [limit for limit in target.limits if _is_measured(limit, deployment)]
+        if limits and deployment.remote:
+            lines.append(f"limit     {name}: whether {deployment.remote} can meet it is not known before `ofa measure`")
             continue
         for limit in limits:
-            if device not in found:
-                found[device] = _measured(device, recipe, head)
-            if limit.cost in found[device]:
-                text, met = _compared(limit, *found[device][limit.cost])
+            if deployment not in measured:
+                measured[deployment] = _measure_ends(deployment, recipe, model_kwargs)
+            if limit.cost in measured[deployment]:
+                text, met = _compare(limit, *measured[deployment][limit.cost])
                 (lines if met else problems).append(f"limit     {name}: {text}" if met else f"targets.{name}: {text}")
     if problems:
         raise UserError("\n".join(problems))
@@ -102,25 +104,25 @@ def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, Cos
     return None
 
 
-def _estimated(device: Deployment, space: SearchSpace, head: Head) -> dict[str, CostTable]:
-    if device.runtime in TIMED_RUNTIMES:
+def _estimated(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs) -> dict[str, CostTable]:
+    if deployment.has_latency:
         return {}
-    return microcontroller.estimates(device.module, space, **head)
+    return microcontroller.estimates(deployment.module, space, **model_kwargs)
 
 
-def _is_measured(limit: Limit, device: Deployment) -> bool:
-    return (limit.cost == "latency" and device.timed) or limit.cost == "instructions"
+def _is_measured(limit: Limit, deployment: Deployment) -> bool:
+    return (limit.cost == "latency" and deployment.timed) or limit.cost in deployment.spec.tool_costs
 
 
-def _measured(device: Deployment, recipe: Recipe, head: Head) -> dict[str, tuple[float, float]]:
+def _measure_ends(deployment: Deployment, recipe: Recipe, model_kwargs: ModelKwargs) -> dict[str, tuple[float, float]]:
     """By cost, what the smallest and the largest network take."""
     space = recipe.space
     pair = [space.smallest, space.largest]
-    if not device.has_latency:
-        figures = microcontroller.costs(device.module, space, pair, **head)
-        return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name == "instructions"}
-    options: dict[str, Any] = {"runtime": device.module, "threads": recipe.measure.threads, **head}
-    options["part"] = deployment.part_of(device)
+    if not deployment.has_latency:
+        figures = microcontroller.costs(deployment.module, space, pair, **model_kwargs)
+        return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name in deployment.spec.tool_costs}
+    options: dict[str, Any] = {"runtime": deployment.module, "threads": recipe.measure.threads, **model_kwargs}
+    options["part"] = deployment.convert
     times, started = [], time.monotonic()
     while len(times) < _REPEATS and (not times or time.monotonic() - started < _SECONDS):
         times.append(latency.time_subnets(space, pair, rounds=_ROUNDS, **options))
@@ -128,12 +130,12 @@ def _measured(device: Deployment, recipe: Recipe, head: Head) -> dict[str, tuple
     return {"latency": (float(smallest), float(largest))}
 
 
-def _compared(limit: Limit, smallest: float, largest: float) -> tuple[str, bool]:
+def _compare(limit: Limit, smallest: float, largest: float) -> tuple[str, bool]:
     """A sentence, and whether the limit may be met."""
     most = limit.value * largest if limit.relative else limit.value
     unit = " ms" if limit.cost == "latency" else ""
-    share = f" ({limit.value:g}x of the largest network's)" if limit.relative else ""
-    text = f"the smallest network takes {smallest:.4g}{unit} here; the {limit.cost} limit is {most:.4g}{unit}{share}"
+    relative = f" ({limit.value:g}x of the largest network's)" if limit.relative else ""
+    text = f"the smallest network takes {smallest:.4g}{unit} here; the {limit.cost} limit is {most:.4g}{unit}{relative}"
     margin = NOISE_MARGIN if limit.cost == "latency" else 1.0
     if smallest > margin * most:
         return f"{text}; raise the limit", False

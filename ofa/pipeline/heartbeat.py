@@ -36,16 +36,16 @@ class _Peer:
 
 
 @contextmanager
-def watched(*, rank: int, processes: int, host: str, share_number: Callable[[int], int]) -> Iterator[None]:
+def watched(*, rank: int, processes: int, host: str, broadcast_number: Callable[[int], int]) -> Iterator[None]:
     """Watches the other processes until the end of the block. All ranks must enter it.
 
     Args:
         host: where rank 0 is.
-        share_number: gives every rank the number that rank 0 calls it with.
+        broadcast_number: gives every rank the number that rank 0 calls it with.
     """
     listener = socket.create_server(("", 0)) if rank == 0 else None
-    port = share_number(listener.getsockname()[1] if listener else 0)
-    secret = share_number(secrets.randbits(62)).to_bytes(8, "big")  # other programs may knock
+    port = broadcast_number(listener.getsockname()[1] if listener else 0)
+    secret = broadcast_number(secrets.randbits(62)).to_bytes(8, "big")  # other programs may knock
     if listener:
         peers = _accepted(listener, processes - 1, secret)
     else:

@@ -1,4 +1,4 @@
-"""What the stages of a run share: the recipe, its folder, the opened data and the trained supernet."""
+"""What the stages that train and measure share: the opened data and the trained supernet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ofa.config.recipe import Recipe
 from ofa.data.image_findings import unreadable_images
 from ofa.data.loader import Data, open_data
 from ofa.pipeline import distributed
-from ofa.pipeline.threads import Evaluation
+from ofa.pipeline.context import RunContext
+from ofa.pipeline.threads import EvaluationThreads
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.calibration import calibrate
 from ofa.supernet.images import tell_images
@@ -25,17 +26,14 @@ from ofa.supernet.supernet import Supernet
 
 _TRIAL_BATCH = 64  # images that tell how many threads are best
 
-Outcome = tuple[list[Path], str]
 
-
-class Job:
-    """One recipe, its folder, and what several stages share: the opened data and the trained supernet."""
+class Job(RunContext):
+    """A run with its opened data and its trained supernet."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, check_interrupt: Callable[[], None] = lambda: None) -> None:
-        self.recipe, self.folder = recipe, folder
-        self.check_interrupt = check_interrupt
+        super().__init__(recipe, folder, check_interrupt)
         self.device = distributed.device()
-        self.evaluation = Evaluation()
+        self.evaluation_threads = EvaluationThreads()
         self._left_out = frozenset(unreadable_images(folder)) if distributed.rank() == 0 else None
 
     @cached_property
@@ -45,13 +43,14 @@ class Job:
             self.recipe.data, resolution=resolution, seed=self.recipe.seed, left_out=self._left_out or frozenset()
         )
 
-    def share_unreadable(self) -> None:
+    def broadcast_unreadable(self) -> None:
         """Gives every process the images that rank 0 left out, as it alone has read all; all must call it."""
         content = json.dumps(sorted(self._left_out)).encode() if self._left_out is not None else None
-        self._left_out = frozenset(json.loads(distributed.share(content)))
+        self._left_out = frozenset(json.loads(distributed.broadcast_bytes(content)))
 
     @property
-    def head(self) -> dict[str, int]:
+    def model_kwargs(self) -> dict[str, int]:
+        """What a model of this data is built with: ``num_classes`` and ``in_chans``."""
         return {"num_classes": len(self.data.classes), "in_chans": self.data.channels}
 
     @property
@@ -62,18 +61,20 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             rates = {"drop_rate": self.recipe.train.dropout, "drop_path_rate": self.recipe.train.drop_path}
-            net = Supernet(self.recipe.space, **self.head, **rates)
-        given = {key: getattr(self.data, key) for key in ("mean", "std", "interpolation", "crop_pct")}
-        return tell_images(net, **given).to(self.device)
+            net = Supernet(self.recipe.space, **self.model_kwargs, **rates)
+        preprocessing = {key: getattr(self.data, key) for key in ("mean", "std", "interpolation", "crop_pct")}
+        return tell_images(net, **preprocessing).to(self.device)
 
     @cached_property
     def supernet(self) -> Supernet:
         """The trained supernet."""
         return self._trained(self.weights.read_bytes())
 
-    def share_supernet(self) -> None:
+    def broadcast_supernet(self) -> None:
         """Gives every process the trained supernet of rank 0; all must call it."""
-        self.supernet = self._trained(distributed.share(self.weights.read_bytes() if distributed.rank() == 0 else None))
+        self.supernet = self._trained(
+            distributed.broadcast_bytes(self.weights.read_bytes() if distributed.rank() == 0 else None)
+        )
 
     def _trained(self, weights: bytes) -> Supernet:
         net = self.new_supernet()
@@ -94,13 +95,13 @@ class Job:
     @contextmanager
     def evaluating(self, subnet: Subnet) -> Iterator[None]:
         """Around the measurement of its accuracy: with as many threads as are fastest, which is measured when due."""
-        self.evaluation.ready(lambda: self._forward(subnet))
-        with self.evaluation.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
+        self.evaluation_threads.ready(lambda: self._forward(subnet))
+        with self.evaluation_threads.timed(self.macs.predict(self.recipe.space.encode(subnet)[None])[0]):
             yield
 
     @cached_property
     def macs(self) -> CostTable:
-        return CostTable.macs(self.recipe.space, **self.head)
+        return CostTable.macs(self.recipe.space, **self.model_kwargs)
 
     @torch.no_grad()
     def _forward(self, subnet: Subnet) -> None:

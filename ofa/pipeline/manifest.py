@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from ofa.errors import UserError
+from ofa.pipeline.artefacts.run import Inputs, StageEntry
 from ofa.pipeline.run_folder import inside, quarantine
 from ofa.supernet.files import read_json, write_json
 
 NAME, COPY = "run.json", "run.copy.json"
+FORMAT = 1  # which has no key that says it
 _DIGEST = "digest"  # the key beside the stages
-Inputs = dict[str, Any]
 
 
 def digest(values: Any) -> str:
@@ -35,87 +39,87 @@ class RunManifest:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
-        self._stages: dict[str, dict[str, Any]] = {}
+        self._stages: dict[str, StageEntry] = {}
         self.problem: str | None = None
-        found = []
+        self.lost = True
         for name in (NAME, COPY):
             try:
-                found.append(_entries(folder, folder / name))
+                self._stages, self.lost = _entries(folder, folder / name), False
                 break
             except FileNotFoundError:
                 problem = f"{folder / name} is missing"
             except (OSError, ValueError) as error:
                 problem = str(error)
             self.problem = self.problem or problem
-        self.lost = not found
-        if found:
-            self._stages = found[0]
 
     def start(self, stage: str, inputs: Inputs) -> None:
-        self._write(stage, {"inputs": inputs})
+        self._write(stage, StageEntry(inputs=inputs))
 
     def finish(
         self, stage: str, inputs: Inputs, files: Iterable[Path], *, seconds: float, logs: Iterable[Path] = ()
     ) -> None:
         """``logs`` are written by the stage and read by nobody but the report: a damaged one makes nothing anew."""
-        digests = {path.relative_to(self.folder).as_posix(): file_digest(path) for path in files}
-        entry = {"inputs": inputs, "files": digests, "seconds": round(seconds, 1)}
-        written = {path.relative_to(self.folder).as_posix(): file_digest(path) for path in logs if path.is_file()}
-        self._write(stage, entry | ({"logs": written} if written else {}))
+        entry = StageEntry(
+            inputs=inputs,
+            files={path.relative_to(self.folder).as_posix(): file_digest(path) for path in files},
+            logs={path.relative_to(self.folder).as_posix(): file_digest(path) for path in logs if path.is_file()},
+            seconds=round(seconds, 1),
+        )
+        self._write(stage, entry)
 
     def finished(self, stage: str) -> bool:
-        return "files" in self._stages.get(stage, {})
+        return stage in self._stages and self._stages[stage].files is not None
 
     def inputs(self, stage: str) -> Inputs | str | None:
         """What the stage was last started with; a digest of it when an older version of ofa wrote the entry."""
-        return self._stages.get(stage, {}).get("inputs")
+        return self._stages[stage].inputs if stage in self._stages else None
 
     def seconds(self, stage: str) -> float:
         """How long a finished stage took when it last ran; 0 when that is not known."""
-        seconds = self._stages.get(stage, {}).get("seconds")
-        return float(seconds) if isinstance(seconds, int | float) else 0.0
+        return (self._stages[stage].seconds or 0.0) if stage in self._stages else 0.0
 
     def outputs(self, stage: str) -> dict[str, str]:
         """The files of a finished stage and their digests."""
-        return self._stages[stage]["files"]
+        return self._stages[stage].files
 
     def broken(self, stage: str) -> list[Path]:
         """Files of a finished stage that are gone or are not what it wrote."""
-        return self._broken(stage, "files")
+        return self._broken(self._stages[stage].files)
 
     def broken_logs(self, stage: str) -> list[Path]:
         """Logs of a finished stage that are there and are not what it wrote."""
-        return [path for path in self._broken(stage, "logs") if path.exists()]
+        return [path for path in self._broken(self._stages[stage].logs) if path.exists()]
 
     def allow(self, stages: Iterable[str]) -> None:
         """The user said ``--update``: these stages may discard what they made, now or in a later call."""
         known = [stage for stage in stages if stage in self._stages]
         for stage in known:
-            self._stages[stage]["update"] = True
+            self._stages[stage] = self._stages[stage].model_copy(update={"update": True})
         if known:
             self._save()
 
     def allowed(self, stage: str) -> bool:
-        return bool(self._stages.get(stage, {}).get("update"))
+        return stage in self._stages and self._stages[stage].update
 
     def settle(self, stage: str) -> None:
         """A stage that need not run again: what the user once allowed is over."""
-        if self._stages[stage].pop("update", None):
+        if self._stages[stage].update:
+            self._stages[stage] = self._stages[stage].model_copy(update={"update": False})
             self._save()
 
-    def mend(self) -> str | None:
+    def repair(self) -> str | None:
         """Writes a damaged or missing ``run.json`` anew; says what it did, or None when there was nothing to do."""
         problem, there = self.problem, os.path.lexists(self.path)
         if not problem and not _same(self.path, self.folder / COPY):
             self._save()
         if not problem or (self.lost and not there):
             return None  # a new folder has none
-        aside = f"moved to {self._put_aside().name}" if there else "gone"
+        aside = f"moved to {self._quarantine().name}" if there else "gone"
         instead = "all stages run again" if self.lost else f"{COPY} is taken instead"
         self._save()
         return f"{problem}: {aside}, {instead}"
 
-    def _put_aside(self) -> Path:
+    def _quarantine(self) -> Path:
         return quarantine(self.path, "damaged")
 
     def forget(self, stages: Iterable[str]) -> None:
@@ -124,20 +128,20 @@ class RunManifest:
             del self._stages[stage]
         self._save()
 
-    def _broken(self, stage: str, key: str) -> list[Path]:
-        names = self._stages[stage].get(key, {})
-        paths = {inside(self.folder, name): wanted for name, wanted in names.items()}
-        return [path for path, wanted in paths.items() if not path.is_file() or file_digest(path) != wanted]
+    def _broken(self, digests: dict[str, str]) -> list[Path]:
+        paths = {inside(self.folder, name): expected for name, expected in digests.items()}
+        return [path for path, expected in paths.items() if not path.is_file() or file_digest(path) != expected]
 
-    def _write(self, stage: str, entry: dict[str, Any]) -> None:
+    def _write(self, stage: str, entry: StageEntry) -> None:
         self._stages[stage] = entry
         self._save()
 
     def _save(self) -> None:
         if self.problem and os.path.lexists(self.path):
-            self._put_aside()
+            self._quarantine()
         self.problem, self.lost = None, False
-        values = {**self._stages, _DIGEST: digest(self._stages)}
+        stages = {name: entry.to_dict() for name, entry in self._stages.items()}
+        values = {**stages, _DIGEST: digest(stages)}
         write_json(self.path, values)
         write_json(self.folder / COPY, values)
 
@@ -149,28 +153,28 @@ def _same(path: Path, copy: Path) -> bool:
         return False
 
 
-def _entries(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """Raises ``ValueError`` when it is not what ``RunManifest`` writes."""
-    stages = read_json(path)
-    wanted = stages.pop(_DIGEST, None) if isinstance(stages, dict) else None
-    whole = isinstance(stages, dict) and all(_is_entry(entry) for entry in stages.values())
-    if not whole or (wanted is not None and wanted != digest(stages)):
-        raise ValueError(f"{path} is damaged: it is not what was written")
+def _entries(folder: Path, path: Path) -> dict[str, StageEntry]:
+    """Raises ``ValueError`` when it is not what ``RunManifest`` writes, ``UserError`` when a newer version wrote it."""
+    values = read_json(path)
+    damaged = f"{path} is damaged: it is not what was written"
+    if not isinstance(values, dict):
+        raise ValueError(damaged)
+    if isinstance(number := values.pop("format", FORMAT), int) and number > FORMAT:
+        raise UserError(
+            f"{path} is of format {number}, which a newer version of once-for-all writes (this one reads up to "
+            f"{FORMAT}); go on with that version"
+        )
+    expected = values.pop(_DIGEST, None)
+    if expected is not None and expected != digest(values):
+        raise ValueError(damaged)
+    try:
+        stages = {name: StageEntry.model_validate(entry) for name, entry in values.items()}
+    except ValidationError as error:
+        raise ValueError(damaged) from error
     for entry in stages.values():
-        for name in (*entry.get("files", {}), *entry.get("logs", {})):
+        for name in (*(entry.files or {}), *entry.logs):
             inside(folder, name)
     return stages
-
-
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("inputs"), dict | str)
-        and all(
-            isinstance(files, dict) and all(isinstance(one, str) for one in files.values())
-            for files in (entry.get("files", {}), entry.get("logs", {}))
-        )
-    )
 
 
 def file_digest(path: Path) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ofa.config.recipe import Recipe
-from ofa.config.recipe_file import load_recipe
+from ofa.config.recipe_file import load_run_recipe
 from ofa.errors import UserError
+from ofa.pipeline.artefacts.search import SearchRecord
 from ofa.pipeline.manifest import RunManifest
-from ofa.supernet.files import read_json
 from ofa.supernet.space import SearchSpace, Subnet
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def open_run(folder: str | Path) -> OpenRun:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder}: not a run folder (it has no recipe.yaml); `ofa run RECIPE` makes one below runs/")
-    return OpenRun(folder, load_recipe(folder / "recipe.yaml"))
+    return OpenRun(folder, load_run_recipe(folder))
 
 
 class OpenRun:
@@ -117,13 +117,13 @@ class OpenRun:
     def limits(self, target: str) -> dict[CostTable, float]:
         """The limits of ``target`` as the run's search used them: a number in the cost's unit for each table."""
         self._check("search")
-        found = read_json(self.folder / "search" / f"{self._named(target)}.json")["limits"]
-        return {self.cost_table(target, cost): limit for cost, limit in found.items()}
+        limits = SearchRecord.load(self.folder, self._named(target)).limits
+        return {self.cost_table(target, cost): limit for cost, limit in limits.items()}
 
     def subnet(self, target: str) -> Subnet:
         """The network that the run chose for ``target``."""
         self._check("search")
-        return Subnet.from_dict(read_json(self.folder / "search" / f"{self._named(target)}.json")["subnet"])
+        return SearchRecord.load(self.folder, self._named(target)).subnet
 
     @cached_property
     def _job(self) -> Job:
@@ -133,13 +133,14 @@ class OpenRun:
 
     def _costs(self, target: str) -> dict[str, CostTable]:
         from ofa.targets.cost_files import load_tables
-        from ofa.targets.deployment import counted, deployment_of
+        from ofa.targets.deployment import deployment_of
+        from ofa.targets.measuring import counted
 
         found = self._target(target)
         self._check("measure")
         # What was measured stands first; a measured flash replaces the counted one, as in the stage search.
-        measured = load_tables(self._job, target, found)
-        return measured | (counted(deployment_of(found), self._job) | measured)
+        measured = load_tables(self.folder, target, found, threads=self.recipe.measure.threads)
+        return measured | (counted(deployment_of(found), self.recipe.space, self._job.model_kwargs) | measured)
 
     def _target(self, name: str) -> Target:
         return self.recipe.targets[self._named(name)]
@@ -152,8 +153,8 @@ class OpenRun:
     def _check(self, stage: str) -> None:
         """Raises ``UserError`` unless the stage is finished and its files are what it wrote."""
         remedy = f"`ofa {stage} {self.folder}` makes it"
-        journal = RunManifest(self.folder)
-        if not journal.finished(stage):
+        manifest = RunManifest(self.folder)
+        if not manifest.finished(stage):
             raise UserError(f"{self.folder}: the stage {stage} is not finished; {remedy}")
-        if broken := journal.broken(stage):
+        if broken := manifest.broken(stage):
             raise UserError(f"{broken[0]} is missing or damaged; {remedy} anew")

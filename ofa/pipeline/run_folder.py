@@ -20,6 +20,7 @@ FILES = (
     "accuracy.csv",
     "accuracy.digests",
     "threads.json",
+    "evaluation.json",
     "report.json",
     "report.md",
     "report.html",

@@ -11,55 +11,65 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ofa.config.recipe import Recipe
-from ofa.config.recipe_file import load_recipe, recipe_differences
+from ofa.config.recipe_file import load_run_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
-from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, told
+from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
 from ofa.report.duration import duration
 from ofa.stages import STAGE_TABLE, STAGES
 
+_ADDED = ("evaluate",)  # stages that a run of an older version may not have
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 
 
-def check_update(journal: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+def check_update(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
     """Before anything runs: raises ``UserError`` when ``recipe`` is not the folder's, or when one of ``stages`` would
     discard what took training or measurements, because the recipe, the data or the weights changed.
 
     With ``update`` it says what will run again instead, and remembers that it may.
     """
-    _check_known(journal, folder, update=update)
-    _check_older(journal, recipe, folder, stages, update=update)
-    other = _other_recipe(journal, recipe, folder)
-    changed = {name: changes(journal, name, recipe, with_needs=False) for name in STAGES if journal.inputs(name)}
+    _check_known(manifest, folder, update=update)
+    _check_older(manifest, recipe, folder, stages, update=update)
+    other = _other_recipe(manifest, recipe, folder)
+    changed = {name: changes(manifest, name, recipe, with_needs=False) for name in STAGES if manifest.inputs(name)}
     # `ofa measure --update` says nothing about training: what else changed is asked for when it would run.
     direct = [name for name, found in changed.items() if found and (name in stages or not update)]
     again = [name for name in changed if name in direct or all_needs(name) & {*direct}]
     if update:
         if direct:
             found = _all({name: changed[name] for name in direct})
-            print(f"{folder}: {told(found)}: {_runs_again(journal, folder, again)}", flush=True)
-            journal.allow([name for name in again if is_costly(name, recipe)])
+            print(f"{folder}: {summarize_changes(found)}: {_runs_again(manifest, folder, again)}", flush=True)
+            manifest.allow([name for name in again if is_costly(name, recipe)])
         return
-    discards = [name for name in direct if name in stages and _would_discard(journal, name, recipe, folder)]
+    discards = [name for name in direct if name in stages and _would_discard(manifest, name, recipe, folder)]
     if other:
         more = [change for change in _all(changed) if change not in other and not change.startswith("runtimes.")]
+        differences = summarize_changes(other + more)
         raise UserError(
-            f"{folder} belongs to another recipe ({told(other + more)}); give another folder with --out, or --update "
-            f"to change this run ({_runs_again(journal, folder, again)})"
+            f"{folder} belongs to another recipe ({differences}); give another folder with --out, or --update to "
+            f"change this run ({_runs_again(manifest, folder, again)})"
         )
     if discards:
-        raise UserError(_question(journal, folder, _all(changed), again, stages))
+        raise UserError(_question(manifest, folder, _all(changed), again, stages))
 
 
-def check_discard(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
+def known_stages(manifest: RunManifest, stages: Sequence[str]) -> Sequence[str]:
+    """All of ``stages``; of a finished run whose splits of the images were others (see ``_check_older``) only those
+    that it has, as no stage of this version can go on from it."""
+    if not any(isinstance(manifest.inputs(name), str) for name in STAGES):
+        return stages
+    return [name for name in stages if name not in _ADDED]
+
+
+def check_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
     """Whether ``name`` must start anew since it was last started, other stages' files included.
 
     Raises ``UserError`` when that would discard work and nobody allowed it.
     """
-    found = changes(journal, name, recipe)
-    if found and not update and _would_discard(journal, name, recipe, folder):
-        after = [later for later in STAGES if journal.finished(later) and name in all_needs(later)]
-        raise UserError(_question(journal, folder, found, [name, *after], (name,)))
+    found = changes(manifest, name, recipe)
+    if found and not update and _would_discard(manifest, name, recipe, folder):
+        after = [later for later in STAGES if manifest.finished(later) and name in all_needs(later)]
+        raise UserError(_question(manifest, folder, found, [name, *after], (name,)))
     return bool(found)
 
 
@@ -70,20 +80,20 @@ def _all(changed: dict[str, list[str]]) -> list[str]:
 
 
 def _question(
-    journal: RunManifest, folder: Path, found: Sequence[str], again: Sequence[str], stages: Sequence[str]
+    manifest: RunManifest, folder: Path, found: Sequence[str], again: Sequence[str], stages: Sequence[str]
 ) -> str:
     command = stages[0] if len(stages) == 1 and stages[0] == again[0] else "run"
-    way = f"`ofa {command} {shlex.quote(str(folder))} --update` ({_runs_again(journal, folder, again)})"
+    way = f"`ofa {command} {shlex.quote(str(folder))} --update` ({_runs_again(manifest, folder, again)})"
     return (
-        f"{folder}: what it was made from has changed ({told(found)}); nothing is thrown away unasked: "
+        f"{folder}: what it was made from has changed ({summarize_changes(found)}); nothing is thrown away unasked: "
         f"undo the change, or give {way}"
     )
 
 
-def _runs_again(journal: RunManifest, folder: Path, again: Sequence[str]) -> str:
+def _runs_again(manifest: RunManifest, folder: Path, again: Sequence[str]) -> str:
     if not again:
         return "no stage runs again"
-    seconds = sum(_seconds(journal, folder, name) for name in again)
+    seconds = sum(_seconds(manifest, folder, name) for name in again)
     lasted = f", which took {duration(seconds)}" if seconds else ""
     verb = "runs again" if len(again) == 1 else "run again"
     return f"{_words(again)} {verb}{lasted}"
@@ -93,14 +103,14 @@ def _words(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _would_discard(journal: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
+def _would_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
     half_done = any(True for pattern in STAGE_TABLE[name].partial for _ in folder.glob(pattern))
-    return is_costly(name, recipe) and (journal.finished(name) or half_done) and not journal.allowed(name)
+    return is_costly(name, recipe) and (manifest.finished(name) or half_done) and not manifest.allowed(name)
 
 
-def _seconds(journal: RunManifest, folder: Path, name: str) -> float:
+def _seconds(manifest: RunManifest, folder: Path, name: str) -> float:
     """How long the stage took; of training that was interrupted, what its epochs took together."""
-    seconds = journal.seconds(name)
+    seconds = manifest.seconds(name)
     if name != "train":
         return seconds
     try:
@@ -110,35 +120,36 @@ def _seconds(journal: RunManifest, folder: Path, name: str) -> float:
         return seconds
 
 
-def _other_recipe(journal: RunManifest, recipe: Recipe, folder: Path) -> list[str]:
+def _other_recipe(manifest: RunManifest, recipe: Recipe, folder: Path) -> list[str]:
     """What differs between ``recipe`` and the folder's own. Until a stage has started, any recipe may be the folder's:
     the first one may have had a wrong path in it."""
     path = folder / "recipe.yaml"
-    if not path.exists() or not any(journal.inputs(name) for name in STAGES):
+    if not path.exists() or not any(manifest.inputs(name) for name in STAGES):
         return []
-    return recipe_differences(load_recipe(path).to_dict(), recipe.to_dict())
+    return recipe_differences(load_run_recipe(folder).to_dict(), recipe.to_dict())
 
 
-def _check_known(journal: RunManifest, folder: Path, *, update: bool) -> None:
-    """A folder with work in it whose journal is gone: nobody knows what the work was made from."""
-    if not journal.lost or update or not any(True for pattern in _VALUABLE for _ in folder.glob(pattern)):
+def _check_known(manifest: RunManifest, folder: Path, *, update: bool) -> None:
+    """A folder with work in it whose manifest is gone: nobody knows what the work was made from."""
+    if not manifest.lost or update or not any(True for pattern in _VALUABLE for _ in folder.glob(pattern)):
         return
     raise UserError(
-        f"{journal.problem}, and so is its copy: nothing says any more what the files in {folder} were made from; put "
+        f"{manifest.problem}, and so is its copy: nothing says any more what the files in {folder} were made from; put "
         f"back a backup of run.json, or let `ofa run {shlex.quote(str(folder))} --update` make all stages anew"
     )
 
 
-def _check_older(journal: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
+def _check_older(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
     """A finished run of an older version stays as it is, but cannot go on: its images were split in another way, and
     what it was made from is not kept in a form that can be compared."""
-    older = [name for name in STAGES if isinstance(journal.inputs(name), str)]
-    whole = all(journal.finished(name) and not journal.broken(name) for name in stages)
-    if not older or (whole and not _other_recipe(journal, recipe, folder)):
+    older = [name for name in STAGES if isinstance(manifest.inputs(name), str)]
+    had = [name for name in stages if name not in _ADDED]
+    whole = all(manifest.finished(name) and not manifest.broken(name) for name in had)
+    if not older or (whole and not _other_recipe(manifest, recipe, folder)):
         return
     if not update:
         raise UserError(
             f"{folder} was made by an older version of once-for-all, whose splits of the images were others: finish it "
             "with that version, give another folder with --out, or --update to make all stages anew"
         )
-    journal.forget(older)
+    manifest.forget(older)

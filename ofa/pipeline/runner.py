@@ -22,18 +22,20 @@ from ofa.data.image_findings import FINDINGS
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError, denied
 from ofa.pipeline import distributed
+from ofa.pipeline.context import Outcome, RunContext
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
 from ofa.pipeline.run_lock import owned
-from ofa.pipeline.run_update import check_discard, check_update
+from ofa.pipeline.run_update import check_discard, check_update, known_stages
 from ofa.pipeline.signals import deferred_interrupt
-from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, told
+from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, summarize_changes
+from ofa.report.console import wrapped
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
 from ofa.targets.requirements import check_installed
 
 if TYPE_CHECKING:
-    from ofa.pipeline.job import Job, Outcome
+    from ofa.pipeline.job import Job
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,7 +54,7 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
             from ofa.pipeline.job import Job
 
             job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
-            distributed.run_worker(lambda name: _do(job(), name))
+            distributed.run_worker(lambda name: _run_stage(job(), name))
             return
         followers = distributed.Followers()
         try:
@@ -88,70 +90,91 @@ def _run(
     check_interrupt: Callable[[], None],
     followers: distributed.Followers,
 ) -> None:
+    # Whether this recipe may work in this folder is asked before anything in it is changed.
     sweep(folder)
-    journal = RunManifest(folder)
+    manifest = RunManifest(folder)
     if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
         _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
-    check_update(journal, recipe, folder, stages, update=update)
+    check_update(manifest, recipe, folder, stages, update=update)
     _bind_recipe(recipe, folder)
-    if mended := journal.mend():
-        print(mended, flush=True)
-    job = None
-    for number, name in enumerate(stages):
+    if repaired := manifest.repair():
+        print(repaired, flush=True)
+
+    stages = known_stages(manifest, stages)
+    context, job = None, None
+    for index, name in enumerate(stages):
         check_interrupt()
         if name not in distributed.SHARED_STAGES:
             followers.release()
-        _check_needs(journal, name, recipe, folder, fresh=stages[:number])
-        anew = check_discard(journal, name, recipe, folder, update=update) or journal.inputs(name) is None
-        broken = []
-        if journal.finished(name) and not anew:
-            broken = journal.broken(name)
-            if not broken:
-                journal.settle(name)
-                archive_partial(journal.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
-                continue
-        if job is None:
-            # Said before torch is imported, which takes seconds.
-            print(f"{folder}: {', '.join(stages[number:])}", flush=True)
-            from ofa.data.summary import data_lines
-            from ofa.pipeline.job import Job
+
+        # A stage is skipped when it is finished, nothing that it was made from changed, and its files are whole.
+        _check_needs(manifest, name, recipe, folder, fresh=stages[:index])
+        anew = check_discard(manifest, name, recipe, folder, update=update) or manifest.inputs(name) is None
+        broken = manifest.broken(name) if manifest.finished(name) and not anew else []
+        if manifest.finished(name) and not anew and not broken:
+            manifest.settle(name)
+            archive_partial(manifest.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
+            continue
+
+        # What is to be done is said before torch is imported, which takes seconds.
+        if context is None:
+            print(wrapped(f"{folder}: {', '.join(stages[index:])}"), flush=True)
+            context = RunContext(recipe, folder, check_interrupt)
+        if job is None and not STAGE_TABLE[name].renders:
+            job = _opened(context)
+        if name == "train":
             from ofa.pipeline.stage_checks import check_stages
 
-            _read_images(recipe, folder)
-            job = Job(recipe, folder, check_interrupt=check_interrupt)
-            print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
-        if name == "train":
             check_stages(recipe, job.data)  # before anything is written or put away
+
+        # Nothing is deleted: what the stage will write anew is moved aside.
         if anew:
-            half_done = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
-            archive_partial(half_done, "old", "is of another recipe, other data or other weights")
-        _set_aside(broken)
-        inputs = stage_inputs(journal, name, recipe)
+            partial = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
+            archive_partial(partial, "old", "is of another recipe, other data or other weights")
+        _quarantine_broken(broken)
+
+        inputs = stage_inputs(manifest, name, recipe)
         started = time.perf_counter()
-        journal.start(name, inputs)
+        manifest.start(name, inputs)
         with followers.join(name):
-            files, summary = _do(job, name)
+            outcome = _render(context, name) if STAGE_TABLE[name].renders else _run_stage(job, name)
         seconds = time.perf_counter() - started
         logs = [folder / log for log in STAGE_TABLE[name].logs]
-        journal.finish(name, inputs, files, seconds=seconds, logs=logs)
-        print(f"{name:<8} {seconds:6.1f} s  {summary}", flush=True)
+        manifest.finish(name, inputs, outcome.files, seconds=seconds, logs=logs)
+        print(wrapped(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", indent=19), flush=True)
     followers.release()
-    if job is None:
+    if context is None:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
 
 
-def _do(job: Job, name: str) -> Outcome:
-    """Runs one stage. Every process of a shared stage calls it."""
-    from ofa.pipeline.threads import Evaluation
+def _opened(context: RunContext) -> Job:
+    """The run with its images opened; says on the screen what they are."""
+    from ofa.data.summary import data_lines
+    from ofa.pipeline.job import Job
+
+    _read_images(context.recipe, context.folder)
+    job = Job(context.recipe, context.folder, check_interrupt=context.check_interrupt)
+    print("\n".join(f"  {line}" for line in data_lines(job.data)), flush=True)
+    return job
+
+
+def _render(context: RunContext, name: str) -> Outcome:
+    """Runs a stage that reads only what others wrote."""
+    return import_module(f"ofa.stages.{name}").run(context)
+
+
+def _run_stage(job: Job, name: str) -> Outcome:
+    """Runs one stage that trains or measures. Every process of a shared stage calls it."""
+    from ofa.pipeline.threads import EvaluationThreads
 
     stage = import_module(f"ofa.stages.{name}")
     if STAGE_TABLE[name].shared:
-        job.share_unreadable()
+        job.broadcast_unreadable()
     if name == "train":  # it chooses threads for its own steps
         return stage.run(job)
     kept = job.folder / "threads.json" if name == "collect" else None
-    job.evaluation = Evaluation(kept, resume=(job.folder / "accuracy.csv").exists())
-    with job.evaluation.threads.used():
+    job.evaluation_threads = EvaluationThreads(kept, resume=(job.folder / "accuracy.csv").exists())
+    with job.evaluation_threads.threads.used():
         return stage.run(job)
 
 
@@ -175,18 +198,19 @@ def _bind_recipe(recipe: Recipe, folder: Path) -> None:
     write_atomic(path, text)
 
 
-def _check_needs(journal: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
+def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
     """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
     before = all_needs(name)
     for need in STAGES:
         if need not in before or need in fresh:
             continue
         remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"
-        if not journal.finished(need):
+        if not manifest.finished(need):
             raise UserError(f"{name} needs the stage {need} first: {remedy}")
-        if found := changes(journal, need, recipe):
-            raise UserError(f"{name} needs the stage {need} again, as its inputs changed ({told(found)}): {remedy}")
-        if need in STAGE_TABLE[name].needs and (broken := journal.broken(need)):
+        if changed := changes(manifest, need, recipe):
+            why = f"as its inputs changed ({summarize_changes(changed)})"
+            raise UserError(f"{name} needs the stage {need} again, {why}: {remedy}")
+        if need in STAGE_TABLE[name].needs and (broken := manifest.broken(need)):
             raise UserError(f"{broken[0]} is missing or damaged; `ofa {need} {folder}` makes it anew")
 
 
@@ -195,7 +219,7 @@ def archive_partial(paths: Sequence[Path], reason: str, why: str) -> None:
         print(f"{path} {why}: moved to {quarantine(path, reason).name}", flush=True)
 
 
-def _set_aside(broken: Sequence[Path]) -> None:
+def _quarantine_broken(broken: Sequence[Path]) -> None:
     for path in broken:
         if path.exists():
             aside = quarantine(path, "damaged")

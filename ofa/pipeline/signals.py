@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM as a wish to stop, so that training can write a checkpoint first; and a Ctrl-C that none loses."""
+"""SIGINT and SIGTERM as a request to stop, so that training can write a checkpoint first; and interrupts that Python
+swallowed, raised again."""
 
 from __future__ import annotations
 
@@ -14,19 +15,19 @@ _PATIENCE_SECONDS = 8
 
 @contextmanager
 def catch_stop_signals() -> Iterator[Callable[[], int]]:
-    """Gives a function that returns the number of the signal that came, or 0.
+    """Gives a function that returns the number of the signal that was received, or 0.
 
     A second signal, or one that goes unheard for eight seconds, raises ``KeyboardInterrupt`` or ``SystemExit(143)`` at
     once; one that is still unheard at the end raises it there. Outside the main thread, where signals do not arrive,
     nothing is changed; a signal that the process was started to ignore, as in a shell's background, stays ignored.
     """
-    came = 0
+    received_signal = 0
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        if came:
-            raise_for(came)
-        came = number
+        nonlocal received_signal
+        if received_signal:
+            raise_for(received_signal)
+        received_signal = number
         if hasattr(signal, "setitimer"):  # not on Windows
             signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
 
@@ -37,14 +38,14 @@ def catch_stop_signals() -> Iterator[Callable[[], int]]:
     heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
     try:
-        yield lambda: came
+        yield lambda: received_signal
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        raise_for(came)
+    if received_signal:
+        raise_for(received_signal)
 
 
 @contextmanager
@@ -55,15 +56,15 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
     or start; long loops call the function so that such a Ctrl-C is heard at the next turn. Outside the main thread, or
     where SIGINT is ignored, nothing is changed.
     """
-    came = False
+    interrupted = False
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
+        nonlocal interrupted
+        interrupted = True
         raise KeyboardInterrupt
 
     def check() -> None:
-        if came:
+        if interrupted:
             raise KeyboardInterrupt
 
     in_main = threading.current_thread() is threading.main_thread()

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 from ofa.config.recipe import Recipe
+from ofa.config.schedule import training_phases, training_settings
 from ofa.data.loader import Data
 from ofa.errors import UserError
 from ofa.pipeline import feasibility
 from ofa.pipeline.step_memory import check_memory
+from ofa.pipeline.training_log import TENSORBOARD
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.stages.train import TENSORBOARD, phases, settings, start_from
+from ofa.stages.train import start_from
 from ofa.strategies.search import search
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.mixup import make_mixup
@@ -32,21 +34,21 @@ from ofa.targets.deployment import deployment_of
 
 _SEARCHED = 30  # networks that the trial of the search looks at
 
-Head = Mapping[str, int]
+ModelKwargs = Mapping[str, int]
 
 
 def check_stages(recipe: Recipe, data: Data) -> list[str]:
     """Lines to print of limits that are narrow. Raises ``UserError`` that lists what the stages refuse."""
-    head = {"num_classes": len(data.classes), "in_chans": data.channels}
+    model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
     problems: list[str] = []
     lines: list[str] = []
     checks: list[Callable[[], list[str] | None]] = [
         lambda: _images(recipe, data),
-        lambda: _training(recipe, head, steps=data.steps(recipe.train.batch_size)),
-        lambda: check_memory(recipe, head, images=data.counts["train"]),
+        lambda: _training(recipe, model_kwargs, steps=data.steps(recipe.train.batch_size)),
+        lambda: check_memory(recipe, model_kwargs, images=data.counts["train"]),
         lambda: _threads(recipe),
-        lambda: feasibility.check_limits(recipe, head),
-        lambda: _search(recipe, head),
+        lambda: feasibility.check_limits(recipe, model_kwargs),
+        lambda: _search(recipe, model_kwargs),
     ]
     for check in checks:
         try:
@@ -68,13 +70,13 @@ def _images(recipe: Recipe, data: Data) -> None:
         raise UserError(f"data.augment: timm cannot do that to an image: {error}") from error
 
 
-def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
-    config, space, schedule, same = recipe.train, recipe.space, phases(recipe), settings(recipe)
+def _training(recipe: Recipe, model_kwargs: ModelKwargs, *, steps: int) -> None:
+    config, space, schedule, same = recipe.train, recipe.space, training_phases(recipe), training_settings(recipe)
     rates = {"drop_rate": config.dropout, "drop_path_rate": config.drop_path}
-    macs = CostTable.macs(space, **head).predict
+    macs = CostTable.macs(space, **model_kwargs).predict
     try:
         with torch.device("meta"):
-            net = Supernet(space, **head, **rates)
+            net = Supernet(space, **model_kwargs, **rates)
         make_mixup(same, num_classes=net.num_classes)
         for number, phase in enumerate(schedule):
             optimizer = make_optimizer(net, same, lr=phase.lr)
@@ -94,18 +96,19 @@ def _training(recipe: Recipe, head: Head, *, steps: int) -> None:
 
 
 def _threads(recipe: Recipe) -> None:
-    here = any(device.timed and not device.remote for device in map(deployment_of, recipe.targets.values()))
+    here = any(each.timed and not each.remote for each in map(deployment_of, recipe.targets.values()))
     cores = os.cpu_count() or 1
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"
         raise UserError(f"measure.threads: {asked} wait for each other; give at most {cores}")
 
 
-def _search(recipe: Recipe, head: Head) -> None:
+def _search(recipe: Recipe, model_kwargs: ModelKwargs) -> None:
     """A first generation, on accuracies that are all the same."""
-    config = recipe.search.model_dump(exclude={"candidates"})
-    config |= {"generations": 1, "population": min(config["population"], _SEARCHED)}
-    search(recipe.space, _Alike(), limits={CostTable.macs(recipe.space, **head): np.inf}, seed=recipe.seed, **config)
+    settings = recipe.search.settings
+    settings |= {"generations": 1, "population": min(settings["population"], _SEARCHED)}
+    limits = {CostTable.macs(recipe.space, **model_kwargs): np.inf}
+    search(recipe.space, _Alike(), limits=limits, strategy=recipe.search.strategy, seed=recipe.seed, **settings)
 
 
 class _Alike:

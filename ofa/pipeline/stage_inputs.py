@@ -11,6 +11,7 @@ from typing import Any
 
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import recipe_differences
+from ofa.config.renamed import with_new_names
 from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
 from ofa.errors import UserError
@@ -20,8 +21,8 @@ from ofa.targets import own_costs
 
 # What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
 # the data and the initial weights lie (what they are is compared by itself).
-_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "watch_images", "tensorboard", "init")}
-_MAX_TOLD = 5
+_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_images", "tensorboard", "init")}
+_MAX_SHOWN = 5
 
 
 def is_costly(name: str, recipe: Recipe) -> bool:
@@ -36,44 +37,45 @@ def all_needs(name: str) -> set[str]:
     return set(needs).union(*map(all_needs, needs))
 
 
-def stage_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+def stage_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     """What the stage would be made from now. The stages that it needs must be finished."""
     stage = STAGE_TABLE[name]
-    inputs = _own_inputs(journal, name, recipe)
+    inputs = _own_inputs(manifest, name, recipe)
     if stage.needs:
-        inputs["needs"] = {need: digest(journal.outputs(need)) for need in stage.needs}
+        inputs["needs"] = {need: digest(manifest.outputs(need)) for need in stage.needs}
     return inputs
 
 
-def changes(journal: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
+def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
     """What changed since the stage was last started, a sentence's part each; empty when nothing did, or when it never
     was. Without ``with_needs`` the files of other stages are not looked at."""
-    before = journal.inputs(name)
+    before = manifest.inputs(name)
     if not isinstance(before, dict):
         return []  # an older version kept one digest, which cannot be compared
-    now = stage_inputs(journal, name, recipe) if with_needs else _own_inputs(journal, name, recipe)
+    now = stage_inputs(manifest, name, recipe) if with_needs else _own_inputs(manifest, name, recipe)
     try:
         return [
-            *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
-            *_data_changes(before.get("data") or {}, now.get("data", {})),
+            *_recipe_changes(_sections_of_now(before.get("recipe") or {}, name), now["recipe"], name, recipe),
+            *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
             *_weights_changes(before, now),
             *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return [f"{journal.path} does not say what {name} was made from"]  # it is not of our making
+        return [f"{manifest.path} does not say what {name} was made from"]  # it is not of our making
 
 
-def told(found: Sequence[str]) -> str:
-    """Some of the changes, as text."""
-    more = f"; and {len(found) - _MAX_TOLD} more" if len(found) > _MAX_TOLD else ""
-    return "; ".join(found[:_MAX_TOLD]) + more
+def summarize_changes(changed: Sequence[str]) -> str:
+    """The first few of them, as text, and how many others there are."""
+    more = f"; and {len(changed) - _MAX_SHOWN} more" if len(changed) > _MAX_SHOWN else ""
+    return "; ".join(changed[:_MAX_SHOWN]) + more
 
 
-def _own_inputs(journal: RunManifest, name: str, recipe: Recipe) -> Inputs:
+def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
+    stage = STAGE_TABLE[name]
     inputs: Inputs = {"recipe": _sections(name, recipe)}
-    if "data" in STAGE_TABLE[name].sections:
-        left_out = unreadable_images(journal.folder)
-        identity = data_identity(recipe.data, splits=STAGE_TABLE[name].splits, left_out=left_out)
+    if "data" in stage.sections and not stage.renders:
+        left_out = unreadable_images(manifest.folder)
+        identity = data_identity(recipe.data, splits=stage.splits, left_out=left_out)
         inputs["data"] = _by_folder(identity)
     if name == "train" and recipe.train.init:
         inputs["initial weights"] = file_digest(recipe.train.init)
@@ -102,7 +104,13 @@ def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
     }
 
 
+def _sections_of_now(before: dict[str, Any], name: str) -> dict[str, Any]:
+    """What an older version's stage read, and this one's reads no more, changes nothing."""
+    return {section: value for section, value in before.items() if section in STAGE_TABLE[name].sections}
+
+
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
+    before = with_new_names(before)
     if digest(before) == digest(now):
         return []
     return recipe_differences(_with_defaults(before, name, recipe), now)
@@ -131,26 +139,26 @@ def _by_folder(identity: Rows) -> dict[str, list[Any]]:
 
 
 def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    found = []
+    changed = []
     for folder in sorted(before.keys() | now.keys()):
         was, count = (side[folder][0] if folder in side else 0 for side in (before, now))
         if folder == ".":
             if before.get(folder) != now.get(folder):
-                found.append("data: its classes or its files are others")
+                changed.append("data: its classes or its files are others")
         elif count > was:
-            found.append(f"data: {folder} has {count - was} files more")
+            changed.append(f"data: {folder} has {count - was} files more")
         elif count < was:
-            found.append(f"data: {folder} has {was - count} files less")
+            changed.append(f"data: {folder} has {was - count} files less")
         elif before[folder] != now[folder]:
-            found.append(f"data: files in {folder} were changed or replaced")
-    return found
+            changed.append(f"data: files in {folder} were changed or replaced")
+    return changed
 
 
 def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
-    was, wanted = (side.get("initial weights") for side in (before, now))
-    if was == wanted:
+    was, now_given = (side.get("initial weights") for side in (before, now))
+    if was == now_given:
         return []
-    how = "no longer given" if wanted is None else "given now" if was is None else "its weights are others"
+    how = "no longer given" if now_given is None else "given now" if was is None else "its weights are others"
     return [f"train.init: {how}"]
 
 

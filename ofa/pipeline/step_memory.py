@@ -31,7 +31,7 @@ def image_bytes(space: SearchSpace, resolution: int) -> int:
     )
 
 
-def check_memory(recipe: Recipe, head: Mapping[str, int], *, images: int) -> None:
+def check_memory(recipe: Recipe, model_kwargs: Mapping[str, int], *, images: int) -> None:
     """Raises ``UserError`` when a step on this machine's processor surely does not fit in its memory.
 
     ``images``: of the training split, of which a batch cannot have more.
@@ -39,13 +39,13 @@ def check_memory(recipe: Recipe, head: Mapping[str, int], *, images: int) -> Non
     if torch.cuda.is_available():
         return
     space = recipe.space
-    at_a_time = ceil_div(min(recipe.train.batch_size, images), recipe.train.accumulate)
-    weights = float(CostTable.params(space, **head).predict(space.encode(space.largest)[None])[0])
+    at_a_time = ceil_div(min(recipe.train.batch_size, images), recipe.train.grad_accum_steps)
+    weights = float(CostTable.params(space, **model_kwargs).predict(space.encode(space.largest)[None])[0])
     needed = at_a_time * image_bytes(space, space.resolutions[-1]) + _COPIES * _BYTES * weights
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         what = f"{at_a_time} images at a time of {space.resolutions[-1]} pixels"
         raise UserError(
             f"train.batch_size: {what} need {needed / 2**30:.3g} GiB, and this machine has {there / 2**30:.3g}; lower "
-            "batch_size, raise accumulate, or narrow the space"
+            "batch_size, raise grad_accum_steps, or narrow the space"
         )

@@ -31,7 +31,7 @@ def append(path: Path, subnet: Subnet, accuracy: float) -> None:
 
 
 def finish(path: Path) -> None:
-    """All rows are there: from now on the journal has the digest of the whole file."""
+    """All rows are there: from now on the manifest has the digest of the whole file."""
     _beside(path).unlink(missing_ok=True)
 
 

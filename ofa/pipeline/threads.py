@@ -44,8 +44,8 @@ def _decided() -> tuple[tuple[int, ...], str]:
         return (most,), "the GPU does the work"
     if given := environment.thread_setting():
         return (most,), f"{given} is set"
-    if distributed.processes() > 1:  # ranks must not measure against each other
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", distributed.processes()))
+    if distributed.world_size() > 1:  # ranks must not measure against each other
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size()))
         return (max(1, most // here),), f"{most} threads shared by {here} processes"
     if most == 1:
         return (1,), "torch has no more"
@@ -60,7 +60,7 @@ def training_threads(
     return Threads(counts[:1] if compiled else counts, state=state, told=told)
 
 
-class Evaluation:
+class EvaluationThreads:
     """Threads for measuring accuracies of many networks, one after another.
 
     With ``kept``, a file, a stage that goes on works with the number that it began with, and gives the same accuracies:

@@ -1,127 +1,103 @@
-"""The result of a run: measured beside predicted; as ``report.json``, which all other forms are made from."""
+"""The report of a run: put together from the files of its stages, written in three forms, and shown as text."""
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from ofa.config.recipe import DataConfig, Recipe
+from pydantic import ValidationError
+
+from ofa.config.data import DataConfig
+from ofa.config.recipe import Recipe
 from ofa.errors import UserError
+from ofa.pipeline.artefacts.cost_info import CostInfo
+from ofa.pipeline.artefacts.evaluation import Evaluation
+from ofa.pipeline.artefacts.quality import PredictorQuality
+from ofa.pipeline.artefacts.report import Data, Epoch, Measured, Report, TargetReport
+from ofa.pipeline.artefacts.search import SearchRecord
+from ofa.pipeline.artefacts.verification import Verification
 from ofa.pipeline.manifest import RunManifest
 from ofa.report.escape import without_folders_inside
-from ofa.report.html import page
+from ofa.report.html import render_html
 from ofa.report.intervals import wilson
-from ofa.report.text import markdown, screen
-from ofa.supernet.files import read_json, write_atomic, write_json
-
-_SHOWN_PACKAGES = ("torch", "timm", "onnx", "onnxruntime", "scikit-learn", "numpy")
-# Of search/TARGET.json: what every run has, and what runs of older versions lack.
-_SEARCHED = ("subnet", "id", "limits", "predicted")
-_MAY_BE_THERE = ("candidates", "front", "history", "evaluated")
+from ofa.report.text import render_markdown, render_text
+from ofa.supernet.files import write_atomic
 
 
-def write_report(
-    recipe: Recipe,
-    folder: Path,
-    measured: dict[str, dict[str, Any]],
-    *,
-    counts: dict[str, int],
-    classes: Sequence[str] = (),
-) -> list[Path]:
-    """Writes ``report.json``, ``report.md`` and ``report.html``; returns their paths.
+def build_report(recipe: Recipe, folder: Path, evaluation: Evaluation) -> Report:
+    """Measured beside predicted, from the files in the run folder. Raises ``UserError`` naming one that is damaged."""
+    tables = {name: CostInfo.load(folder, name) for name in recipe.targets}
+    report = Report(
+        name=recipe.name,
+        date=evaluation.date,
+        data=Data(source=_source(recipe.data), images=evaluation.images),
+        classes=evaluation.classes,
+        machine=evaluation.machine,
+        versions=evaluation.versions,
+        space=recipe.space.to_dict(),
+        predictor=PredictorQuality.load(folder),
+        latency_table=next(iter(tables.values())),
+        targets={name: _target(folder, name, evaluation, tables[name]) for name in recipe.targets},
+        training=_metrics(folder / "train" / "metrics.jsonl"),
+    )
+    # A report may be sent to others, whom the folders of this machine do not concern.
+    return Report.model_validate(without_folders_inside(report.to_dict()))
 
-    Args:
-        measured: per target ``latency`` in ms and, of the exported file in its runtime, ``test_accuracy`` or all that
-            ``report_classes.class_figures`` says.
-        counts: images of each split.
-        classes: names, in the order of the logits.
-    """
-    targets = {}
-    for name in recipe.targets:
-        found = read_json(folder / "search" / f"{name}.json")
-        verified = read_json(folder / "models" / name / "verify.json")
-        targets[name] = {
-            **{key: found[key] for key in _SEARCHED},
-            **{key: found[key] for key in _MAY_BE_THERE if key in found},
-            "measured": {
-                "validation_accuracy": verified["validation_accuracy"],
-                "validation_interval": list(wilson(verified["validation_accuracy"], counts["validation"])),
-                **measured[name],
-            },
-            "verified": verified,
-            "latency_table": _table(folder / "costs" / f"{name}.json"),
-            "model": f"models/{name}/{verified.get('file', 'model.onnx')}",
-        }
-    table = next(iter(targets.values()))["latency_table"]
-    values = {
-        "name": recipe.name,
-        "date": datetime.date.today().isoformat(),
-        "data": {"source": _source(recipe.data), "images": counts},
-        "classes": list(classes),
-        "machine": {
-            "cpu": table.get("cpu") or platform.processor(),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        },
-        "versions": {package: version(package) for package in _SHOWN_PACKAGES},
-        "space": recipe.space.to_dict(),
-        "predictor": read_json(folder / "predictor" / "quality.json"),
-        "latency_table": table,
-        "targets": targets,
-        "training": _metrics(folder / "train" / "metrics.jsonl"),
-    }
-    values = without_folders_inside(values)  # a report may be sent to others
-    paths = [folder / f"report.{kind}" for kind in ("json", "md", "html")]
-    write_json(paths[0], values)
-    write_atomic(paths[1], markdown(values))
-    write_atomic(paths[2], page(values))
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Writes ``report.json``, ``report.md`` and ``report.html``; returns their paths."""
+    paths = [report.save(folder), folder / "report.md", folder / "report.html"]
+    write_atomic(paths[1], render_markdown(report))
+    write_atomic(paths[2], render_html(report))
     return paths
 
 
 def show(folder: Path) -> str:
-    """A finished run's report as text. Raises ``UserError`` when the run has no report yet."""
-    path = Path(folder) / "report.json"
+    """A finished run's report as text. Raises ``UserError`` when the run has no report yet, or it is damaged."""
+    folder = Path(folder)
+    path, remedy = Report.path(folder), f"`ofa report {folder}` makes it anew"
     if not path.exists():
         raise UserError(f"{folder}: this run has no report yet; `ofa run {folder}` goes on with it")
+    report = Report.load(folder)
+    manifest = RunManifest(folder)
+    if manifest.finished("report") and path in manifest.broken("report"):
+        raise UserError(f"{path} is damaged: it is not what was written; {remedy}")
     try:
-        values = read_json(path)
-        journal = RunManifest(folder)
-        if journal.finished("report") and path in journal.broken("report"):
-            raise ValueError(f"{path} is damaged: it is not what was written")
-        for target in values["targets"].values():
-            if target["model"].startswith("models/"):  # older reports have the folder in it
-                target["model"] = str(Path(folder) / target["model"])
-        return screen(values)
-    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
-        text = str(error) if str(path) in str(error) else f"{path} is damaged"
-        raise UserError(f"{text}; `ofa report {folder}` makes it anew") from error
+        return render_text(report.with_models_below(folder))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f"{path} is damaged; {remedy}") from error
+
+
+def _target(folder: Path, name: str, evaluation: Evaluation, table: CostInfo) -> TargetReport:
+    search, verified = SearchRecord.load(folder, name), Verification.load(folder, name)
+    validation = {
+        "validation_accuracy": verified.validation_accuracy,
+        "validation_interval": wilson(verified.validation_accuracy, evaluation.images["validation"]),
+    }
+    program = verified.program.costs if verified.program else {}
+    measured = Measured(**program, **validation, **evaluation.targets[name].to_dict())
+    return TargetReport(
+        **search.to_dict() | {"measured": measured},
+        verified=verified.to_dict(),
+        latency_table=table,
+        model=f"models/{name}/{verified.file}",
+    )
 
 
 def _source(data: DataConfig) -> str:
     """The name of the data without the folder that holds it, which is nobody else's concern."""
-    place = data.folder or data.idx
-    if place is None:
+    path = data.folder or data.idx
+    if path is None:
         return "scikit-learn digits"
     kind = "images of the folder" if data.folder else "IDX files of the folder"
-    place = Path(place)
-    named = place.name and place.name != ".." and place.absolute() != Path.home()
-    return f"{kind} {place.name}" if named else f"{kind} that the recipe names"
+    path = Path(path)
+    named = path.name and path.name != ".." and path.absolute() != Path.home()
+    return f"{kind} {path.name}" if named else f"{kind} that the recipe names"
 
 
-def _table(path: Path) -> dict[str, Any]:
-    """What is known of a cost table, without its numbers."""
-    table = read_json(path)
-    return table["info"] | {"cost": table["name"], "unit": table["unit"]}
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
+def _metrics(path: Path) -> tuple[Epoch, ...]:
     """Training's figures, an epoch a row; none when the file is not there or damaged: a report needs no curves."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return []
+        return tuple(Epoch.model_validate(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError, ValidationError):
+        return ()

@@ -31,7 +31,7 @@ int {prefix}_classify(const uint8_t *pixels) {{
 """
 
 
-def c_code(prefix: str, given: dict[str, Any]) -> str:
-    """``given``: ``resolution``, ``channels``, ``mean`` and ``std``; ``prefix`` is the one that ``export_c`` wrote."""
-    numbers = {key: ", ".join(f"{float(value)!r}f" for value in given[key]) for key in ("mean", "std")}
-    return _C.format(prefix=prefix, macro=prefix.upper(), **{**given, **numbers})
+def c_code(prefix: str, preprocessing: dict[str, Any]) -> str:
+    """``preprocessing``: ``resolution``, ``channels``, ``mean``, ``std``; ``prefix`` is that of ``export_c``."""
+    numbers = {key: ", ".join(f"{float(value)!r}f" for value in preprocessing[key]) for key in ("mean", "std")}
+    return _C.format(prefix=prefix, macro=prefix.upper(), **{**preprocessing, **numbers})

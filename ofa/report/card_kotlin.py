@@ -180,20 +180,20 @@ private fun level(pixel: Int, channel: Int): Int {{
 """
 
 
-def kotlin(file: str, given: dict[str, Any]) -> str:
+def kotlin(file: str, preprocessing: dict[str, Any]) -> str:
     """A file that classifies a ``Bitmap`` by the model ``file``, ``.onnx`` or ``.tflite``, from an app's assets.
 
-    ``given`` has ``resolution``, ``channels``, ``mean``, ``std`` and ``crop_pct``. The type of a TFLite model's input
-    is asked of the model: normalised floats, their int8 levels, or the pixels themselves as uint8.
+    ``preprocessing`` has ``resolution``, ``channels``, ``mean``, ``std`` and ``crop_pct``. The type of a TFLite
+    model's input is asked of the model: normalised floats, their int8 levels, or the pixels themselves as uint8.
     """
     kind = file.rpartition(".")[2]
     imports = sorted([*_IMPORTS, *_RUNTIME_IMPORTS[kind]])
     fields = _FIELDS[kind].format(file=kotlin_string(file))
     values = {
-        **given,
-        "shorter": int(given["resolution"] / given["crop_pct"]),
-        "mean": ", ".join(f"{value!r}f" for value in given["mean"]),
-        "std": ", ".join(f"{value!r}f" for value in given["std"]),
+        **preprocessing,
+        "shorter": int(preprocessing["resolution"] / preprocessing["crop_pct"]),
+        "mean": ", ".join(f"{value!r}f" for value in preprocessing["mean"]),
+        "std": ", ".join(f"{value!r}f" for value in preprocessing["std"]),
     }
     head = f'// build.gradle.kts: implementation("{_PACKAGE[kind]}"); {file} and labels.txt lie in src/main/assets\n'
     return (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.data.preprocess import IMPORTS, as_seen, middle
+from ofa.export.runtimes import RUNTIMES
 from ofa.report.card_c import c_code
 from ofa.report.card_kotlin import kotlin
 
@@ -51,35 +52,40 @@ print(labels[int(logits.argmax())])
 
 
 def snippets(
-    file: str, given: dict[str, Any], *, runtime: str, classes: int, prefix: str = "model"
+    file: str, preprocessing: dict[str, Any], *, runtime: str, classes: int, prefix: str = "model"
 ) -> dict[str, tuple[str, str]]:
     """For each heading the language and the lines that run ``models/TARGET/FILE``.
 
-    ``given`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``, and perhaps
-    ``input_type``, of a TFLite file whose recipe says it. ``prefix`` is that of the names in the C of a
+    ``preprocessing`` says what an image becomes: ``resolution``, ``channels``, ``mean``, ``std``, ``crop_pct``, and
+    perhaps ``input_type``, of a TFLite file whose recipe says it. ``prefix`` is that of the names in the C of a
     microcontroller's model.
     """
-    values = {**given, "file": file, "classes": classes, "mode": "L" if given["channels"] == 1 else "RGB"}
+    values = {
+        **preprocessing,
+        "file": file,
+        "classes": classes,
+        "mode": "L" if preprocessing["channels"] == 1 else "RGB",
+    }
     prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
     # What the TFLite file takes: the recipe's tflite.input, else what its numbers are.
-    kind = given.get("input_type") or ("int8" if ".int8." in file else "float32")
+    kind = preprocessing.get("input_type") or ("int8" if ".int8." in file else "float32")
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
-            "Android": ("kotlin", kotlin(file, given)),
+            "Android": ("kotlin", kotlin(file, preprocessing)),
         }
     if Path(file).suffix != ".tflite":
         return {"Python (`pip install once-for-all`)": ("python", prepare + _TORCH)}
-    found = {
+    snippets = {
         "Python (`pip install ai-edge-litert pillow`)": (
             "python",
             prepare + _TFLITE.format(**values, encode=_ENCODES[kind].format(**values)),
         ),
-        "Android": ("kotlin", kotlin(file, given)),
+        "Android": ("kotlin", kotlin(file, preprocessing)),
     }
-    if runtime.startswith("cortex_m"):
-        found["C"] = ("c", c_code(prefix, given))
-    return found
+    if runtime in RUNTIMES and RUNTIMES[runtime].format == "c":
+        snippets["C"] = ("c", c_code(prefix, preprocessing))
+    return snippets
 
 
 def _product_code() -> str:

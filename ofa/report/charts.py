@@ -131,14 +131,14 @@ def ticks(low: float, high: float, *, most: int, whole: bool = False) -> list[tu
 
 def _ticks_that_fit(across: _Scale, *, whole: bool) -> list[tuple[float, str]]:
     """As many ticks of the horizontal axis as stand beside each other with some room between."""
-    found = []
+    fitting = []
     for most in range(10, 2, -1):
-        found = ticks(across.low, across.high, most=most, whole=whole)
-        longest = max((len(text) for _, text in found), default=0)
-        apart = across(found[1][0]) - across(found[0][0]) if len(found) > 1 else math.inf
+        fitting = ticks(across.low, across.high, most=most, whole=whole)
+        longest = max((len(text) for _, text in fitting), default=0)
+        apart = across(fitting[1][0]) - across(fitting[0][0]) if len(fitting) > 1 else math.inf
         if apart >= _LETTER * longest + 10:
             break
-    return found
+    return fitting
 
 
 def _finite(series: Series) -> Series:
@@ -156,12 +156,12 @@ def _all_finite(points: Sequence[Point]) -> bool:
     return all(math.isfinite(value) for point in points for value in point)
 
 
-def _padded(values: Sequence[float], share: float) -> tuple[float, float]:
+def _padded(values: Sequence[float], margin: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         room = 0.05 * abs(low) or 1.0
         return low - room, high + room
-    return low - share * (high - low), high + share * (high - low)
+    return low - margin * (high - low), high + margin * (high - low)
 
 
 def _axes(
@@ -204,11 +204,11 @@ def _bands(bands: Sequence[Band], across: _Scale) -> list[str]:
 
 
 def _limit(value: float, name: str, across: _Scale) -> list[str]:
-    here = across(value)
+    x = across(value)
     half = _LETTER * len(name) / 2  # the name stays inside the picture
-    centre = min(max(here, half + 2), _WIDTH - half - 2)
+    centre = min(max(x, half + 2), _WIDTH - half - 2)
     return [
-        f'<path class="limit" d="M{here:.1f} {_TOP - 4}V{_HEIGHT - _BOTTOM}"/>',
+        f'<path class="limit" d="M{x:.1f} {_TOP - 4}V{_HEIGHT - _BOTTOM}"/>',
         f'<text class="over" x="{centre:.1f}" y="{_TOP - 8}" text-anchor="middle">{escape(name)}</text>',
     ]
 

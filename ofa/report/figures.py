@@ -1,194 +1,200 @@
-"""Which charts a report has, and what is on them. Each takes what ``report.json`` holds; without data it is empty."""
+"""Which charts a report has, and what is on them; a chart without data is left out."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from ofa.pipeline.artefacts.cost_info import CostInfo
+from ofa.pipeline.artefacts.report import Report, TargetReport
+from ofa.pipeline.artefacts.search import Candidate
 from ofa.report.charts import Band, Point, Series, chart
-from ofa.report.tables import as_predicted, cost_tables, phases, watched_networks
-from ofa.report.units import axis, origin
+from ofa.report.tables import cost_tables, phases, watched_networks
+from ofa.report.units import Axis, axis, origin
 
+# Numbers of the style sheet's colours.
 _FRONT, _CANDIDATES, _CHOSEN, _OTHER = 0, 1, 2, 5
+_ACCURACY = Axis("accuracy", "%", 100, "accuracy (%)")
+
+Pair = tuple[float, float]  # predicted, measured
 
 
-def fronts(values: dict[str, Any]) -> list[str]:
+def fronts(report: Report) -> list[str]:
     """A chart for each limit of each target: accuracy against what is limited."""
     return [
-        _front(name, target, cost, along=number == 0)
-        for name, target in values["targets"].items()
-        for number, cost in enumerate(target["limits"])
+        _front(name, target, cost, joined=index == 0)
+        for name, target in report.targets.items()
+        for index, cost in enumerate(target.limits)
     ]
 
 
-def predictors(values: dict[str, Any]) -> list[str]:
-    """Predicted against measured: accuracy, and latency for each latency table."""
-    held_out = values["predictor"].get("held_out") or ()
+def predictors(report: Report) -> list[str]:
+    """Predicted against measured: accuracy, and the cost of each cost table."""
+    held_out = report.predictor.held_out
     unseen = Series(
         "held-out subnets, with one standard deviation",
         [(100 * measured, 100 * predicted) for predicted, _, measured in held_out],
         _FRONT,
         spread=[100 * std for _, std, _ in held_out],
-        labels=[_told("", predicted, measured, 100, "%") for predicted, _, measured in held_out],
+        labels=[_tooltip("", (predicted, measured), _ACCURACY) for predicted, _, measured in held_out],
     )
     chosen = {
-        name: (target["predicted"]["accuracy"], as_predicted(target)) for name, target in values["targets"].items()
+        name: (target.predicted.accuracy, target.accuracy_as_predicted) for name, target in report.targets.items()
     }
-    figures = [_against("Accuracy", unseen, values["targets"], chosen, "accuracy", 100, "%", "accuracy (%)")]
-    tables = cost_tables(values)
+    candidates = {
+        f"{name} {candidate.id}": (candidate.predicted.accuracy, candidate.measured.accuracy)
+        for name, target in report.targets.items()
+        for candidate in target.candidates
+        if not candidate.chosen and None not in (candidate.predicted.accuracy, candidate.measured.accuracy)
+    }
+    figures = [_against("Accuracy", unseen, candidates, chosen, _ACCURACY)]
+    tables = cost_tables(report)
     for names, table in tables:
         which = f" ({', '.join(names)})" if len(tables) > 1 else ""
-        figures.append(_table_quality(table, {name: values["targets"][name] for name in names}, which))
+        figures.append(_table_quality(table, {name: report.targets[name] for name in names}, which))
     return [figure for figure in figures if figure]
 
 
-def _table_quality(table: dict[str, Any], targets: dict[str, dict[str, Any]], which: str) -> str:
-    pairs, cost = table.get("quality", {}).get("pairs") or (), table.get("cost", "latency")
-    chosen = {
-        name: (target["predicted"][cost], target["measured"][cost])
-        for name, target in targets.items()
-        if cost in target["predicted"] and cost in target["measured"]
-    }
-    shown = axis(cost, max((value for pair in (*pairs, *chosen.values()) for value in pair), default=0.0))
-    unseen = Series(
-        "unseen subnets",
-        [(shown.factor * measured, shown.factor * predicted) for predicted, measured in pairs],
-        _FRONT,
-        labels=[_told("", predicted, measured, shown.factor, shown.unit) for predicted, measured in pairs],
-    )
-    name = cost.capitalize()
-    title = f"{name}: {origin(table)}{which}"
-    return _against(title, unseen, targets, chosen, cost, shown.factor, shown.unit, shown.text)
-
-
-def history(values: dict[str, Any]) -> str:
+def history(report: Report) -> str:
     """The best predicted accuracy after each generation, a line a target."""
     series = [
         Series(
             name,
-            [(row["generation"], 100 * row["accuracy"]) for row in target.get("history") or ()],
-            number,
+            [(row.generation, 100 * row.accuracy) for row in target.history],
+            index,
             "dot",
             line=True,
-            labels=[f"{name}: {row['evaluated']} subnets evaluated" for row in target.get("history") or ()],
+            labels=[f"{name}: {row.evaluated} subnets evaluated" for row in target.history],
         )
-        for number, (name, target) in enumerate(values["targets"].items())
+        for index, (name, target) in enumerate(report.targets.items())
     ]
     return chart(
         "Best found after each generation", series, x="generation", y="best predicted accuracy (%)", whole_x=True
     )
 
 
-def training(values: dict[str, Any]) -> list[str]:
+def training(report: Report) -> list[str]:
     """Loss, accuracy and learning rate after each epoch, with the phases as bands."""
-    rows = values.get("training") or []
     bands, start = [], 0.5
-    for epochs in phases(values):
-        bands.append(Band(epochs[0]["phase"], start, start + len(epochs)))
+    for epochs in phases(report):
+        bands.append(Band(epochs[0].phase, start, start + len(epochs)))
         start += len(epochs)
 
-    def points(key: str, scale: float = 1) -> list[Point]:
-        return [(number, scale * row[key]) for number, row in enumerate(rows, 1) if row.get(key) is not None]
-
+    rows = list(enumerate(report.training, 1))
     watched = [
-        Series(name, points(f"accuracy_{name}", 100), number, line=True)
-        for number, name in enumerate(watched_networks(values))
+        Series(
+            name,
+            [(number, 100 * row.accuracies[name]) for number, row in rows if row.accuracies.get(name) is not None],
+            index,
+            line=True,
+        )
+        for index, name in enumerate(watched_networks(report))
     ]
+    losses = Series("", [(number, row.loss) for number, row in rows], _FRONT, line=True)
+    rates = Series("", [(number, row.lr) for number, row in rows], _OTHER, line=True)
     figures = [
         chart(title, series, x="epoch", y=y, bands=bands, whole_x=True)
         for title, y, series in (
-            ("Training loss", "loss", [Series("", points("loss"), _FRONT, line=True)]),
+            ("Training loss", "loss", [losses]),
             ("Accuracy while training", "validation accuracy (%)", watched),
-            ("Learning rate", "learning rate", [Series("", points("lr"), _OTHER, line=True)]),
+            ("Learning rate", "learning rate", [rates]),
         )
     ]
     return [figure for figure in figures if figure]
 
 
-def _front(name: str, target: dict[str, Any], cost: str, *, along: bool) -> str:
-    """``along``: the front is one over this cost, so that a line joins it."""
-    limit, predicted, measured = target["limits"][cost], target["predicted"], target["measured"]
-    front = [point for point in target.get("front") or () if cost in point["costs"]]
-    candidates = [one for one in target.get("candidates") or () if not one.get("chosen") and cost in one["predicted"]]
+def _front(name: str, target: TargetReport, cost: str, *, joined: bool) -> str:
+    """``joined``: the front is one over this cost, so that a line joins its points."""
+    limit = target.limits[cost]
     shown = axis(cost, limit)
-    unit, scale = shown.unit, shown.factor
+    series = [_predicted_front(target, cost, shown, line=joined)]
+    pairs: list[tuple[Point, Point]] = []
 
-    def at(value: float, accuracy: float) -> Point:
-        return scale * value, 100 * accuracy
-
-    def told(which: str, value: float, accuracy: float) -> str:
-        return f"{which}: {100 * accuracy:.1f} %, {scale * value:.3g} {unit}"
-
-    def measured_at(one: dict[str, Any]) -> Point:
-        # What is counted (MACs, parameters) needs no measurement.
-        return at(one["measured"].get(cost, one["predicted"][cost]), one["measured"]["accuracy"])
-
-    guesses = [at(one["predicted"][cost], one["predicted"]["accuracy"]) for one in candidates]
-    scored = [number for number, one in enumerate(candidates) if "accuracy" in one["measured"]]
-    found = [measured_at(candidates[number]) for number in scored]
-    series = [
-        Series(
-            "front, predicted",
-            [at(point["costs"][cost], point["accuracy"]) for point in front],
-            _FRONT,
-            line=along,
-            labels=[told("predicted", point["costs"][cost], point["accuracy"]) for point in front],
-        ),
-        Series(
-            "candidates, predicted",
-            guesses,
-            _CANDIDATES,
-            "ring",
-            labels=[f"{one['id']}, predicted" for one in candidates],
-        ),
-        Series(
-            "candidates, measured",
-            found,
-            _CANDIDATES,
-            "square",
-            labels=[f"{candidates[number]['id']}, measured" for number in scored],
-        ),
+    # Each candidate twice, as predicted and as measured, and a thin line between the two.
+    others = [one for one in target.candidates if not one.chosen and cost in one.predicted.costs]
+    guesses = [_point(one.predicted.costs[cost], one.predicted.accuracy, shown) for one in others]
+    scored = [(guess, one) for guess, one in zip(guesses, others, strict=True) if one.measured.accuracy is not None]
+    # What is counted (MACs, parameters) needs no measurement.
+    results = [
+        _point(one.measured.costs.get(cost, one.predicted.costs[cost]), one.measured.accuracy, shown)
+        for _, one in scored
     ]
-    joined = list(zip([guesses[number] for number in scored], found, strict=True))
-    if cost in predicted:
-        guess = at(predicted[cost], predicted["accuracy"])
-        result = at(measured.get(cost, predicted[cost]), measured["validation_accuracy"])
-        joined.append((guess, result))
+    labels = [f"{one.id}, predicted" for one in others], [f"{one.id}, measured" for _, one in scored]
+    series += [
+        Series("candidates, predicted", guesses, _CANDIDATES, "ring", labels=labels[0]),
+        Series("candidates, measured", results, _CANDIDATES, "square", labels=labels[1]),
+    ]
+    pairs += [(guess, result) for (guess, _), result in zip(scored, results, strict=True)]
+
+    # The chosen one in the same way, by its model file.
+    if (predicted := target.predicted.cost(cost)) is not None:
+        guess = _point(predicted, target.predicted.accuracy, shown)
+        result = _point(target.measured.costs.get(cost, predicted), target.measured.validation_accuracy, shown)
+        labels = [f"{target.id}, predicted"], [f"{target.id}, measured"]
         series += [
-            Series("chosen, predicted", [guess], _CHOSEN, "ring", large=True, labels=[f"{target['id']}, predicted"]),
-            Series("chosen, measured", [result], _CHOSEN, "square", large=True, labels=[f"{target['id']}, measured"]),
+            Series("chosen, predicted", [guess], _CHOSEN, "ring", large=True, labels=labels[0]),
+            Series("chosen, measured", [result], _CHOSEN, "square", large=True, labels=labels[1]),
         ]
-    text = f"limit {scale * limit:.3g} {unit}".rstrip()
+        pairs.append((guess, result))
+
     return chart(
         f"{name}: accuracy against {shown.cost}",
         series,
         x=shown.text,
         y="validation accuracy (%)",
-        joined=joined,
-        limit=(scale * limit, text),
+        joined=pairs,
+        limit=(shown.factor * limit, f"limit {shown.factor * limit:.3g} {shown.unit}".rstrip()),
     )
 
 
-def _against(
-    title: str,
-    unseen: Series,
-    targets: dict[str, dict[str, Any]],
-    chosen: dict[str, tuple[float, float]],
-    key: str,
-    scale: float,
-    unit: str,
-    words: str,
-) -> str:
-    """Predicted over measured, of subnets that nothing was fitted to, of the candidates and of the ``chosen``."""
-    candidates = {
-        f"{name} {one['id']}": (one["predicted"][key], one["measured"][key])
-        for name, target in targets.items()
-        for one in target.get("candidates") or ()
-        if not one.get("chosen") and key in one["predicted"] and key in one["measured"]
-    }
+def _predicted_front(target: TargetReport, cost: str, shown: Axis, *, line: bool) -> Series:
+    front = [point for point in target.front if cost in point.costs]
+    return Series(
+        "front, predicted",
+        [_point(point.costs[cost], point.accuracy, shown) for point in front],
+        _FRONT,
+        line=line,
+        labels=[
+            f"predicted: {100 * point.accuracy:.1f} %, {shown.factor * point.costs[cost]:.3g} {shown.unit}"
+            for point in front
+        ],
+    )
 
-    def series(name: str, pairs: dict[str, tuple[float, float]], colour: int, *, large: bool) -> Series:
-        points = [(scale * measured, scale * predicted) for predicted, measured in pairs.values()]
-        labels = [_told(f"{which}: ", *pair, scale, unit) for which, pair in pairs.items()]
+
+def _point(cost: float, accuracy: float, shown: Axis) -> Point:
+    return shown.factor * cost, 100 * accuracy
+
+
+def _table_quality(table: CostInfo, targets: dict[str, TargetReport], which: str) -> str:
+    """Costs of a table against measurements: of whole subnets it was not fitted to, of candidates, of the chosen."""
+    pairs, cost = table.quality.pairs if table.quality else (), table.cost
+
+    def both(network: TargetReport | Candidate) -> Pair:
+        return network.predicted.costs[cost], network.measured.costs[cost]
+
+    def is_compared(network: TargetReport | Candidate) -> bool:
+        return cost in network.predicted.costs and cost in network.measured.costs
+
+    chosen = {name: both(target) for name, target in targets.items() if is_compared(target)}
+    candidates = {
+        f"{name} {candidate.id}": both(candidate)
+        for name, target in targets.items()
+        for candidate in target.candidates
+        if not candidate.chosen and is_compared(candidate)
+    }
+    shown = axis(cost, max((value for pair in (*pairs, *chosen.values()) for value in pair), default=0.0))
+    unseen = Series(
+        "unseen subnets",
+        [(shown.factor * measured, shown.factor * predicted) for predicted, measured in pairs],
+        _FRONT,
+        labels=[_tooltip("", pair, shown) for pair in pairs],
+    )
+    return _against(f"{cost.capitalize()}: {origin(table)}{which}", unseen, candidates, chosen, shown)
+
+
+def _against(title: str, unseen: Series, candidates: dict[str, Pair], chosen: dict[str, Pair], shown: Axis) -> str:
+    """Predicted over measured, of subnets that nothing was fitted to, of the candidates and of the ``chosen``."""
+
+    def series(name: str, pairs: dict[str, Pair], colour: int, *, large: bool) -> Series:
+        points = [(shown.factor * measured, shown.factor * predicted) for predicted, measured in pairs.values()]
+        labels = [_tooltip(f"{which}: ", pair, shown) for which, pair in pairs.items()]
         return Series(name, points, colour, "square", large=large, labels=labels)
 
     return chart(
@@ -198,11 +204,12 @@ def _against(
             series("candidates", candidates, _CANDIDATES, large=False),
             series("chosen subnets", chosen, _CHOSEN, large=True),
         ],
-        x=f"measured {words}",
-        y=f"predicted {words}",
+        x=f"measured {shown.text}",
+        y=f"predicted {shown.text}",
         diagonal="predicted as measured",
     )
 
 
-def _told(which: str, predicted: float, measured: float, scale: float, unit: str) -> str:
-    return f"{which}predicted {scale * predicted:.3g} {unit}, measured {scale * measured:.3g} {unit}"
+def _tooltip(which: str, pair: Pair, shown: Axis) -> str:
+    predicted, measured = (f"{shown.factor * value:.3g} {shown.unit}" for value in pair)
+    return f"{which}predicted {predicted}, measured {measured}"

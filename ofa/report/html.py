@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from ofa.pipeline.artefacts.report import Report
 from ofa.report import figures
 from ofa.report.classes import class_tables
 from ofa.report.escape import html as escape
 from ofa.report.notes import details, error_notes, notes
 from ofa.report.style import SCRIPT, STYLE
-from ofa.report.subnet_drawing import chosen, pictures
+from ofa.report.subnet_drawing import chosen_subnets, draw_subnets
 from ofa.report.tables import Table, candidates, errors, machine, one_line, summary, training
 
 # Letters: cells up to the first stay on one line, longer ones are broken between their parts, text beyond the second
@@ -18,29 +18,29 @@ from ofa.report.tables import Table, candidates, errors, machine, one_line, summ
 _SHORT, _LONG = 15, 28
 
 
-def page(values: dict[str, Any]) -> str:
-    """The whole file. ``values`` is what ``report.json`` holds; sections without data are left out."""
-    name = escape(values["name"])
+def render_html(report: Report) -> str:
+    """The whole file; sections without data are left out."""
+    name = escape(report.name)
     sections = [
-        _section("Result", _table(summary(values)), _notes(notes(values))),
-        _section("Search", _grid([*figures.fronts(values), figures.history(values)])),
-        _section("Chosen subnets", pictures(chosen(values))),
-        _section("Candidates measured", _table(candidates(values))),
+        _section("Result", _table(summary(report)), _notes(notes(report))),
+        _section("Search", _grid([*figures.fronts(report), figures.history(report)])),
+        _section("Chosen subnets", draw_subnets(chosen_subnets(report))),
+        _section("Candidates measured", _table(candidates(report))),
         _section(
             "Predicted against measured",
-            _table(errors(values)),
-            _notes(error_notes(values)),
-            _grid(figures.predictors(values)),
+            _table(errors(report)),
+            _notes(error_notes(report)),
+            _grid(figures.predictors(report)),
         ),
-        _section("Test images by class", *(_titled(table) for table in class_tables(values))),
-        _section("Training", _grid(figures.training(values)), _table(training(values))),
-        _section("Machine and versions", _table(machine(values), sortable=False)),
+        _section("Test images by class", *(_titled(table) for table in class_tables(report))),
+        _section("Training", _grid(figures.training(report)), _table(training(report))),
+        _section("Machine and versions", _table(machine(report), sortable=False)),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{name}</title>\n<style>{STYLE}</style></head>\n<body>\n<header><h1>{name}</h1>"
-        f"{_notes(details(values))}</header>\n<main>\n{''.join(sections)}</main>\n<script>{SCRIPT}</script>\n"
+        f"{_notes(details(report))}</header>\n<main>\n{''.join(sections)}</main>\n<script>{SCRIPT}</script>\n"
         "</body>\n</html>\n"
     )
 
@@ -92,8 +92,8 @@ def _table(table: Table, *, sortable: bool = True) -> str:
 
 
 def _class(*names: str) -> str:
-    found = " ".join(filter(None, names))
-    return f' class="{found}"' if found else ""
+    text = " ".join(filter(None, names))
+    return f' class="{text}"' if text else ""
 
 
 def _in_parts(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How well an accuracy is known: the interval of a share that was counted on some images."""
+"""How well an accuracy is known: the interval of a fraction that was counted on some images."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 LEVEL = 0.95
 _Z = 1.959963984540054  # of LEVEL, two-sided
-# A share whose interval is narrower than this to each side is shown without it.
+# A fraction whose interval is narrower than this to each side is shown without it.
 MIN_HALF_WIDTH = 0.005
 
 
-def wilson(share: float, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of right answers on ``images`` images; (0, 1) when there are none."""
+def wilson(fraction: float, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a fraction of right answers on ``images`` images; (0, 1) when there are none."""
     if images < 1:
         return 0.0, 1.0
     spread = _Z**2 / images
-    centre = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / images + spread / (4 * images))
+    centre = (fraction + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(fraction * (1 - fraction) / images + spread / (4 * images))
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ofa.export.runtimes import RUNTIMES
+from ofa.pipeline.artefacts.evaluation import Evaluation, Preprocessing
+from ofa.pipeline.artefacts.report import Report, TargetReport
+from ofa.pipeline.artefacts.verification import Program, Quantization, Verified
 from ofa.report.card_snippets import snippets
 from ofa.report.classes import class_tables
 from ofa.report.escape import fenced, markdown, markdown_line, without_folders
@@ -18,134 +22,156 @@ from ofa.supernet.files import write_atomic
 _MAX_CLASSES = 20
 
 
-def write_card(path: Path, values: dict[str, Any], target: str, data: dict[str, Any]) -> Path:
-    """Writes the card of one target.
-
-    Args:
-        values: the run's report.
-        data: ``classes``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``channels`` and ``licence`` (or None).
-    """
-    found = values["targets"][target]
-    verified, subnet = found["verified"], found["subnet"]
-    classes = data["classes"]
-    names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
-    parts = [
-        f"# {markdown(values['name'])}: {markdown(target)}",
-        f"`{verified['file']}` ({verified['bytes'] / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
-        f"once-for-all, subnet `{found['id']}`: {subnet['resolution']} pixels, "
-        f"stages of {', '.join(map(str, subnet['depths']))} blocks, {found['predicted']['macs'] / 1e6:.2f} M "
-        f"multiply-accumulates, {found['predicted']['params'] / 1e3:.0f} k parameters. `subnet.json` and "
-        "`weights.safetensors` are the same network for PyTorch.",
-        f"It tells {len(classes)} classes apart: {names} (`labels.txt`, in the order of the logits).",
-        "## Data",
-        _data(values, data, subnet["resolution"]),
-        "## Accuracy",
-        _accuracy(values, found),
-        *_classes(values, target),
-        "## Cost",
-        _cost(values, target),
-        "## Run it",
-    ]
-    given = {"resolution": subnet["resolution"], **{key: data[key] for key in ("channels", "crop_pct")}}
-    given["input_type"] = verified.get("input_type")
-    given |= {key: [round(float(value), 6) for value in data[key]] for key in ("mean", "std")}
-    prefix = verified.get("program", {}).get("name", "model")
-    runs = snippets(verified["file"], given, runtime=verified["runtime"], classes=len(classes), prefix=prefix)
-    for heading, (language, code) in runs.items():
-        parts += [f"{heading}:", fenced(language, code)]
-    write_atomic(path, "\n\n".join(parts) + "\n")
+def write_card(folder: Path, report: Report, target: str, evaluation: Evaluation, *, licence: str | None) -> Path:
+    """Writes ``models/TARGET/card.md`` of a run folder; ``licence`` is that of the data, where the recipe states it."""
+    path = folder / "models" / target / "card.md"
+    write_atomic(path, render_card(report, target, evaluation, licence=licence))
     return path
 
 
-def _data(values: dict[str, Any], data: dict[str, Any], resolution: int) -> str:
-    images = values["data"]["images"]
+def render_card(report: Report, target: str, evaluation: Evaluation, *, licence: str | None) -> str:
+    """The card of one target."""
+    found, classes = report.targets[target], evaluation.classes
+    verified, subnet, predicted = found.verified, found.subnet, found.predicted
+    names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
+    parts = [
+        f"# {markdown(report.name)}: {markdown(target)}",
+        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
+        f"once-for-all, subnet `{found.id}`: {subnet.resolution} pixels, "
+        f"stages of {', '.join(map(str, subnet.depths))} blocks, {predicted.cost('macs') / 1e6:.2f} M "
+        f"multiply-accumulates, {predicted.cost('params') / 1e3:.0f} k parameters. `subnet.json` and "
+        "`weights.safetensors` are the same network for PyTorch.",
+        f"It tells {len(classes)} classes apart: {names} (`labels.txt`, in the order of the logits).",
+        "## Data",
+        _data(report, evaluation.preprocessing, licence, subnet.resolution),
+        "## Accuracy",
+        _accuracy(report, found),
+        *_classes(report, target),
+        "## Cost",
+        _cost(report, found),
+        "## Run it",
+        *_code(found, evaluation),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(report: Report, pixels: Preprocessing, licence: str | None, resolution: int) -> str:
+    images = report.data.images
     unknown = "not stated in the recipe (`data.licence`); ask the source before you publish"
-    licence = markdown(data["licence"] or "") or unknown
     return (
-        f"{markdown_line(values['data']['source'])}: {images['train']} training, {images['validation']} validation and "
-        f"{images['test']} test images. Licence: {licence}.\n\n"
+        f"{markdown_line(report.data.source)}: {images['train']} training, {images['validation']} validation and "
+        f"{images['test']} test images. Licence: {markdown(licence or '') or unknown}.\n\n"
         "Images are seen as people see them: turned upright as their EXIF says, 8 bits a channel (of 16 the upper "
         "eight), transparency on white. They are "
-        f"scaled ({data['interpolation']}, antialiased) so that the shorter side has floor({resolution} / "
-        f"{data['crop_pct']:g}) pixels and the longer its share, truncated; cropped at the centre, divided by 255 and "
-        f"normalised: mean {_rounded(data['mean'])}, standard "
-        f"deviation {_rounded(data['std'])}."
+        f"scaled ({pixels.interpolation}, antialiased) so that the shorter side has floor({resolution} / "
+        f"{pixels.crop_pct:g}) pixels and the longer its share, truncated; cropped at the centre, divided by "
+        f"255 and normalised: mean {_rounded(pixels.mean)}, standard "
+        f"deviation {_rounded(pixels.std)}."
     )
 
 
-def _accuracy(values: dict[str, Any], found: dict[str, Any]) -> str:
-    verified, measured, images = found["verified"], found["measured"], values["data"]["images"]
-    runtime = markdown(f"{verified['runtime']} {verified['version']}")
-    rows = []
-    if "int8" in verified:
-        rows.append(("validation", "float32, onnxruntime", verified["validation_accuracy_float32"]))
-    kind = "int8" if "int8" in verified else "float32"
-    rows.append(("validation", f"{kind}, {runtime}", verified["validation_accuracy"]))
-    rows.append(("test", f"{kind}, {runtime}", measured["test_accuracy"]))
-    lines = []
-    for split, where, value in rows:
-        interval = wilson(value, images[split])
+def _accuracy(report: Report, target: TargetReport) -> str:
+    verified, measured, images = target.verified, target.measured, report.data.images
+    runtime = markdown(f"{verified.runtime} {verified.version}")
+    kind = "int8" if verified.int8 else "float32"
+
+    # One row a measurement, with its interval where so few images make that wide.
+    rows = [("validation", "float32, onnxruntime", verified.validation_accuracy_float32)] if verified.int8 else []
+    rows.append(("validation", f"{kind}, {runtime}", verified.validation_accuracy))
+    rows.append(("test", f"{kind}, {runtime}", measured.test_accuracy))
+    lines = ["| images | where | top-1 % | 95 % interval |", "|---|---|---|---|"]
+    intervals = [wilson(accuracy, images[split]) for split, _, accuracy in rows]
+    for (split, where, accuracy), interval in zip(rows, intervals, strict=True):
         shown = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if wide(interval) else ""
-        lines.append(f"| {split} ({images[split]}) | {where} | {100 * value:.2f} | {shown} |")
-    text = "| images | where | top-1 % | 95 % interval |\n|---|---|---|---|\n" + "\n".join(lines)
-    if any(wide(wilson(value, images[split])) for split, _, value in rows):
-        text += "\n\nIntervals (Wilson) say how well so few images tell an accuracy; "
-        text += "those within half a point to each side are left out."
-    if verified["runtime"].startswith("cortex_m"):
-        text += "\n\nScored with TensorFlow Lite Micro's kernels; " + _program(verified["program"])
-    if "int8" in verified:
-        used = verified["int8"]
-        within = "within" if used["within"] else "MORE THAN"
-        text += (
-            f"\n\nQuantised on {used['calibration_images']} training images{_fewer(used)} ({markdown(used['used'])}); "
-            f"the loss is {within} the {100 * used['allowed_drop']:g} points that the recipe allows."
+        lines.append(f"| {split} ({images[split]}) | {where} | {100 * accuracy:.2f} | {shown} |")
+
+    paragraphs = ["\n".join(lines)]
+    if any(map(wide, intervals)):
+        paragraphs.append(
+            "Intervals (Wilson) say how well so few images tell an accuracy; those within half a point to each side "
+            "are left out."
         )
-        if note := cpu_note(used):
-            text += f"\n\n{note}"
-    return text
+    spec = RUNTIMES.get(verified.runtime)  # of an unknown one there is nothing to say
+    if spec and spec.scored_by:
+        paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; {_program(verified.program)}")
+    if verified.int8:
+        paragraphs += _quantization(verified.int8)
+    return "\n\n".join(paragraphs)
 
 
-def _classes(values: dict[str, Any], target: str) -> list[str]:
+def _quantization(int8: Quantization) -> list[str]:
+    """How the file was quantised, and whether it lost more than it may."""
+    within = "within" if int8.within else "MORE THAN"
+    text = (
+        f"Quantised on {int8.calibration_images} training images{_fewer(int8)} ({markdown(int8.used)}); "
+        f"the loss is {within} the {100 * int8.allowed_drop:g} points that the recipe allows."
+    )
+    return [text, *([note] if (note := cpu_note(int8)) else [])]
+
+
+def _classes(report: Report, target: str) -> list[str]:
     """Accuracy by class and the confusion matrix, on the test images."""
+    alone = report.model_copy(update={"targets": {target: report.targets[target]}})
     parts = []
-    for table in class_tables({**values, "targets": {target: values["targets"][target]}}):
+    for table in class_tables(alone):
         parts += [f"### {markdown(table.title)}", markdown_table(table)]
     return parts
 
 
-def _fewer(used: dict[str, Any]) -> str:
-    asked = used["calibration_images_asked"]
-    return f" (there are no more; {asked} were asked for)" if used["calibration_images"] < asked else ""
+def _fewer(int8: Quantization) -> str:
+    asked = int8.calibration_images_asked
+    return f" (there are no more; {asked} were asked for)" if int8.calibration_images < asked else ""
 
 
-def _program(program: dict[str, Any]) -> str:
-    if not program["verified"]:
-        return f"the C program was NOT verified: {markdown(without_folders(program['reason']))}."
-    return f"the C program gave the same bytes on {program['images']} images under QEMU ({program['machine']})."
+def _program(program: Program) -> str:
+    if not program.verified:
+        return f"the C program was NOT verified: {markdown(without_folders(program.reason))}."
+    return f"the C program gave the same bytes on {program.images} images under QEMU ({program.machine})."
 
 
-def _cost(values: dict[str, Any], target: str) -> str:
-    found = values["targets"][target]
-    verified, machine = found["verified"], values["machine"]
-    rows = []
-    for cost in dict.fromkeys([*measured_costs(values), *found["limits"]]):
-        known = [group.get(cost) for group in (found["limits"], found["predicted"], found["measured"])]
+def _cost(report: Report, target: TargetReport) -> str:
+    verified: Verified = target.verified
+    lines = ["| cost | limit | predicted | measured |", "|---|---|---|---|"]
+    for cost in dict.fromkeys([*measured_costs(report), *target.limits]):
+        known = [target.limits.get(cost), target.predicted.cost(cost), target.measured.cost(cost)]
         if any(value is not None for value in known):
-            absent = ("-", "-", missing_measurement(cost, found))
+            absent = ("-", "-", missing_measurement(cost, target))
             pairs = zip(known, absent, strict=True)
             cells = " | ".join(markdown(none) if value is None else with_unit(cost, value) for value, none in pairs)
-            rows.append(f"| {cost} | {cells} |")
-    text = "| cost | limit | predicted | measured |\n|---|---|---|---|\n" + "\n".join(rows)
-    where = f"{verified['runtime']} {verified['version']}, {verified['threads']} thread(s), {verified['cpu']}"
-    text += f"\n\nOne image; {markdown(where)}; {markdown(machine['system'])}, {values['date']}."
-    if note := pace_note(found["measured"]):
+            lines.append(f"| {cost} | {cells} |")
+
+    where = f"{verified.runtime} {verified.version}, {verified.threads} thread(s), {verified.cpu}"
+    text = f"One image; {markdown(where)}; {markdown(report.machine.system)}, {report.date}."
+    if note := pace_note(target.measured):
         text += f" When it was timed, {note}."
-    if "resident_bytes" in verified:
-        text += f" A process grows by {verified['resident_bytes'] / 2**20:.1f} MiB to load and run it."
-    if verified["runtime"].startswith("cortex_m"):
+    if verified.resident_bytes is not None:
+        text += f" A process grows by {verified.resident_bytes / 2**20:.1f} MiB to load and run it."
+    if verified.runtime in RUNTIMES and "instructions" in RUNTIMES[verified.runtime].measures:
         text += " Instructions are not cycles: how long one takes depends on the chip and its memory."
-    return text
+    return "\n".join(lines) + f"\n\n{text}"
 
 
-def _rounded(values: list[float]) -> str:
+def _code(target: TargetReport, evaluation: Evaluation) -> list[str]:
+    """For each language the lines that run the model."""
+    verified, pixels = target.verified, evaluation.preprocessing
+    # What an image becomes, as the templates of code name it.
+    preprocessing: dict[str, Any] = {
+        "resolution": target.subnet.resolution,
+        "channels": pixels.channels,
+        "crop_pct": pixels.crop_pct,
+        "input_type": verified.input_type,
+        "mean": [round(value, 6) for value in pixels.mean],
+        "std": [round(value, 6) for value in pixels.std],
+    }
+    prefix = verified.program.name if verified.program else "model"
+    runs = snippets(
+        verified.file, preprocessing, runtime=verified.runtime, classes=len(evaluation.classes), prefix=prefix
+    )
+    parts = []
+    for heading, (language, code) in runs.items():
+        parts += [f"{heading}:", fenced(language, code)]
+    return parts
+
+
+def _rounded(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)

@@ -2,89 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ofa.pipeline.artefacts.report import Report, TargetReport
+from ofa.pipeline.artefacts.search import Figures, Predicted
 from ofa.report.classes import class_notes
 from ofa.report.intervals import LEVEL, MIN_HALF_WIDTH, wide
 from ofa.report.pace import drift_words, pace_note
 from ofa.report.shared import shared_notes
-from ofa.report.tables import as_predicted, cost_tables, mean_and_largest
+from ofa.report.tables import cost_tables, mean_and_largest
 from ofa.report.units import measured_costs, origin
 
 
-def notes(values: dict[str, Any]) -> list[str]:
+def notes(report: Report) -> list[str]:
     """What belongs below the result table."""
-    images, found = values["data"]["images"], []
+    lines = [*_environments(report), *_intervals(report), *shared_notes(report), *class_notes(report)]
+    for name, target in report.targets.items():
+        lines += _above_limits(report, name)
+        if note := pace_note(target.measured):
+            lines.append(f"! {name}: {note}.")
+        lines += _int8(name, target)
+    return lines
+
+
+def error_notes(report: Report) -> list[str]:
+    """How far predictions were from measurements, on subnets that nothing was fitted to and on the chosen ones."""
+    predictor, targets, costs = report.predictor, report.targets.values(), measured_costs(report)
+    lines = [
+        f"Accuracy predictor on held-out subnets: Kendall tau {predictor.kendall_tau:.2f}, RMSE "
+        f"{100 * predictor.rmse:.2f} points.",
+        *_table_errors(report),
+    ]
+
+    # Of the candidates, which search measured before it chose.
+    candidates = [candidate for target in targets for candidate in target.candidates]
+    pairs = [(candidate.predicted, candidate.measured) for candidate in candidates]
+    lines += _difference(f"{len(candidates)} measured candidates", pairs, costs)
+    if any(candidate.measured.accuracy is None for candidate in candidates):
+        lines.append("Candidates without a measured accuracy were above a limit when they were measured.")
+
+    # Of the chosen: their files, in the runtime that will run them.
+    chosen = [(target.predicted, _as_predicted(target)) for target in targets]
+    which = f"{len(chosen)} chosen subnets" if len(chosen) > 1 else "the chosen subnet"
+    return lines + _difference(which, chosen, costs)
+
+
+def details(report: Report) -> list[str]:
+    """When, on what machine and with which versions."""
+    versions = ", ".join(f"{package} {number}" for package, number in report.versions.items())
+    return [f"{report.date}, {report.machine.system}, Python {report.machine.python}, {versions}."]
+
+
+def _environments(report: Report) -> list[str]:
+    """Where costs and accuracies were measured: a line for each runtime with its settings, and whose targets' it is."""
+    images = report.data.images
     costs: dict[str, str] = {}
-    environments: dict[str, list[str]] = {}
-    for names, table in cost_tables(values):
-        threads = f"{table['threads']} thread(s)" if table.get("threads") else ""
-        runtime = origin(table) + (" int8" if table.get("bits") == 8 else "")
-        where = ", ".join(filter(None, (runtime, threads, table.get("cpu"))))
-        environments.setdefault(f"one image, {where}.", []).extend(names)
-        costs[f"one image, {where}."] = table.get("cost", "latency").capitalize()
-    for where, names in environments.items():
-        which = f" of {', '.join(names)}" if len(environments) > 1 else ""
-        found.append(f"{costs[where]}{which}: {where}")
-    found[-1] += (
+    targets: dict[str, list[str]] = {}
+    for names, table in cost_tables(report):
+        threads = f"{table.threads} thread(s)" if table.threads else ""
+        runtime = origin(table) + (" int8" if table.bits == 8 else "")
+        where = ", ".join(filter(None, (runtime, threads, table.cpu)))
+        targets.setdefault(where, []).extend(names)
+        costs[where] = table.cost.capitalize()
+    lines = []
+    for where, names in targets.items():
+        which = f" of {', '.join(names)}" if len(targets) > 1 else ""
+        lines.append(f"{costs[where]}{which}: one image, {where}.")
+    lines[-1] += (
         f" Accuracy: the exported file in that runtime, {images['validation']} validation and {images['test']} test "
         "images."
     )
-    found += [*_intervals(values), *shared_notes(values), *class_notes(values)]
-    for name, target in values["targets"].items():
-        table = target.get("latency_table") or values["latency_table"]
-        for cost, limit in target["limits"].items():
-            measured = target["measured"].get(cost)
-            if measured is not None and measured > limit:
-                known = table.get("quality", {}).get("mape") if cost == table.get("cost", "latency") else None
-                error = "" if known is None else f"; the table's own error on unseen subnets is {known:.1%}"
-                found.append(
-                    f"! {name}: {measured / limit - 1:.1%} above its {cost} limit in this last measurement{error}."
-                )
-        if note := pace_note(target["measured"]):
-            found.append(f"! {name}: {note}.")
-        found += _int8(name, target["verified"])
-    return found
+    return lines
 
 
-def error_notes(values: dict[str, Any]) -> list[str]:
-    """How far predictions were from measurements, on subnets that nothing was fitted to and on the chosen ones."""
-    predictor, found = values["predictor"], []
-    found.append(
-        f"Accuracy predictor on held-out subnets: Kendall tau {predictor['kendall_tau']:.2f}, RMSE "
-        f"{100 * predictor['rmse']:.2f} points."
-    )
-    tables = cost_tables(values)
+def _above_limits(report: Report, name: str) -> list[str]:
+    """A line for each limit that the last measurement was above."""
+    target, table, lines = report.targets[name], report.table_of(name), []
+    for cost, limit in target.limits.items():
+        measured = target.measured.cost(cost)
+        if measured is None or measured <= limit:
+            continue
+        known = table.quality.mape if table.quality and cost == table.cost else None
+        error = "" if known is None else f"; the table's own error on unseen subnets is {known:.1%}"
+        lines.append(f"! {name}: {measured / limit - 1:.1%} above its {cost} limit in this last measurement{error}.")
+    return lines
+
+
+def _table_errors(report: Report) -> list[str]:
+    """A line for each cost table that was compared with whole subnets."""
+    tables, lines = cost_tables(report), []
     for names, info in tables:
-        table, which = info.get("quality"), f" of {', '.join(names)}" if len(tables) > 1 else ""
-        if table:
-            found.append(
-                f"{info.get('cost', 'latency').capitalize()} table{which} on {table['test_subnets']} unseen subnets: "
-                f"error {_share(table['mape'])}, Kendall tau {_two(table['kendall_tau'])} "
-                f"(a repeated measurement: {_share(table.get('repeat_mape'))}){drift_words(info.get('pace_drift'))}."
+        quality, which = info.quality, f" of {', '.join(names)}" if len(tables) > 1 else ""
+        if quality:
+            lines.append(
+                f"{info.cost.capitalize()} table{which} on {quality.test_subnets} unseen subnets: error "
+                f"{_fraction(quality.mape)}, Kendall tau {_two(quality.kendall_tau)} (a repeated measurement: "
+                f"{_fraction(quality.repeat_mape)}){drift_words(info.pace_drift)}."
             )
-    targets, costs = values["targets"].values(), measured_costs(values)
-    candidates = [one for target in targets for one in target.get("candidates") or ()]
-    measured = [(one["predicted"], one["measured"]) for one in candidates]
-    found += _difference(f"{len(candidates)} measured candidates", measured, costs)
-    if any("accuracy" not in one for _, one in measured):
-        found.append("Candidates without a measured accuracy were above a limit when they were measured.")
-    chosen = [(target["predicted"], target["measured"] | {"accuracy": as_predicted(target)}) for target in targets]
-    which = f"{len(chosen)} chosen subnets" if len(chosen) > 1 else "the chosen subnet"
-    return found + _difference(which, chosen, costs)
+    return lines
 
 
-def details(values: dict[str, Any]) -> list[str]:
-    """When, on what machine and with which versions."""
-    versions = ", ".join(f"{package} {number}" for package, number in values["versions"].items())
-    return [f"{values['date']}, {values['machine']['system']}, Python {values['machine']['python']}, {versions}."]
+def _as_predicted(target: TargetReport) -> Figures:
+    """What was measured of the network that the predictors speak of."""
+    return Figures(accuracy=target.accuracy_as_predicted, **target.measured.costs)
 
 
-def _intervals(values: dict[str, Any]) -> list[str]:
+def _intervals(report: Report) -> list[str]:
     """The rule by which accuracies have an interval beside them, when one has."""
-    measured = [target["measured"] for target in values["targets"].values()]
-    found = [one[key] for one in measured for key in ("validation_interval", "test_interval") if key in one]
-    if not any(map(wide, found)):
+    measured = [target.measured for target in report.targets.values()]
+    intervals = [interval for one in measured for interval in (one.validation_interval, one.test_interval) if interval]
+    if not any(map(wide, intervals)):
         return []
     return [
         f"In brackets: the {LEVEL:.0%} interval (Wilson) of an accuracy, as so few images tell it; left out where it "
@@ -92,33 +117,36 @@ def _intervals(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def _int8(name: str, verified: dict[str, Any]) -> list[str]:
+def _int8(name: str, target: TargetReport) -> list[str]:
     """What rounding to int8 cost, and whether that is more than the recipe allows."""
-    if not (int8 := verified.get("int8")):
+    if not (int8 := target.verified.int8):
         return []
-    before, after = verified["validation_accuracy_float32"], verified["validation_accuracy"]
-    words = f"int8 ({int8['used']}) has {100 * after:.1f} % validation accuracy, float32 {100 * before:.1f} %"
-    if int8["within"]:
+    before, after = target.verified.validation_accuracy_float32, target.verified.validation_accuracy
+    words = f"int8 ({int8.used}) has {100 * after:.1f} % validation accuracy, float32 {100 * before:.1f} %"
+    if int8.within:
         return [f"{name}: {words}."]
-    tried = ", ".join(int8["tried"])
-    return [f"! {name}: {words}, more apart than the {100 * int8['allowed_drop']:.1f} points allowed; tried: {tried}."]
+    tried = ", ".join(int8.tried)
+    return [f"! {name}: {words}, more apart than the {100 * int8.allowed_drop:.1f} points allowed; tried: {tried}."]
 
 
-def _difference(which: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]], costs: list[str]) -> list[str]:
-    def of(cost: str, *, relative: bool) -> tuple[float, float] | None:
-        both = [(one.get(cost), other.get(cost)) for one, other in pairs]
-        return mean_and_largest([pair for pair in both if None not in pair], relative=relative)
-
+def _difference(which: str, pairs: list[tuple[Predicted, Figures]], costs: list[str]) -> list[str]:
+    """One sentence on all ``pairs`` of predicted and measured figures; nothing where no figure has both."""
     parts = []
-    if accuracy := of("accuracy", relative=False):
+    both = [(predicted.accuracy, measured.accuracy) for predicted, measured in pairs]
+    if accuracy := mean_and_largest(_known(both), relative=False):
         parts.append(f"accuracy {100 * accuracy[0]:.2f} points on average, {100 * accuracy[1]:.2f} at most")
     for cost in costs:
-        if error := of(cost, relative=True):
+        both = [(predicted.cost(cost), measured.cost(cost)) for predicted, measured in pairs]
+        if error := mean_and_largest(_known(both), relative=True):
             parts.append(f"{cost} {error[0]:.1%} on average, {error[1]:.1%} at most")
     return [f"Difference between predicted and measured, {which}: {'; '.join(parts)}."] if parts else []
 
 
-def _share(value: float | None) -> str:
+def _known(pairs: list[tuple[float | None, float | None]]) -> list[tuple[float, float]]:
+    return [pair for pair in pairs if None not in pair]
+
+
+def _fraction(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1%}"
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ofa.pipeline.artefacts.report import Measured
 from ofa.report.units import with_unit
 
 NOTABLE = 1.1  # times slower or faster
 
 
-def changed(measured: dict[str, Any]) -> bool:
+def changed(measured: Measured) -> bool:
     """Whether a target's last timing was at another pace than its table's."""
-    pace = measured.get("pace")
-    return pace is not None and not 1 / NOTABLE <= pace <= NOTABLE
+    return measured.pace is not None and not 1 / NOTABLE <= measured.pace <= NOTABLE
 
 
-def pace_note(measured: dict[str, Any]) -> str | None:
+def pace_note(measured: Measured) -> str | None:
     """One sentence on a pace that changed; ``None`` where it did not."""
     if not changed(measured):
         return None
-    pace = measured["pace"]
+    pace = measured.pace
     how = f"{pace:.2f} times slower" if pace > 1 else f"{1 / pace:.2f} times faster"
-    clock, latency = (with_unit("latency", measured[key]) for key in ("latency_clock", "latency"))
+    clock, latency = (with_unit("latency", time) for time in (measured.latency_clock, measured.cost("latency")))
     return (
         f"the machine ran {how} than when the latency table was measured (by the table's reference network, timed in "
         f"the same rounds): the clock said {clock}, which is {latency} at the table's pace"

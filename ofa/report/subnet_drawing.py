@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
 from ofa.supernet.space import SearchSpace, Subnet, mid_width
 
@@ -29,7 +30,7 @@ class Stage(NamedTuple):
     blocks: tuple[Block, ...]
 
 
-class Drawn(NamedTuple):
+class SubnetDescription(NamedTuple):
     """A subnet under a name, ready to be shown."""
 
     name: str
@@ -37,31 +38,31 @@ class Drawn(NamedTuple):
     stages: tuple[Stage, ...]
 
 
-def drawn(name: str, space: dict[str, Any], subnet: dict[str, Any]) -> Drawn:
-    """The subnet's stages. ``space`` and ``subnet`` are as in files (``to_dict``)."""
-    layout, network = SearchSpace.from_dict(space), Subnet.from_dict(subnet)
-    sizes = layout.sizes(network.resolution)
-    stages: list[list[Block]] = [[] for _ in layout.stages]
-    for number, slot in enumerate(layout.slots):
-        if slot.index < network.depths[slot.stage]:
-            middle = mid_width(slot.in_width, network.expands[number])
-            block = Block(network.kernels[number], network.expands[number], middle, sizes[number])
+def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
+    """The blocks of each stage that run."""
+    sizes = space.sizes(subnet.resolution)
+    stages: list[list[Block]] = [[] for _ in space.stages]
+    for index, slot in enumerate(space.slots):
+        if slot.index < subnet.depths[slot.stage]:
+            middle = mid_width(slot.in_width, subnet.expands[index])
+            block = Block(subnet.kernels[index], subnet.expands[index], middle, sizes[index])
             stages[slot.stage].append(block)
-    return Drawn(
+    return SubnetDescription(
         name,
-        network.resolution,
-        tuple(Stage(stage.width, tuple(blocks)) for stage, blocks in zip(layout.stages, stages, strict=True)),
+        subnet.resolution,
+        tuple(Stage(stage.width, tuple(blocks)) for stage, blocks in zip(space.stages, stages, strict=True)),
     )
 
 
-def chosen(values: dict[str, Any]) -> list[Drawn]:
-    """The subnet of each target of a ``report.json``; none when it is of an older version, which lacks the space."""
-    if "space" not in values:
+def chosen_subnets(report: Report) -> list[SubnetDescription]:
+    """The subnet of each target; none when the report is of an older version, which lacks the space."""
+    if report.space is None:
         return []
-    return [drawn(name, values["space"], target["subnet"]) for name, target in values["targets"].items()]
+    space = SearchSpace.from_dict(report.space)
+    return [describe_subnet(name, space, target.subnet) for name, target in report.targets.items()]
 
 
-def line(subnet: Drawn) -> str:
+def subnet_line(subnet: SubnetDescription) -> str:
     """One line: resolution, then each stage's width and blocks, such as ``24 px  24: k3e4 k5e6 | 40: k3e3``."""
     stages = (
         f"{stage.width}: " + " ".join(f"k{block.kernel}e{block.expand:g}" for block in stage.blocks)
@@ -70,7 +71,7 @@ def line(subnet: Drawn) -> str:
     return f"{subnet.resolution} px  " + " | ".join(stages)
 
 
-def pictures(subnets: Sequence[Drawn]) -> str:
+def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
     """One ``<figure>`` a subnet, all to one scale, and the legend of the kernels' colours; empty text for none."""
     if not subnets:
         return ""
@@ -78,7 +79,7 @@ def pictures(subnets: Sequence[Drawn]) -> str:
     kernels = sorted({block.kernel for block in blocks})
     most = max(block.middle for block in blocks)
     widest = max(stage.width for subnet in subnets for stage in subnet.stages)
-    figures = "".join(_picture(subnet, kernels, most, widest) for subnet in subnets)
+    figures = "".join(_draw_subnet(subnet, kernels, most, widest) for subnet in subnets)
     keys = "".join(
         f'<li><svg viewBox="0 0 24 16" class="key" aria-hidden="true"><rect class="k{number % 4}" x="4" y="1" '
         f'width="16" height="14"/></svg>kernel {kernel} x {kernel}</li>'
@@ -91,7 +92,7 @@ def pictures(subnets: Sequence[Drawn]) -> str:
     )
 
 
-def _picture(subnet: Drawn, kernels: list[int], most: int, widest: int) -> str:
+def _draw_subnet(subnet: SubnetDescription, kernels: list[int], most: int, widest: int) -> str:
     base = _TOP + _HIGH
     middle = _TOP + _HIGH / 2
     parts = [
@@ -107,12 +108,12 @@ def _picture(subnet: Drawn, kernels: list[int], most: int, widest: int) -> str:
         for block in stage.blocks:
             high = max(_LOW, _HIGH * math.sqrt(block.middle / most))
             shade = f"k{kernels.index(block.kernel) % 4}"
-            told = f"kernel {block.kernel}, expand ratio {block.expand:g}, {block.middle} channels inside, "
-            told += f"{stage.width} out, reads {block.size} x {block.size}"
+            tooltip = f"kernel {block.kernel}, expand ratio {block.expand:g}, {block.middle} channels inside, "
+            tooltip += f"{stage.width} out, reads {block.size} x {block.size}"
             centre = left + wide / 2
             parts.append(
                 f'<rect class="{shade}" x="{left:.1f}" y="{base - high:.1f}" width="{wide:.1f}" height="{high:.1f}" '
-                f'rx="2"><title>{told}</title></rect>'
+                f'rx="2"><title>{tooltip}</title></rect>'
                 f'<text x="{centre:.1f}" y="{base - high - 5:.1f}" text-anchor="middle">k{block.kernel}</text>'
                 f'<text x="{centre:.1f}" y="{base + 14}" text-anchor="middle">e{block.expand:g}</text>'
             )
@@ -125,7 +126,7 @@ def _picture(subnet: Drawn, kernels: list[int], most: int, widest: int) -> str:
         )
         left = stop + _STAGE_GAP
     width, height = left - _STAGE_GAP + 8, base + 46
-    title = f"{subnet.name}: {line(subnet)}"
+    title = f"{subnet.name}: {subnet_line(subnet)}"
     return (
         f'<figure class="blocks"><figcaption>{escape(subnet.name)}</figcaption><div class="scroll" tabindex="0" '
         f'role="group" aria-label="{escape(subnet.name)}"><svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" '

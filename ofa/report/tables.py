@@ -1,13 +1,17 @@
-"""A report's tables as values: the same for the screen, Markdown and HTML. Each takes what ``report.json`` holds."""
+"""A report's tables as values: the same for the screen, Markdown and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ofa.pipeline.artefacts.cost_info import CostInfo
+from ofa.pipeline.artefacts.report import Epoch, Measured, Report, TargetReport
+from ofa.pipeline.artefacts.search import Candidate
+from ofa.pipeline.artefacts.verification import Verified
 from ofa.report.intervals import in_brackets
 from ofa.report.pace import changed
-from ofa.report.units import bare, heading, measured_costs, missing_measurement, percent, short, with_unit
+from ofa.report.units import format_value, heading, measured_costs, missing_measurement, percent, short, with_unit
 
 
 class Cell(NamedTuple):
@@ -29,9 +33,9 @@ def one_line(column: str) -> str:
     return column.replace("\n", ", ")
 
 
-def summary(values: dict[str, Any]) -> Table:
+def summary(report: Report) -> Table:
     """One row a target: limit, network, and measured beside predicted."""
-    costs = measured_costs(values)
+    costs = measured_costs(report)
     columns = (
         "target",
         "limit",
@@ -44,135 +48,126 @@ def summary(values: dict[str, Any]) -> Table:
         "model",
     )
     rows = []
-    for name, target in values["targets"].items():
-        predicted, measured, subnet = target["predicted"], target["measured"], target["subnet"]
-        limits = target["limits"]
-        accuracy = f"{percent(min(predicted['accuracy'], 1))} +-{percent(predicted['accuracy_std'])} / "
+    for name, target in report.targets.items():
+        predicted, measured, subnet, limits = target.predicted, target.measured, target.subnet, target.limits
+        macs, params = predicted.cost("macs"), predicted.cost("params")
+        accuracy = f"{percent(min(predicted.accuracy, 1))} +-{percent(predicted.accuracy_std)} / "
         rows.append(
             (
                 Cell(name),
                 Cell(", ".join(f"<= {with_unit(*limit)}" for limit in limits.items()), next(iter(limits.values()))),
-                Cell(f"{target['id']} {subnet['resolution']} {'-'.join(map(str, subnet['depths']))}"),
-                Cell(short(predicted["macs"]), predicted["macs"]),
-                Cell(short(predicted["params"]), predicted["params"]),
+                Cell(f"{target.id} {subnet.resolution} {'-'.join(map(str, subnet.depths))}"),
+                Cell(short(macs), macs),
+                Cell(short(params), params),
                 *(_both(cost, target) for cost in costs),
                 Cell(
-                    accuracy + _measured(measured, "validation") + _before(target["verified"]),
-                    measured["validation_accuracy"],
+                    accuracy + _validation(measured) + _before(target.verified),
+                    measured.validation_accuracy,
                 ),
-                Cell(_measured(measured, "test"), measured["test_accuracy"]),
-                Cell(target["model"]),
+                Cell(
+                    percent(measured.test_accuracy) + in_brackets(measured.test_interval),
+                    measured.test_accuracy,
+                ),
+                Cell(target.model),
             )
         )
     return Table("Result", columns, rows)
 
 
-def candidates(values: dict[str, Any]) -> Table:
+def candidates(report: Report) -> Table:
     """The networks that were measured before one was chosen; no rows when a run measured none."""
-    every = [(name, one) for name, target in values["targets"].items() for one in target.get("candidates") or ()]
-    costs = [cost for cost in measured_costs(values) if any(cost in one["measured"] for _, one in every)]
+    pairs = [(name, candidate) for name, target in report.targets.items() for candidate in target.candidates]
+    costs = [cost for cost in measured_costs(report) if any(cost in candidate.measured.costs for _, candidate in pairs)]
     columns = ("target", "subnet", "chosen", *_accuracy_columns(), *_cost_columns(costs))
     rows = [
         (
             Cell(name),
-            Cell(found["id"]),
-            Cell("yes" if found.get("chosen") else ""),
-            *_compared(found["predicted"].get("accuracy"), found["measured"].get("accuracy")),
-            *_compared_costs(costs, found),
+            Cell(candidate.id),
+            Cell("yes" if candidate.chosen else ""),
+            *_compared(candidate.predicted.accuracy, candidate.measured.accuracy),
+            *_compared_costs(costs, candidate),
         )
-        for name, found in every
+        for name, candidate in pairs
     ]
     return Table("Candidates measured", columns, rows)
 
 
-def errors(values: dict[str, Any]) -> Table:
+def errors(report: Report) -> Table:
     """Of the chosen networks: how far predictions are above (or, with -, below) what was measured."""
-    targets = values["targets"]
-    costs = [cost for cost in measured_costs(values) if any(cost in one["measured"] for one in targets.values())]
+    targets = report.targets.values()
+    costs = [cost for cost in measured_costs(report) if any(cost in target.measured.costs for target in targets)]
     columns = ("target", *_accuracy_columns(), "error\nstandard deviations", *_cost_columns(costs))
     rows = []
-    for name, target in targets.items():
-        accuracy, predicted, std = (
-            as_predicted(target),
-            *(target["predicted"][key] for key in ("accuracy", "accuracy_std")),
-        )
-        away = (predicted - accuracy) / std if std > 0 else None
+    for name, target in report.targets.items():
+        predicted, std = target.predicted.accuracy, target.predicted.accuracy_std
+        accuracy = target.accuracy_as_predicted
+        away = (predicted - accuracy) / std if std else None
         rows.append((Cell(name), *_compared(predicted, accuracy), _signed(away), *_compared_costs(costs, target)))
     return Table("Prediction errors", columns, rows)
 
 
-def training(values: dict[str, Any]) -> Table:
+def training(report: Report) -> Table:
     """One row a phase, with the figures of its last epoch; no rows when the run has no training figures."""
-    watched = watched_networks(values)
+    watched = watched_networks(report)
     columns = ("phase", "epochs", "highest lr", "loss", *(f"accuracy %\n{name}" for name in watched))
     rows = []
-    for epochs in phases(values):
-        last, peak = epochs[-1], max(epoch["lr"] for epoch in epochs)
+    for epochs in phases(report):
+        last, peak = epochs[-1], max(epoch.lr for epoch in epochs)
         rows.append(
             (
-                Cell(last["phase"]),
-                Cell(str(last["epoch"]), last["epoch"]),
+                Cell(last.phase),
+                Cell(str(last.epoch), last.epoch),
                 Cell(f"{peak:.3g}", peak),
-                Cell(f"{last['loss']:.3f}", last["loss"]),
-                *(Cell(percent(last.get(f"accuracy_{one}")), last.get(f"accuracy_{one}")) for one in watched),
+                Cell(f"{last.loss:.3f}", last.loss),
+                *(Cell(percent(last.accuracies.get(one)), last.accuracies.get(one)) for one in watched),
             )
         )
     return Table("Training", columns, rows)
 
 
-def phases(values: dict[str, Any]) -> list[list[dict[str, Any]]]:
+def phases(report: Report) -> list[list[Epoch]]:
     """The epochs of each phase of training, in order; phases may share a name."""
-    found: list[list[dict[str, Any]]] = []
-    for row in values.get("training") or ():
-        if not found or row["phase"] != found[-1][-1]["phase"] or row["epoch"] <= found[-1][-1]["epoch"]:
-            found.append([])
-        found[-1].append(row)
-    return found
+    phases: list[list[Epoch]] = []
+    for row in report.training:
+        if not phases or row.phase != phases[-1][-1].phase or row.epoch <= phases[-1][-1].epoch:
+            phases.append([])
+        phases[-1].append(row)
+    return phases
 
 
-def watched_networks(values: dict[str, Any]) -> list[str]:
+def watched_networks(report: Report) -> list[str]:
     """The networks whose accuracy training told, smallest first."""
-    given = {key for row in values.get("training") or () for key in row if key.startswith("accuracy_")}
     order = ("smallest", "median", "largest")
-    names = sorted(key.removeprefix("accuracy_") for key in given)
+    names = sorted({name for row in report.training for name in row.accuracies})
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
-def machine(values: dict[str, Any]) -> Table:
-    """Where and with what the run was made."""
-    names = {"cpu": "CPU", "system": "system", "python": "Python"}
-    rows = [("date", values["date"]), ("data", values["data"]["source"])]
-    rows += [(f"{split} images", f"{count}") for split, count in values["data"]["images"].items()]
-    rows += [(names.get(key, key), text) for key, text in values["machine"].items()]
-    rows += list(values["versions"].items())
+def machine(report: Report) -> Table:
+    """Where and with what the run was measured."""
+    rows = [("date", report.date), ("data", report.data.source)]
+    rows += [(f"{split} images", f"{count}") for split, count in report.data.images.items()]
+    rows += [("CPU", report.machine.cpu), ("Python", report.machine.python), ("system", report.machine.system)]
+    rows += list(report.versions.items())
     return Table("Machine and versions", ("what", "value"), [(Cell(key), Cell(text)) for key, text in rows])
 
 
-def as_predicted(target: dict[str, Any]) -> float:
-    """The measured validation accuracy of what the predictor speaks of: before any fine-tuning, in float32."""
-    for key in ("validation_accuracy_before_finetuning", "validation_accuracy_float32"):
-        if (accuracy := target["verified"].get(key)) is not None:
-            return accuracy
-    return target["measured"]["validation_accuracy"]
-
-
-def cost_tables(values: dict[str, Any]) -> list[tuple[list[str], dict[str, Any]]]:
+def cost_tables(report: Report) -> list[tuple[list[str], CostInfo]]:
     """The distinct latency tables: which targets use each, and what is known of it."""
-    found: list[tuple[list[str], dict[str, Any]]] = []
-    for name, target in values["targets"].items():
-        info = target.get("latency_table") or values["latency_table"]
-        names = next((names for names, other in found if other == info), None)
+    tables: list[tuple[list[str], CostInfo]] = []
+    for name in report.targets:
+        info = report.table_of(name)
+        names = next((names for names, other in tables if other == info), None)
         if names is None:
-            found.append(([name], info))
+            tables.append(([name], info))
         else:
             names.append(name)
-    return found
+    return tables
 
 
 def mean_and_largest(pairs: Sequence[tuple[float, float]], *, relative: bool) -> tuple[float, float] | None:
     """Of the differences between predicted and measured, taken absolute; ``None`` of no pairs."""
-    found = [abs(a - b) / (abs(b) if relative else 1) for a, b in pairs if b or not relative]
-    return (sum(found) / len(found), max(found)) if found else None
+    differences = [abs(a - b) / (abs(b) if relative else 1) for a, b in pairs if b or not relative]
+    return (sum(differences) / len(differences), max(differences)) if differences else None
 
 
 def _accuracy_columns() -> tuple[str, ...]:
@@ -191,22 +186,23 @@ def _compared(predicted: float | None, measured: float | None) -> tuple[Cell, Ce
     return Cell(percent(predicted), predicted), Cell(percent(measured), measured), _signed(difference)
 
 
-def _compared_costs(costs: Sequence[str], found: dict[str, Any]) -> list[Cell]:
+def _compared_costs(costs: Sequence[str], network: Candidate | TargetReport) -> list[Cell]:
     cells = []
     for cost in costs:
-        predicted, measured = found["predicted"].get(cost), found["measured"].get(cost)
+        predicted, measured = network.predicted.cost(cost), network.measured.cost(cost)
         difference = 100 * (predicted / measured - 1) if predicted is not None and measured else None
-        cells += [Cell(bare(cost, predicted), predicted), Cell(bare(cost, measured), measured), _signed(difference)]
+        cells += [Cell(format_value(cost, value), value) for value in (predicted, measured)]
+        cells.append(_signed(difference))
     return cells
 
 
-def _both(cost: str, target: dict[str, Any]) -> Cell:
-    predicted, measured, limit = (target[key].get(cost) for key in ("predicted", "measured", "limits"))
+def _both(cost: str, target: TargetReport) -> Cell:
+    predicted, measured, limit = target.predicted.cost(cost), target.measured.cost(cost), target.limits.get(cost)
     over = "!" if None not in (measured, limit) and measured > limit else ""
-    shown = missing_measurement(cost, target) if measured is None else bare(cost, measured)
-    paced = cost == "latency" and changed(target["measured"])
-    clock = f" (clock {bare(cost, target['measured']['latency_clock'])})" if paced else ""
-    return Cell(f"{bare(cost, predicted)} / {shown}{over}{clock}", predicted if measured is None else measured)
+    shown = missing_measurement(cost, target) if measured is None else format_value(cost, measured)
+    paced = cost == "latency" and changed(target.measured)
+    clock = f" (clock {format_value(cost, target.measured.latency_clock)})" if paced else ""
+    return Cell(f"{format_value(cost, predicted)} / {shown}{over}{clock}", predicted if measured is None else measured)
 
 
 def _signed(value: float | None) -> Cell:
@@ -214,11 +210,11 @@ def _signed(value: float | None) -> Cell:
     return Cell("-" if value is None else f"{round(value, 1) + 0.0:+.1f}", value)
 
 
-def _measured(measured: dict[str, Any], split: str) -> str:
-    """An accuracy in percent, with its interval where that is wide."""
-    return percent(measured[f"{split}_accuracy"]) + in_brackets(measured.get(f"{split}_interval"))
+def _validation(measured: Measured) -> str:
+    """The accuracy in percent, with its interval where that is wide."""
+    return percent(measured.validation_accuracy) + in_brackets(measured.validation_interval)
 
 
-def _before(verified: dict[str, Any]) -> str:
-    accuracy = verified.get("validation_accuracy_before_finetuning")
+def _before(verified: Verified) -> str:
+    accuracy = verified.validation_accuracy_before_finetuning
     return "" if accuracy is None else f" (before fine-tuning {percent(accuracy)})"

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.classes import class_tables
+from ofa.report.console import aligned, wrapped
 from ofa.report.escape import markdown as inline
 from ofa.report.escape import markdown_line, printable
 from ofa.report.notes import details, error_notes, notes
-from ofa.report.subnet_drawing import chosen, line
+from ofa.report.subnet_drawing import chosen_subnets, subnet_line
 from ofa.report.tables import Table, candidates, errors, one_line, summary, training
 
 # A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
-_MAX_CANDIDATES, _MAX_PHASES = 5, 8
+_MAX_CANDIDATES, _MAX_PHASES = 3, 8
 
 
-def screen(values: dict[str, Any]) -> str:
+def render_text(report: Report) -> str:
     """What ``ofa show`` prints: some sixty lines for three targets."""
-    blocks = ["\n".join(_aligned(summary(values), rule=True)), _printed(notes(values))]
-    measured, left_out = _first_candidates(candidates(values))
+    blocks = ["\n".join(_without_models(summary(report))), _printed(notes(report))]
+    measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
-    blocks.append("\n".join([*_aligned(errors(values), title=True), _printed(error_notes(values))]))
-    if subnets := chosen(values):
+    blocks.append("\n".join([*_aligned(errors(report), title=True), _printed(error_notes(report))]))
+    if subnets := chosen_subnets(report):
         names = [printable(subnet.name) for subnet in subnets]
         width = max(map(len, names))
-        lines = (f"{name:<{width}}  {line(subnet)}" for name, subnet in zip(names, subnets, strict=True))
+        lines = (
+            wrapped(f"{name:<{width}}  {subnet_line(subnet)}") for name, subnet in zip(names, subnets, strict=True)
+        )
         blocks.append("\n".join(["Subnets", *lines]))
-    phases = training(values)
+    phases = training(report)
     if phases.rows:
         left_out = len(phases.rows) - _MAX_PHASES
         blocks.append(_titled(phases._replace(rows=phases.rows[-_MAX_PHASES:]), left_out))
     return "\n\n".join(blocks)
 
 
-def markdown(values: dict[str, Any]) -> str:
+def render_markdown(report: Report) -> str:
     """``report.md``."""
-    blocks = [f"# {inline(values['name'])}", markdown_table(summary(values)), _lines(notes(values))]
-    for table in (candidates(values), errors(values), *class_tables(values)):
+    blocks = [f"# {inline(report.name)}", markdown_table(summary(report)), _lines(notes(report))]
+    for table in (candidates(report), errors(report), *class_tables(report)):
         if table.rows:
             blocks += [f"## {inline(table.title)}", markdown_table(table)]
-    blocks.append(_lines(error_notes(values)))
-    if subnets := chosen(values):
-        blocks += ["## Subnets", "\n".join(f"- {markdown_line(subnet.name)}: `{line(subnet)}`" for subnet in subnets)]
-    if (phases := training(values)).rows:
+    blocks.append(_lines(error_notes(report)))
+    if subnets := chosen_subnets(report):
+        blocks += [
+            "## Subnets",
+            "\n".join(f"- {markdown_line(subnet.name)}: `{subnet_line(subnet)}`" for subnet in subnets),
+        ]
+    if (phases := training(report)).rows:
         blocks += [f"## {phases.title}", markdown_table(phases)]
-    return "\n\n".join([*blocks, _lines(details(values))]) + "\n"
+    return "\n\n".join([*blocks, _lines(details(report))]) + "\n"
 
 
 def _lines(texts: list[str]) -> str:
@@ -54,7 +58,7 @@ def _lines(texts: list[str]) -> str:
 
 
 def _printed(texts: list[str]) -> str:
-    return "\n".join(map(printable, texts))
+    return "\n".join(wrapped(printable(text)) for text in texts)
 
 
 def _first_candidates(table: Table) -> tuple[Table, int]:
@@ -75,15 +79,16 @@ def _titled(table: Table, left_out: int) -> str:
     return "\n".join([*_aligned(table, title=True), *more])
 
 
+def _without_models(table: Table) -> list[str]:
+    """The result with the model files below it: paths are long."""
+    *columns, _ = table.columns
+    rows = [row[:-1] for row in table.rows]
+    lines = _aligned(table._replace(columns=tuple(columns), rows=rows), rule=True)
+    return [*lines, "", *(f"{printable(name.text)}: {printable(model.text)}" for name, *_, model in table.rows)]
+
+
 def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[str]:
-    """Lines of equal columns below a header of one or two lines."""
-    deep = max(column.count("\n") for column in table.columns) + 1
-    headers = [tuple(f"{column}\n".split("\n")[number] for column in table.columns) for number in range(deep)]
-    rows: list[Sequence[str]] = [*headers, *(tuple(printable(cell.text) for cell in row) for row in table.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if rule:
-        lines.insert(deep, "-" * max(map(len, lines)))
+    lines = aligned(table.columns, [[printable(cell.text) for cell in row] for row in table.rows], rule=rule)
     return [table.title, *lines] if title else lines
 
 

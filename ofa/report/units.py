@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-_COUNTED = ("macs", "params")  # known exactly from the network: nothing to measure
-_NOT_COSTS = ("accuracy", "accuracy_std")
+from ofa.pipeline.artefacts.cost_info import CostInfo
+from ofa.pipeline.artefacts.report import Report, TargetReport
+from ofa.predictors.costs.names import COSTS
+
 _PREFIXES = (("G", 1e9, "billions"), ("M", 1e6, "millions"), ("k", 1e3, "thousands"))
 
 
-class _Unit(NamedTuple):
-    """The unit that is shown, how much of a table's unit it is, and its decimals."""
-
-    name: str
-    size: float
-    decimals: int
-
-
-_UNITS = {"latency": _Unit("ms", 1.0, 3)} | {cost: _Unit("KB", 1024.0, 1) for cost in ("sram", "flash", "peak_memory")}
+# How the costs that have a unit are written; the others are counts.
+_SHOWN = {name: cost.shown for name, cost in COSTS.items() if cost.shown}
+_EXACT = [name for name, cost in COSTS.items() if cost.exact]  # nothing is left to measure
 
 
 class Axis(NamedTuple):
@@ -32,66 +28,66 @@ class Axis(NamedTuple):
 NOT_HERE = "not measured here"
 
 
-def origin(table: dict[str, Any]) -> str:
+def origin(table: CostInfo) -> str:
     """Where a table's costs are from: a runtime and its version, or a file of the user's own."""
-    if "runtime" in table:
-        return f"{table['runtime']} {table['version']}"
-    return f"as {table.get('file', 'a file')} says ({table.get('source', 'costs from elsewhere')}), {NOT_HERE}"
+    if table.runtime is not None:
+        return f"{table.runtime} {table.version}"
+    return f"as {table.file or 'a file'} says ({table.source or 'costs from elsewhere'}), {NOT_HERE}"
 
 
-def missing_measurement(cost: str, target: dict[str, Any]) -> str:
+def missing_measurement(cost: str, target: TargetReport) -> str:
     """What stands in the place of a measurement that a target lacks."""
-    table = target.get("latency_table") or {}
-    return NOT_HERE if table.get("cost") == cost and "file" in table and "runtime" not in table else "-"
+    table = target.latency_table
+    own_file = table is not None and table.file is not None and table.runtime is None
+    return NOT_HERE if own_file and table.cost == cost else "-"
 
 
-def measured_costs(values: dict[str, Any]) -> list[str]:
+def measured_costs(report: Report) -> list[str]:
     """Latency, and every other cost that is predicted and either limited or measured for some target."""
-    found = {"latency": None}
-    for target in values["targets"].values():
-        candidates = [one["measured"] for one in target.get("candidates") or ()]
-        asked = set(target["limits"]).union(target["measured"], *candidates)
-        found |= dict.fromkeys(cost for cost in target["predicted"] if cost in asked)
-    return [cost for cost in found if cost not in (*_COUNTED, *_NOT_COSTS)]
+    costs = {"latency": None}
+    for target in report.targets.values():
+        candidates = (candidate.measured.costs for candidate in target.candidates)
+        limited_or_measured = set(target.limits).union(target.measured.costs, *candidates)
+        costs |= dict.fromkeys(cost for cost in target.predicted.costs if cost in limited_or_measured)
+    return [cost for cost in costs if cost not in _EXACT]
 
 
 def heading(cost: str) -> str:
     """``latency ms``, ``sram KB``, ``instructions``."""
-    return f"{cost} {_UNITS[cost].name}" if cost in _UNITS else cost
+    return f"{cost} {_SHOWN[cost].unit}" if cost in _SHOWN else cost
 
 
-def bare(cost: str, value: float | None) -> str:
+def format_value(cost: str, value: float | None) -> str:
     """The number alone, as its column's heading explains; ``-`` where there is none."""
     if value is None:
         return "-"
-    unit = _UNITS.get(cost)
-    return f"{value / unit.size:.{unit.decimals}f}" if unit else short(value)
+    shown = _SHOWN.get(cost)
+    return f"{value / shown.size:.{shown.decimals}f}" if shown else short(value)
 
 
 def with_unit(cost: str, value: float) -> str:
     """``0.090 ms``, ``64.0 KB``, ``400 M macs``."""
-    unit = _UNITS.get(cost)
-    return (
-        f"{bare(cost, value)} {unit.name}" + ("" if cost == "latency" else f" {cost}")
-        if unit
-        else f"{short(value)} {cost}"
-    )
+    shown = _SHOWN.get(cost)
+    if shown is None:
+        return f"{short(value)} {cost}"
+    amount = f"{format_value(cost, value)} {shown.unit}"
+    return f"{amount} {cost}" if shown.named else amount
 
 
 def axis(cost: str, largest: float) -> Axis:
     """``largest`` decides whether counts are shown in thousands, millions or billions."""
-    if unit := _UNITS.get(cost):
-        return Axis(cost, unit.name, 1 / unit.size, f"{cost} ({unit.name})")
-    name = {"macs": "MACs", "params": "parameters"}.get(cost, cost)
+    if shown := _SHOWN.get(cost):
+        return Axis(cost, shown.unit, 1 / shown.size, f"{cost} ({shown.unit})")
+    name = (COSTS[cost].plural if cost in COSTS else "") or cost
     for prefix, size, word in _PREFIXES:
         if largest >= size:
             return Axis(name, f"{prefix} {name}", 1 / size, f"{name} ({word})")
     return Axis(name, name, 1.0, name)
 
 
-def percent(share: float | None) -> str:
-    """A share in percent; ``-`` where there is none."""
-    return "-" if share is None else f"{100 * share:.1f}"
+def percent(fraction: float | None) -> str:
+    """A fraction in percent; ``-`` where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def short(count: float) -> str:

@@ -20,9 +20,10 @@ class Stage:
         splits: whose images it reads.
         partial: files that it leaves half done, and goes on from.
         logs: files that grow while it runs.
-        costly: whether it trains or measures. What such a stage made is never discarded without ``--update``. The
-            others are made again, in seconds, whenever something that they read has changed.
+        costly: whether it trains or measures for long. What such a stage made is never discarded without ``--update``.
+            The others are made again, in seconds, whenever something that they read has changed.
         shared: whether all processes of torchrun do it together.
+        renders: whether it only shows what files of other stages say: it is given no images and imports no torch.
     """
 
     help: str
@@ -33,6 +34,7 @@ class Stage:
     logs: tuple[str, ...] = ()
     costly: bool = False
     shared: bool = False
+    renders: bool = False
 
 
 STAGE_TABLE: dict[str, Stage] = {
@@ -76,11 +78,17 @@ STAGE_TABLE: dict[str, Stage] = {
         needs=("train", "search"),
         splits=("train", "validation"),
     ),
-    "report": Stage(
-        help="Write the report of a finished run.",
-        sections=("name", "data", "measure"),
-        needs=("predict", "measure", "search", "export"),
+    "evaluate": Stage(
+        help="Time each target's model and score it on the test images.",
+        sections=("data", "measure", "runtimes"),
+        needs=("measure", "search", "export"),
         splits=("train", "validation", "test"),
+    ),
+    "report": Stage(
+        help="Write the report and the model cards of what was measured.",
+        sections=("name", "data"),
+        needs=("predict", "measure", "search", "export", "evaluate"),
+        renders=True,
     ),
 }
 STAGES = tuple(STAGE_TABLE)

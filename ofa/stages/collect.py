@@ -1,6 +1,6 @@
 """The stage ``collect``: accuracies of subnets, a row each in ``accuracy.csv``, batch after batch.
 
-A batch hangs on the rows before it alone, so a run that goes on chooses the same batches again and keeps their rows.
+Each batch depends only on earlier rows, so a resumed run selects the same batches and keeps their rows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ofa.config.recipe import CollectConfig
+from ofa.config.search import CollectConfig
 from ofa.pipeline import distributed, subnet_csv
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.cost_table import CostTable
@@ -25,97 +26,49 @@ _POOL = 2000  # networks that an active batch is chosen from
 
 def run(job: Job) -> Outcome:
     config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
-    macs = CostTable.macs(space, **job.head)
     first_rank = distributed.rank() == 0
-    job.share_supernet()
-    known = _recovered(path, space) if first_rank else np.empty((0, space.genes), DTYPE)
-    codes, accuracies = known[:0], np.empty(0)
+    job.broadcast_supernet()
+    stored = _recover(path, space) if first_rank else np.empty((0, space.genes), DTYPE)
+    codes, accuracies = stored[:0], np.empty(0)
     bar = tqdm(
         desc="measure accuracy",
         unit="subnet",
         total=min(config.subnets, space.size),
         disable=None if first_rank else True,
     )
+
     while True:
-        batch = _shared(_next(config, macs, codes, accuracies, job.recipe.seed) if first_rank else None, space)
+        # Rank 0 alone has the rows that the next batch depends on.
+        batch = _next_batch(config, job.macs, codes, accuracies, job.recipe.seed) if first_rank else None
+        batch = _broadcast_batch(batch, space)
         if not len(batch):
             break
+
+        # Rows of this batch that an earlier start has measured are kept; rows of another batch are not.
         start = len(codes)
-        here = known[start : start + len(batch)]
-        if not np.array_equal(here, batch[: len(here)]):
-            here = known = truncate(path, space, start)[start:]
-        done = int(distributed.gather(len(here))[0])
-        bar.update(done)
-        for codes_of_wave in _waves(batch[done:]):
-            _measure(job, codes_of_wave, path)
-            bar.update(len(codes_of_wave))
+        done = stored[start : start + len(batch)]
+        if not np.array_equal(done, batch[: len(done)]):
+            done = stored = truncate(path, space, start)[start:]
+        num_done = int(distributed.gather(len(done))[0])
+        bar.update(num_done)
+
+        # The others are measured, one subnet a process at a time.
+        for wave in _waves(batch[num_done:]):
+            _measure(job, wave, path)
+            bar.update(len(wave))
         if first_rank:
-            # As the file has them, with six digits: a run that goes on must choose alike.
+            # As the file has them, with six digits: a resumed run must choose alike.
             codes, accuracies = (rows[: start + len(batch)] for rows in subnet_csv.read(path, space))
     bar.close()
+
     if not first_rank:
-        return [], ""
-    if len(known) > len(codes):
+        return Outcome([], "")
+    if len(stored) > len(codes):
         truncate(path, space, len(codes))
     subnet_csv.finish(path)
     low, high = np.nanmin(accuracies), np.nanmax(accuracies)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
-    return [path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}"
-
-
-def _next(config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies: np.ndarray, seed: int) -> np.ndarray:
-    """The codes to measure next ``(k, genes)``, by resolution, so that images are resized once; none at the end."""
-    space, active = macs.space, config.strategy == "active"
-    wanted = min(config.batch, config.subnets - len(codes)) if active else config.subnets - len(codes)
-    if not len(codes):
-        batch = stratified_sample(space, wanted, macs, np.random.default_rng([seed, 2]))
-    elif wanted <= 0 or not active:
-        return codes[:0]
-    else:
-        good = np.isfinite(accuracies)
-        rows, scores = codes[good], accuracies[good]
-        costs = macs.predict(rows)
-        if len(rows) > 2 * config.batch and converged(scores, costs, newest=2 * config.batch):
-            return codes[:0]
-        pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
-        chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=wanted, seed=seed)
-        batch = pool[chosen]
-    return batch[np.argsort(batch[:, 0], kind="stable")]
-
-
-def _shared(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
-    """Rank 0's batch on every rank."""
-    content = distributed.share(batch.tobytes() if batch is not None and len(batch) else None)
-    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.genes)
-
-
-def _waves(codes: np.ndarray) -> list[np.ndarray]:
-    """Each process measures one subnet of a wave."""
-    size = distributed.processes()
-    return [codes[start : start + size] for start in range(0, len(codes), size)]
-
-
-def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
-    """Measures a wave and writes its rows in the order of its codes; the last wave may have none for some processes."""
-    job.check_interrupt()
-    subnets: list[Subnet] = [job.recipe.space.decode(code) for code in wave]
-    own, accuracy = distributed.rank(), float("nan")
-    if own < len(subnets):
-        images = job.images("validation", subnets[own].resolution, limit=job.recipe.collect.images)
-        with job.evaluating(subnets[own]):
-            accuracy = top1(job.extract_calibrated(subnets[own]), images)
-    accuracies = distributed.gather(accuracy)
-    if own == 0:
-        for subnet, measured in zip(subnets, accuracies, strict=False):
-            subnet_csv.append(path, subnet, measured)
-
-
-def _recovered(path: Path, space: SearchSpace) -> np.ndarray:
-    """Codes of the rows that ``accuracy.csv`` has already; damaged ones are moved aside."""
-    done, problem = subnet_csv.recover(path, space)
-    if problem:
-        print(problem, flush=True)
-    return subnet_csv.read(path, space)[0] if done else np.empty((0, space.genes), DTYPE)
+    return Outcome([path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}")
 
 
 def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
@@ -126,3 +79,60 @@ def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
     for code, accuracy in zip(codes[:rows], accuracies[:rows], strict=True):
         subnet_csv.append(path, space.decode(code), accuracy)
     return codes[:rows]
+
+
+def _next_batch(
+    config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies: np.ndarray, seed: int
+) -> np.ndarray:
+    """The codes to measure next ``(k, genes)``, by resolution, so that images are resized once; none at the end."""
+    space, active = macs.space, config.strategy == "active"
+    count = min(config.batch, config.subnets - len(codes)) if active else config.subnets - len(codes)
+    if not len(codes):
+        batch = stratified_sample(space, count, macs, np.random.default_rng([seed, 2]))
+    elif count <= 0 or not active:
+        return codes[:0]
+    else:
+        measured = np.isfinite(accuracies)
+        rows, scores = codes[measured], accuracies[measured]
+        costs = macs.predict(rows)
+        if len(rows) > 2 * config.batch and converged(scores, costs, newest=2 * config.batch):
+            return codes[:0]
+        pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
+        chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=count, seed=seed)
+        batch = pool[chosen]
+    return batch[np.argsort(batch[:, 0], kind="stable")]
+
+
+def _broadcast_batch(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
+    """Rank 0's batch on every rank."""
+    content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
+    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.genes)
+
+
+def _waves(codes: np.ndarray) -> list[np.ndarray]:
+    """Each process measures one subnet of a wave."""
+    size = distributed.world_size()
+    return [codes[start : start + size] for start in range(0, len(codes), size)]
+
+
+def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
+    """Measures a wave and writes its rows in the order of its codes; the last wave may have none for some processes."""
+    job.check_interrupt()
+    subnets: list[Subnet] = [job.recipe.space.decode(code) for code in wave]
+    rank, accuracy = distributed.rank(), float("nan")
+    if rank < len(subnets):
+        images = job.images("validation", subnets[rank].resolution, limit=job.recipe.collect.images)
+        with job.evaluating(subnets[rank]):
+            accuracy = top1(job.extract_calibrated(subnets[rank]), images)
+    accuracies = distributed.gather(accuracy)
+    if rank == 0:
+        for subnet, measured in zip(subnets, accuracies, strict=False):
+            subnet_csv.append(path, subnet, measured)
+
+
+def _recover(path: Path, space: SearchSpace) -> np.ndarray:
+    """Codes of the rows that ``accuracy.csv`` has already; damaged ones are moved aside."""
+    count, problem = subnet_csv.recover(path, space)
+    if problem:
+        print(problem, flush=True)
+    return subnet_csv.read(path, space)[0] if count else np.empty((0, space.genes), DTYPE)

@@ -2,88 +2,116 @@
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 from tqdm import tqdm
 
+from ofa.config.schedule import training_phases, training_settings
+from ofa.config.target import Target
 from ofa.config.train import FinetuneConfig
 from ofa.data.preprocess import METADATA
 from ofa.errors import UserError
 from ofa.export.verify import VerificationError
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.artefacts.search import SearchRecord
+from ofa.pipeline.artefacts.verification import Verification
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.pipeline.threads import training_threads
 from ofa.predictors.metrics import top1
 from ofa.report.escape import without_folders_inside
-from ofa.stages.train import phases, settings
-from ofa.supernet.files import read_json, write_atomic, write_json
+from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.finetune import finetune
 from ofa.targets.deployment import deployment_of, environment
-from ofa.targets.model_files import ExportSpec, write_models
+from ofa.targets.model_files import ExportSettings, write_models
+from ofa.targets.model_formats import ExportSpec
 
 
 def run(job: Job) -> Outcome:
-    data, files, worst = job.data, [], 0.0
-    targets = job.recipe.targets.items()
-    for name, target in tqdm(targets, desc="export and verify", unit="target", disable=None):
+    files, worst = [], 0.0
+    for name, target in tqdm(job.recipe.targets.items(), desc="export and verify", unit="target", disable=None):
         job.check_interrupt()
-        device = deployment_of(target)
-        found = read_json(job.folder / "search" / f"{name}.json")
-        subnet = Subnet.from_dict(found["subnet"])
-        folder = job.folder / "models" / name
-        model, before = job.extract_calibrated(subnet), None
-        if config := target.finetune:
-            before = top1(model, job.images("validation", subnet.resolution))
-            model = _finetuned(job, model, subnet, name, config)
-        model = model.cpu()
-        save_subnet(model, subnet, folder)
-        metadata = {
-            "classes": data.classes,
-            "mean": data.mean,
-            "std": data.std,
-            "interpolation": data.interpolation,
-            "crop_pct": data.crop_pct,
-            **METADATA,
-            "subnet": subnet.to_dict(),
-        }
-        wanted = ExportSpec(
-            model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
-        )
-        try:
-            written, result = write_models(job, device, wanted)
-        except (VerificationError, ValueError) as error:
-            raise UserError(f"targets.{name}: {error}") from error
-        result["validation_accuracy_before_finetuning"] = before
-        write_json(folder / "verify.json", without_folders_inside(result | environment(device.here, job)))
-        worst = max(worst, result["largest_difference"] / result["range"])
-        labels = folder / "labels.txt"
-        write_atomic(labels, "".join(f"{label}\n" for label in data.classes))
-        files += [labels, *written, *(folder / file for file in ("weights.safetensors", "subnet.json", "verify.json"))]
-    files = list(dict.fromkeys(files))
-    return files, f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
+        written, verification = _export(job, name, target)
+        files += written
+        worst = max(worst, verification.largest_difference / verification.range)
+    summary = f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
+    return Outcome(list(dict.fromkeys(files)), summary)
 
 
-def _finetuned(
-    job: Job, model: torch.nn.Module, subnet: Subnet, target: str, config: FinetuneConfig
-) -> torch.nn.Module:
+def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verification]:
+    """Writes all of ``models/TARGET/`` but its card."""
+    subnet = SearchRecord.load(job.folder, name).subnet
+    folder, deployment = job.folder / "models" / name, deployment_of(target)
+
+    # The network as a timm model of its own.
+    model, before_finetuning = job.extract_calibrated(subnet), None
+    if target.finetune:
+        before_finetuning = top1(model, job.images("validation", subnet.resolution))
+        model = _finetune(job, model, subnet, name, target.finetune)
+    model = model.cpu()
+    save_subnet(model, subnet, folder)
+
+    # Its files, compared with torch and scored in the runtime that will run them.
+    settings = ExportSettings(
+        threads=job.recipe.measure.threads,
+        calibration_images=job.recipe.collect.calibration_images,
+        target_names=list(job.recipe.targets),
+    )
+    metadata = _metadata(job, subnet)
+    spec = ExportSpec(
+        model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+    )
+    try:
+        written, result = write_models(deployment, spec, images=job.images, settings=settings)
+    except (VerificationError, ValueError) as error:
+        raise UserError(f"targets.{name}: {error}") from error
+
+    # What was found, and where. A model is given to others, whom the folders of this machine do not concern.
+    result |= {"validation_accuracy_before_finetuning": before_finetuning}
+    result |= environment(deployment.local, threads=settings.threads)
+    verification = Verification.model_validate(without_folders_inside(result))
+    labels = folder / "labels.txt"
+    write_atomic(labels, "".join(f"{label}\n" for label in job.data.classes))
+    saved = [folder / "weights.safetensors", folder / "subnet.json", verification.save(job.folder, name)]
+    return [labels, *written, *saved], verification
+
+
+def _metadata(job: Job, subnet: Subnet) -> dict[str, Any]:
+    """What a model file says of itself."""
+    data = job.data
+    return {
+        "classes": data.classes,
+        "mean": data.mean,
+        "std": data.std,
+        "interpolation": data.interpolation,
+        "crop_pct": data.crop_pct,
+        **METADATA,
+        "subnet": subnet.to_dict(),
+    }
+
+
+def _finetune(job: Job, model: nn.Module, subnet: Subnet, target: str, config: FinetuneConfig) -> nn.Module:
     """The target's own network, trained further beside the full network, and calibrated again."""
-    train_config, data, space = job.recipe.train, job.data, job.recipe.space
-    before = sum(phase.epochs for phase in phases(job.recipe))
-    teacher, threads = job.extract_calibrated(space.largest), training_threads()
+    data, batch_size, largest = job.data, job.recipe.train.batch_size, job.recipe.space.largest
+    epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
+    teacher, threads = job.extract_calibrated(largest), training_threads()
     try:
         with threads.used():
             finetune(
                 model,
                 teacher,
-                lambda epoch, start: data.train_batches(before + epoch, train_config.batch_size, start=start),
+                lambda epoch, start: data.train_batches(epochs_before + epoch, batch_size, start=start),
                 epochs=config.epochs,
-                steps_per_epoch=data.steps(train_config.batch_size),
+                steps_per_epoch=data.steps(batch_size),
                 lr=config.lr,
                 resolution=subnet.resolution,
-                teacher_resolution=space.largest.resolution,
+                teacher_resolution=largest.resolution,
                 normalize=data.normalize,
-                settings=settings(job.recipe),
+                settings=training_settings(job.recipe),
                 threads=threads,
             )
     except Diverged as error:

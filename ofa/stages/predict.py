@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from ofa.pipeline import subnet_csv
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.artefacts.quality import PredictorQuality
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.accuracy.quality import quality
-from ofa.supernet.files import write_json
 
 
 def run(job: Job) -> Outcome:
     space, kind, seed = job.recipe.space, job.recipe.predictor.kind, job.recipe.seed
     codes, accuracies = subnet_csv.read(job.folder / "accuracy.csv", space)
+
+    # How good it is, fitted on some of the subnets and asked for the others; then a predictor fitted on all of them.
+    measured = PredictorQuality.model_validate(quality(space, codes, accuracies, kind=kind, seed=seed))
+    measured.save(job.folder)
     folder = job.folder / "predictor"
-    found = quality(space, codes, accuracies, kind=kind, seed=seed)
-    write_json(folder / "quality.json", found)
     AccuracyPredictor(space, kind=kind, seed=seed).fit(codes, accuracies).save(folder)
-    chosen = found.get("kind", kind)
+
     summary = (
-        f"{chosen} on held-out subnets: Kendall tau {found['kendall_tau']:.2f}, RMSE {100 * found['rmse']:.2f} points, "
-        f"{found['calibration']:.0%} within one standard deviation"
+        f"{measured.kind or kind} on held-out subnets: Kendall tau {measured.kendall_tau:.2f}, "
+        f"RMSE {100 * measured.rmse:.2f} points, {measured.calibration:.0%} within one standard deviation"
     )
-    if dropped := int(found["rows_dropped"]):
-        summary += f"; {dropped} rows without an accuracy left out"
-    return sorted(folder.glob("*.json")) + sorted(folder.glob("*.npz")), summary
+    if measured.rows_dropped:
+        summary += f"; {measured.rows_dropped:.0f} rows without an accuracy left out"
+    return Outcome(sorted(folder.glob("*.json")) + sorted(folder.glob("*.npz")), summary)

@@ -1,44 +1,21 @@
-"""The stage ``report``: the models timed and scored on the test split, and what is shown of the run."""
+"""The stage ``report``: what earlier stages measured as ``report.json``, ``.md``, ``.html`` and a card for each model.
+
+It measures nothing and imports no torch, so it can be run again at will.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-from ofa.export.verify import confusion
-from ofa.pipeline.job import Job, Outcome
-from ofa.report.build import write_report
-from ofa.report.classes import class_figures
+from ofa.pipeline.artefacts.evaluation import Evaluation
+from ofa.pipeline.context import Outcome, RunContext
+from ofa.report.build import build_report, write_report
 from ofa.report.model_card import write_card
-from ofa.supernet.files import read_json
-from ofa.targets.deployment import deployment_of
-from ofa.targets.final_times import Ready, final_times
-from ofa.targets.model_files import model_path, open_session
-
-_PROGRAM = ("sram", "flash", "instructions")  # measured of a microcontroller's program at export
 
 
-def run(job: Job) -> Outcome:
-    """The only place that reads the test split."""
-    threads = job.recipe.measure.threads
-    measured: dict[str, dict[str, Any]] = {}
-    timed: dict[str, Ready] = {}
-    for name, target in job.recipe.targets.items():
-        job.check_interrupt()
-        device, folder = deployment_of(target), job.folder / "models" / name
-        resolution = read_json(folder / "subnet.json")["subnet"]["resolution"]
-        session = open_session(device, folder, threads=threads)
-        images = job.images("test", resolution)
-        counts = confusion(partial(device.scorer.run, session), images)
-        program = read_json(folder / "verify.json").get("program", {})
-        measured[name] = {**class_figures(counts), **{cost: program[cost] for cost in _PROGRAM if cost in program}}
-        if device.timed:
-            shape = (job.data.channels, resolution, resolution)
-            timed[name] = Ready(device, model_path(device, folder), session, shape)
-    for name, times in final_times(job, timed).items():
-        measured[name] |= times
-    files = write_report(job.recipe, job.folder, measured, counts=job.data.counts, classes=job.data.classes)
-    data = {key: getattr(job.data, key) for key in ("classes", "mean", "std", "interpolation", "crop_pct", "channels")}
-    values, data = read_json(job.folder / "report.json"), {**data, "licence": job.recipe.data.licence}
-    cards = [write_card(job.folder / "models" / name / "card.md", values, name, data) for name in measured]
-    return [*files, *cards], f"{files[-1]}"
+def run(run: RunContext) -> Outcome:
+    evaluation = Evaluation.load(run.folder)
+    report = build_report(run.recipe, run.folder, evaluation)
+    files = write_report(report, run.folder)
+    cards = [
+        write_card(run.folder, report, target, evaluation, licence=run.recipe.data.licence) for target in report.targets
+    ]
+    return Outcome([*files, *cards], f"{files[-1]}")

@@ -1,131 +1,174 @@
-"""The stages ``measure`` and ``search``: cost tables for each device, and the best network inside each target's limits.
+"""The stage ``search``: the best subnet inside each target's limits.
 
-Predictions propose, measurements choose: the few networks that search likes best are built and measured, so that one
+Predictions propose, measurements choose: the few subnets that the search likes best are built and measured, so that one
 lucky prediction does not decide.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa.errors import UserError
 from ofa.pipeline import subnet_csv
-from ofa.pipeline.job import Job, Outcome
+from ofa.pipeline.artefacts.search import Candidate, Figures, Predicted, SearchRecord
+from ofa.pipeline.context import Outcome
+from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.metrics import top1
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
-from ofa.supernet.files import read_json, write_json
 from ofa.supernet.integers import ceil_div
-from ofa.supernet.space import Subnet
-from ofa.targets import deployment
+from ofa.supernet.space import SearchSpace, Subnet
 from ofa.targets.cost_files import load_tables
 from ofa.targets.deployment import Deployment, deployment_of
+from ofa.targets.measuring import counted, measure_subnets
 
 ATTEMPTS = 4
+
+Limits = dict[CostTable, float]
+Costs = dict[str, float]  # measured, by the cost's name
+
+
+class _Question(NamedTuple):
+    """What is searched for a target: ``costs`` by name, and the ``limits`` on some of them."""
+
+    deployment: Deployment
+    predictor: AccuracyPredictor
+    costs: dict[str, CostTable]
+    limits: Limits
 
 
 def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
-    files = []
+    files, chosen_ids = [], []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        costs = {**deployment.counted(deployment_of(target), job), **load_tables(job, name, target)}
+        deployment = deployment_of(target)
+        measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
+        costs = {**counted(deployment, job.recipe.space, job.model_kwargs), **measured}
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
+        question = _Question(deployment, predictor, costs, limits)
         try:
-            found, candidates = _search_and_measure(job, deployment_of(target), predictor, limits, costs)
+            found, known = _propose(job, question)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
-        subnets = [Subnet.from_dict(candidate["subnet"]) for candidate in candidates]
-        for candidate, values in zip(candidates, _predicted(job, predictor, costs, subnets), strict=True):
-            candidate["predicted"] = values
-        chosen = next(candidate for candidate in candidates if candidate["chosen"])
-        values = {
-            **{key: chosen[key] for key in ("subnet", "id", "predicted", "measured")},
-            "limits": {table.name: limit for table, limit in limits.items()},
-            "candidates": candidates,
-            "evaluated": found.evaluated,
-            "history": found.history,
-            "front": [{**point, "subnet": point["subnet"].to_dict()} for point in found.front],
-        }
-        files.append(job.folder / "search" / f"{name}.json")
-        write_json(files[-1], values)
-    return files, f"{len(files)} targets: " + ", ".join(f"{path.stem} {read_json(path)['id']}" for path in files)
+        record = _record(job, question, found, known, _accuracies(job, known, limits))
+        files.append(record.save(job.folder, name))
+        chosen_ids.append(f"{name} {record.id}")
+    return Outcome(files, f"{len(files)} targets: {', '.join(chosen_ids)}")
 
 
-def _search_and_measure(
-    job: Job,
-    device: Deployment,
-    predictor: AccuracyPredictor,
-    limits: dict[CostTable, float],
-    costs: dict[str, CostTable],
-) -> tuple[SearchResult, list[dict[str, Any]]]:
-    """A search, and its best few networks with what was measured of them; one is ``chosen``.
+def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, Costs]]:
+    """A search, and its best few subnets with their measured costs.
 
-    Among the few are the best inside the limits of those that taught the predictor: where it is weak, what was measured
-    is worth more. Chosen is the most accurate of those that measure inside the limits. Tables are right on average, and
-    a search finds where they are too hopeful: when no network measures inside, it is repeated with as much less room.
+    The search exploits optimistic errors of the tables. If no candidate meets the limits when measured, limits are
+    tightened by the excess and the search is repeated.
     """
-    settings = job.recipe.search.model_dump()
-    count = settings.pop("candidates")
-    found, known, room = None, {}, dict(limits)
+    config, limits = job.recipe.search, question.limits
+    options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
+    collected = subnet_csv.read(job.folder / "accuracy.csv", job.recipe.space)
+    result, known, tightened_limits = None, dict[Subnet, Costs](), dict(limits)
     for _ in range(ATTEMPTS):
         try:
-            found = search(job.recipe.space, predictor, limits=room, seed=job.recipe.seed, **settings)
+            result = search(job.recipe.space, question.predictor, limits=tightened_limits, **options)
         except InfeasibleLimit:
-            if found is None:
+            if result is None:
                 raise
-            break  # the limits themselves can be met; less room than that cannot
-        few = [*found.top[:count], *_best_collected(job, room, count=ceil_div(count, 3))]
-        new = [subnet for subnet in dict.fromkeys(few) if subnet not in known]
+            break  # the limits themselves can be met, tightened ones cannot
+
+        # Where the predictor is weak, what was measured to teach it is worth more than its best guesses. As ``include``
+        # of the search these subnets would change what it finds, so they stand beside its best.
+        count = config.candidates
+        best_collected = _best_inside(job.recipe.space, *collected, tightened_limits, count=ceil_div(count, 3))
+        proposed = [*result.top[:count], *best_collected]
+        new = [subnet for subnet in dict.fromkeys(proposed) if subnet not in known]
         job.check_interrupt()
-        known |= dict(zip(new, deployment.costs_of(device, job, new, costs) if new else [], strict=True))
-        inside = [subnet for subnet in known if _excess(known[subnet], limits) <= 1]
-        if inside:
+        if new:
+            known |= dict(zip(new, _measure(job, question, new), strict=True))
+        nearest = min(known.values(), key=lambda costs: _excess(costs, limits))
+        if _excess(nearest, limits) <= 1:
             break
-        best = known[min(known, key=lambda subnet: _excess(known[subnet], limits))]
         for table, limit in limits.items():
-            if best.get(table.name, 0.0) > limit:
-                room[table] *= 0.99 * limit / best[table.name]
-    # Nothing measures inside: the one that is nearest, and the report says by how much it is above.
-    judged = inside or [min(known, key=lambda subnet: _excess(known[subnet], limits))]
-    accuracies = {}
-    for subnet in judged:
-        job.check_interrupt()
-        with job.evaluating(subnet):
-            accuracies[subnet] = top1(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
-    chosen = max(judged, key=accuracies.__getitem__)
-    return found, [
-        {
-            "subnet": subnet.to_dict(),
-            "id": subnet.id,
-            "measured": values | ({"accuracy": accuracies[subnet]} if subnet in accuracies else {}),
-            "chosen": subnet == chosen,
-        }
-        for subnet, values in known.items()
-    ]
+            if nearest.get(table.name, 0.0) > limit:
+                tightened_limits[table] *= 0.99 * limit / nearest[table.name]
+    return result, known
 
 
-def _best_collected(job: Job, limits: dict[CostTable, float], *, count: int) -> list[Subnet]:
-    """The most accurate networks of ``accuracy.csv`` whose costs are predicted to be inside the limits."""
-    codes, scores = subnet_csv.read(job.folder / "accuracy.csv", job.recipe.space)
-    inside = np.isfinite(scores) & np.all([table.predict(codes) <= limit for table, limit in limits.items()], axis=0)
-    rows = np.flatnonzero(inside)
-    return [job.recipe.space.decode(codes[row]) for row in rows[np.argsort(-scores[rows], kind="stable")][:count]]
+def _measure(job: Job, question: _Question, subnets: list[Subnet]) -> list[Costs]:
+    return measure_subnets(
+        question.deployment,
+        job.recipe.space,
+        subnets,
+        job.model_kwargs,
+        tables=question.costs,
+        threads=job.recipe.measure.threads,
+    )
 
 
-def _excess(measured: dict[str, float], limits: dict[CostTable, float]) -> float:
-    """The largest measured cost as a share of its limit; costs that are not measured count as predicted, inside."""
+def _best_inside(
+    space: SearchSpace, codes: np.ndarray, accuracies: np.ndarray, limits: Limits, *, count: int
+) -> list[Subnet]:
+    """The most accurate subnets whose costs are predicted to be inside the limits."""
+    fits = np.all([table.predict(codes) <= limit for table, limit in limits.items()], axis=0)
+    rows = np.flatnonzero(np.isfinite(accuracies) & fits)
+    return [space.decode(codes[row]) for row in rows[np.argsort(-accuracies[rows], kind="stable")][:count]]
+
+
+def _excess(measured: Costs, limits: Limits) -> float:
+    """The largest measured cost over its limit; costs that are not measured count as predicted, inside."""
     return max((measured[table.name] / limit for table, limit in limits.items() if table.name in measured), default=0)
 
 
-def _predicted(
-    job: Job, predictor: AccuracyPredictor, costs: dict[str, CostTable], subnets: list[Subnet]
-) -> list[dict[str, float]]:
-    codes = np.stack([job.recipe.space.encode(subnet) for subnet in subnets])
-    accuracy, deviation = predictor.predict(codes, return_std=True)
-    columns = {"accuracy": accuracy, "accuracy_std": deviation}
-    columns |= {name: table.predict(codes) for name, table in costs.items()}
-    return [{name: float(values[row]) for name, values in columns.items()} for row in range(len(codes))]
+def _accuracies(job: Job, known: dict[Subnet, Costs], limits: Limits) -> dict[Subnet, float]:
+    """Validation accuracies of the candidates that measured inside the limits.
+
+    When none did, of the nearest alone: the report says by how much it is above.
+    """
+    inside = [subnet for subnet, costs in known.items() if _excess(costs, limits) <= 1]
+    accuracies = {}
+    for subnet in inside or [min(known, key=lambda subnet: _excess(known[subnet], limits))]:
+        job.check_interrupt()
+        with job.evaluating(subnet):
+            accuracies[subnet] = top1(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
+    return accuracies
+
+
+def _record(
+    job: Job,
+    question: _Question,
+    result: SearchResult,
+    known: dict[Subnet, Costs],
+    accuracies: dict[Subnet, float],
+) -> SearchRecord:
+    """Chosen is the most accurate candidate."""
+    chosen = max(accuracies, key=accuracies.__getitem__)
+    predictions = _predicted(job.recipe.space, question, list(known))
+    candidates = []
+    for (subnet, costs), predicted in zip(known.items(), predictions, strict=True):
+        scored = {"accuracy": accuracies[subnet]} if subnet in accuracies else {}
+        measured = Figures(**costs, **scored)
+        candidates.append(
+            Candidate(subnet=subnet, id=subnet.id, measured=measured, chosen=subnet == chosen, predicted=predicted)
+        )
+    best = next(candidate for candidate in candidates if candidate.chosen)
+    return SearchRecord(
+        subnet=best.subnet,
+        id=best.id,
+        predicted=best.predicted,
+        measured=best.measured,
+        limits={table.name: limit for table, limit in question.limits.items()},
+        candidates=candidates,
+        evaluated=result.evaluated,
+        history=result.history,
+        front=result.front,
+    )
+
+
+def _predicted(space: SearchSpace, question: _Question, subnets: list[Subnet]) -> list[Predicted]:
+    codes = np.stack([space.encode(subnet) for subnet in subnets])
+    accuracy, std = question.predictor.predict(codes, return_std=True)
+    columns = {"accuracy": accuracy, "accuracy_std": std}
+    columns |= {name: table.predict(codes) for name, table in question.costs.items()}
+    return [Predicted(**{name: float(values[row]) for name, values in columns.items()}) for row in range(len(codes))]

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
-from ofa.strategies.problem import Problem, Settings
+from ofa.strategies.problem import Problem
+from ofa.strategies.settings import SearchSettings
 
 
 class Archive:
@@ -38,10 +38,11 @@ class Archive:
                 first.setdefault(key, row)
         return np.fromiter(first.values(), int, len(first))
 
-    def add(self, codes: np.ndarray, costs: np.ndarray, share: float) -> np.ndarray:
+    def add(self, codes: np.ndarray, costs: np.ndarray, feasible: float) -> np.ndarray:
         """Evaluates one generation of unseen codes and returns their scores ``(n,)``.
 
-        ``share`` of the generation's candidates were feasible. Raises ``ValueError`` for a score that is not finite.
+        ``feasible``: the fraction of the generation's candidates that were. Raises ``ValueError`` for a score that is
+        not finite.
         """
         scores = np.asarray(self._score(codes), float)
         if not np.isfinite(scores).all():
@@ -53,8 +54,14 @@ class Archive:
         self._evaluated += len(codes)
         self.stale = 0 if scores.max() > self._best else self.stale + 1
         self._best = max(self._best, float(scores.max()))
-        row = {"generation": len(self.history), "accuracy": self._best, "evaluated": self._evaluated, "feasible": share}
-        self.history.append(row)
+        self.history.append(
+            {
+                "generation": len(self.history),
+                "accuracy": self._best,
+                "evaluated": self._evaluated,
+                "feasible": feasible,
+            }
+        )
         return scores
 
     def networks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,17 +69,19 @@ class Archive:
         return np.concatenate(self._codes), np.concatenate(self._scores), np.concatenate(self._costs)
 
 
-def rounds(settings: Settings, archive: Archive) -> Iterator[np.random.Generator]:
+def rounds(problem: Problem, settings: SearchSettings, archive: Archive) -> Iterator[np.random.Generator]:
     """One generator a generation, until a setting says stop.
 
     What one generation draws does not depend on how much another did.
     """
-    for generation in tqdm(
-        range(1, settings.generations + 1), desc="search", unit="generation", disable=not settings.progress
-    ):
-        if archive.stale >= settings.patience or time.monotonic() >= settings.deadline:
+    from tqdm import tqdm  # not at the top: a recipe's check reads the names of the strategies
+
+    generations = range(1, settings.generations + 1)
+    for generation in tqdm(generations, desc="search", unit="generation", disable=not problem.progress):
+        stale = settings.patience is not None and archive.stale >= settings.patience
+        if stale or time.monotonic() >= problem.deadline:
             return
-        yield np.random.default_rng((settings.seed, generation))
+        yield np.random.default_rng((problem.seed, generation))
 
 
 def best_first(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ def _cheapest(space: Space, cost: Cost, limit: float, starts: np.ndarray) -> np.
     code, value = descend(space, cost.predict, starts)
     if value > limit:
         raise InfeasibleLimit(
-            f"limit {quantity(cost, limit)}: no network of this space is so cheap; "
-            f"the smallest value is {quantity(cost, value)} ({named(space.decode(code))}); raise the limit"
+            f"limit {quantity(cost, limit)}: every subnet costs more; "
+            f"the cheapest has {quantity(cost, value)} ({named(space.decode(code))}); raise the limit"
         )
     return code

@@ -21,7 +21,7 @@ def front(values: np.ndarray) -> np.ndarray:
     return np.array(found, int)
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
+def nondominated_sort(values: np.ndarray) -> np.ndarray:
     """Number of each row's front ``(n,)``: 0 where no row beats it, 1 where only rows of front 0 do, and so on.
 
     Fast non-dominated sorting (https://doi.org/10.1109/4235.996017, section III-A) on whole matrices ``(n, n)``.

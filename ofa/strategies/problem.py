@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,9 +40,12 @@ class Problem:
         costs: ``(n, c)`` of canonical codes.
         limits: ``(c,)`` the highest value allowed of each cost; infinite for those without a limit.
         objectives: columns of the costs that the front trades against the score.
-        anchors: feasible codes ``(k, genes)``, at least one; infeasible draws are moved toward them.
+        feasible_seeds: feasible codes ``(k, genes)``, at least one; infeasible draws are moved toward them.
         include: codes ``(i, genes)`` to evaluate first. They are feasible, different and not in ``avoid``.
         avoid: codes ``(a, genes)`` never to evaluate.
+        seed: of every random draw.
+        deadline: when the search ends, a ``time.monotonic()``; looked at between generations.
+        progress: whether a bar is shown.
     """
 
     space: Space
@@ -52,24 +56,12 @@ class Problem:
     feasible_seeds: np.ndarray
     include: np.ndarray
     avoid: np.ndarray
+    seed: int = 0
+    deadline: float = math.inf
+    progress: bool = False
 
-    def kept(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def filter_feasible(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The feasible ones of the codes, their costs, and which they are: boolean ``(n,)``."""
         values = self.costs(codes)
         good = (values <= self.limits).all(axis=1)
         return codes[good], values[good], good
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to search; the meanings are those of ``ofa.search``. ``deadline`` is a ``time.monotonic()``."""
-
-    seed: int
-    population: int
-    generations: int
-    parents: float
-    mutation: float
-    crossover: float
-    patience: float
-    deadline: float
-    progress: bool

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from ofa.strategies.archive import Archive, rounds
-from ofa.strategies.candidates import drawn, first
-from ofa.strategies.problem import Problem, Settings
+from ofa.strategies.candidates import first_population, sample_feasible
+from ofa.strategies.problem import Problem
+from ofa.strategies.settings import SearchSettings
 
 
-def draw_all(problem: Problem, settings: Settings) -> Archive:
+def random_search(problem: Problem, settings: SearchSettings) -> Archive:
     """Evaluates ``population`` new random networks a generation. Ends early when it finds no new network."""
     archive = Archive(problem)
-    found = first(problem, archive, settings)
-    if not len(found.codes):
+    population = first_population(problem, archive, settings.population)
+    if not len(population.codes):
         return archive
-    archive.add(*found)
-    for rng in rounds(settings, archive):
-        found = drawn(problem, archive, settings.population, rng)
-        if not len(found.codes):
+    archive.add(*population)
+    for rng in rounds(problem, settings, archive):
+        population = sample_feasible(problem, archive, settings.population, rng)
+        if not len(population.codes):
             break
-        archive.add(*found)
+        archive.add(*population)
     return archive

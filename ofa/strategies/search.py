@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,21 +12,15 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.strategies.archive import Archive, best_first
-from ofa.strategies.evolution import evolve
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
-from ofa.strategies.nsga2 import nsga2
 from ofa.strategies.pareto import front
-from ofa.strategies.problem import Problem, Settings, Space
-from ofa.strategies.random_search import draw_all
-from ofa.strategies.validation import check_costs, check_include, check_seconds, check_settings, codes_of
+from ofa.strategies.problem import Problem, Space
+from ofa.strategies.settings import chosen
+from ofa.strategies.table import STRATEGIES, all_settings
+from ofa.strategies.validation import check_costs, check_include, codes_of
 from ofa.supernet.space import Subnet
 
 _TOP = 20
-STRATEGIES: dict[str, Callable[[Problem, Settings], Archive]] = {
-    "evolution": evolve,
-    "random": draw_all,
-    "nsga2": nsga2,
-}
 
 
 class Predictor(Protocol):
@@ -83,29 +78,27 @@ def search(
     include: Sequence[Subnet] = (),
     avoid: Sequence[Subnet] = (),
     seed: int = 0,
-    population: int = 100,
-    generations: int = 30,
-    parents: float = 0.25,
-    mutation: float = 0.1,
-    crossover: float = 0.5,
-    patience: int | None = None,
-    seconds: float | None = None,
     progress: bool = False,
+    **settings: float | None,
 ) -> SearchResult:
     """The network of highest predicted accuracy whose every cost is at most its limit (in the cost's unit).
 
-    Strategies: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a whole
-    front of high accuracy and low ``objectives``; ``"random"`` to compare with. ``objectives`` are any costs, with a
-    limit or without; by default the first limit's, and all limits' for ``"nsga2"``. ``include`` are networks that
-    are evaluated first, and so among the first parents; those of ``avoid`` are neither evaluated nor returned.
-
-    ``mutation`` is the chance that a gene is redrawn, ``crossover`` the share of children made by crossover. Evolution
-    keeps the share ``parents`` of its population and makes the rest anew; the others make ``population`` new networks a
-    generation. A search ends after ``generations``, when ``patience`` of them in a row improved nothing (the best, or
-    for ``"nsga2"`` the front), when ``seconds`` have passed, or when no new network is found. ``progress`` shows a bar.
-
     No network is evaluated twice. The same arguments give the same result, except where ``seconds`` ends a search: the
-    time is looked at between generations, so the first population is always evaluated.
+    time is looked at between generations, so the first population is always evaluated. A search ends after
+    ``generations``, when ``patience`` of them in a row improved nothing (the best, or for ``"nsga2"`` the front), when
+    ``seconds`` have passed, or when no new network is found.
+
+    Args:
+        strategy: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a
+            whole front of high accuracy and low ``objectives``; ``"random"`` to compare with.
+        objectives: any costs, with a limit or without; by default the first limit's, and all limits' for ``"nsga2"``.
+        include: networks that are evaluated first, and so among the first parents.
+        avoid: networks that are neither evaluated nor returned.
+        progress: whether to show a bar.
+        settings: ``population`` (100 networks a generation), ``generations`` (30), ``patience`` and ``seconds`` (none);
+            of those that breed ``mutation`` (0.1, the chance that a gene is redrawn) and ``crossover`` (0.5, the
+            fraction of offspring that has two parents); of evolution ``parents`` (0.25, the fraction of its population
+            that it keeps). Those that the strategy does not have are not used.
 
     Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range or
     contradicts another, and ``ValueError`` when the predictor answers with something that is not finite.
@@ -113,36 +106,37 @@ def search(
     started = time.monotonic()
     if strategy not in STRATEGIES:
         raise UserError(f"search: strategy is {strategy!r}; there are {', '.join(STRATEGIES)}")
+    if unknown := set(settings) - set(all_settings()):
+        raise UserError(f"search: no strategy has the setting {min(unknown)}; there are {', '.join(all_settings())}")
+    method = STRATEGIES[strategy]
     if objectives is None:
-        objectives = list(limits)[: None if strategy == "nsga2" else 1]
-    if strategy == "nsga2" and not objectives:
-        raise UserError("search: nsga2 trades accuracy against costs, and there is none; give limits or objectives")
-    chosen: dict[str, Any] = {"population": population, "generations": generations, "parents": parents}
-    chosen |= {"mutation": mutation, "crossover": crossover, "patience": np.inf if patience is None else patience}
-    check_settings(chosen)
-    check_seconds(seconds)
+        objectives = list(limits)[: None if method.multi_objective else 1]
+    if method.multi_objective and not objectives:
+        raise UserError(f"search: {strategy} trades accuracy against costs; give limits or objectives")
+    own_settings = chosen(method.settings, settings)
     check_costs(space, limits, objectives)
-    deadline = np.inf if seconds is None else started + seconds
-    settings = Settings(seed=seed, **chosen, deadline=deadline, progress=progress)
     tables = list(dict.fromkeys([*limits, *objectives]))
 
     def costs(codes: np.ndarray) -> np.ndarray:
         columns = [np.asarray(cost.predict(codes), float) for cost in tables]
         return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
 
-    wanted, unwanted = codes_of(space, "include", include), codes_of(space, "avoid", avoid)
-    check_include(space, limits, wanted, unwanted, include)
+    included, avoided = codes_of(space, "include", include), codes_of(space, "avoid", avoid)
+    check_include(space, limits, included, avoided, include)
     problem = Problem(
         space,
         predictor.predict,
         costs,
         limits=np.array([limits.get(cost, np.inf) for cost in tables], float),
         objectives=tuple(tables.index(cost) for cost in objectives),
-        feasible_seeds=wanted if len(wanted) else feasible_codes(space, limits, seed=seed),
-        include=wanted,
-        avoid=unwanted,
+        feasible_seeds=included if len(included) else feasible_codes(space, limits, seed=seed),
+        include=included,
+        avoid=avoided,
+        seed=seed,
+        deadline=math.inf if own_settings.seconds is None else started + own_settings.seconds,
+        progress=progress,
     )
-    archive = STRATEGIES[strategy](problem, settings)
+    archive = method.run(problem, own_settings)
     if not archive.history:
         raise InfeasibleLimit("search: every network that was found inside the limits is one to avoid; avoid fewer")
     return _result(problem, archive, [cost.name for cost in tables])

@@ -1,4 +1,4 @@
-"""What a user asks of a search beside limits, checked: settings in range, networks to include and to avoid."""
+"""What a user asks of a search beside limits, checked: costs, networks to include and to avoid."""
 
 from __future__ import annotations
 
@@ -10,23 +10,7 @@ import numpy as np
 from ofa.errors import UserError
 from ofa.strategies.limits import Cost, named, quantity
 from ofa.strategies.problem import Space
-from ofa.strategies.ranges import RANGES
 from ofa.supernet.space import DTYPE
-
-
-def check_settings(settings: Mapping[str, float]) -> None:
-    """Raises ``UserError`` naming the setting, its value and its range."""
-    for name, value in settings.items():
-        low, high = RANGES[name]
-        if not low <= value <= high and not (name == "patience" and value == np.inf):
-            raise UserError(f"search: {name} is {value}; it must be from {low} to {high}")
-
-
-def check_seconds(seconds: float | None) -> None:
-    if seconds is not None and not seconds > 0:
-        raise UserError(
-            f"search: seconds is {seconds}, which leaves no time to search; give a number above 0, or None for no limit"
-        )
 
 
 def check_costs(space: Space, limits: Mapping[Cost, float], objectives: Sequence[Cost]) -> None:

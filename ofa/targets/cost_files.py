@@ -6,10 +6,8 @@ from pathlib import Path
 
 from ofa.config.target import Target
 from ofa.errors import UserError
-from ofa.pipeline.job import Job
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.targets import deployment
-from ofa.targets.deployment import deployment_of
+from ofa.targets.deployment import deployment_of, environment
 
 
 def table_paths(folder: Path, target: str, tables: dict[str, CostTable]) -> list[Path]:
@@ -18,14 +16,18 @@ def table_paths(folder: Path, target: str, tables: dict[str, CostTable]) -> list
     return [folder / "costs" / f"{name}.json" for name in names]
 
 
-def load_tables(job: Job, name: str, target: Target) -> dict[str, CostTable]:
+def load_tables(folder: Path, name: str, target: Target, *, threads: int) -> dict[str, CostTable]:
+    """The measured tables of the target ``name`` in a run's ``folder``, by cost.
+
+    Raises ``UserError`` for a table that was measured elsewhere than where it is asked for.
+    """
     tables = {}
-    environment = deployment.environment(deployment_of(target), job)
-    folder = job.folder / "costs"
-    for path in (folder / f"{name}.json", *sorted(folder.glob(f"{name}.*.json"))):
+    here = environment(deployment_of(target), threads=threads)
+    costs = folder / "costs"
+    for path in (costs / f"{name}.json", *sorted(costs.glob(f"{name}.*.json"))):
         try:
-            table = CostTable.load(path, environment=environment)
+            table = CostTable.load(path, environment=here)
         except ValueError as error:
-            raise UserError(f"{error}; delete {path}, and `ofa measure {job.folder}` measures it anew") from error
+            raise UserError(f"{error}; delete {path}, and `ofa measure {folder}` measures it anew") from error
         tables[table.name] = table
     return tables

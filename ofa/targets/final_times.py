@@ -6,18 +6,17 @@ compares times at the table's pace; so does the report, which also tells what th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ofa.export.runtimes.timing import interleaved, lower_quartile
 from ofa.predictors.costs.latency.table import reference_model
 from ofa.supernet.files import read_json
-from ofa.targets.deployment import Deployment, measure_remote_latency, part_of
-
-if TYPE_CHECKING:
-    from ofa.pipeline.job import Job
+from ofa.supernet.space import SearchSpace
+from ofa.targets.deployment import Deployment
+from ofa.targets.measuring import measure_remote_latency
 
 _ROUNDS = 100
 
@@ -26,56 +25,64 @@ _ROUNDS = 100
 class Ready:
     """A target's model, loaded: ``shape`` is that of its input (channels, height, width)."""
 
-    device: Deployment
+    deployment: Deployment
     path: Path
     session: Any
     shape: tuple[int, int, int]
 
 
-def final_times(job: Job, models: dict[str, Ready]) -> dict[str, dict[str, float]]:
+def final_times(
+    models: dict[str, Ready], space: SearchSpace, model_kwargs: Mapping[str, int], *, threads: int, folder: Path
+) -> dict[str, dict[str, float]]:
     """Per target ``latency`` in ms at its table's pace, ``latency_clock`` as timed, and ``pace``: how many times slower
-    than for the table the machine was. Without a reference network in the table the first alone, as timed."""
+    than for the table the machine was. Without a reference network in the table the first alone, as timed.
+
+    ``folder`` has the cost tables; ``model_kwargs``: ``num_classes`` and ``in_chans``.
+    """
     calls: dict[Any, Callable[[], object]] = {}
     found = {}
-    references = {name: _reference(job, name) for name in models}
+    references = {name: _reference(folder, name) for name in models}
     for name, model in models.items():
-        reference = references[name]
-        given = _reference_model(job, model.device, reference) if reference else None
-        if model.device.remote:
-            clock, *paced = measure_remote_latency(
-                model.device, job, [(model.path, model.shape), *([given] if given else [])], rounds=_ROUNDS
+        deployment, reference = model.deployment, references[name]
+        beside = None
+        if reference:
+            beside = reference_model(space, reference, **model_kwargs, part=deployment.convert)
+        if deployment.remote:
+            # Another device times the model and its reference in a session of their own.
+            clock, *reference_times = measure_remote_latency(
+                deployment,
+                [(model.path, model.shape), *([beside] if beside else [])],
+                threads=threads,
+                rounds=_ROUNDS,
             )
-            found[name] = _at_pace(clock, paced[0] if given else None, reference)
+            found[name] = _at_table_pace(clock, reference_times[0] if beside else None, reference)
             continue
-        calls[name] = model.device.module.prepared(model.session, (1, *model.shape))
-        if given and (key := _key(model.device, reference)) not in calls:
-            session = model.device.module.load(given[0], threads=job.recipe.measure.threads)
-            calls[key] = model.device.module.prepared(session, (1, *given[1]))
+        # All others are timed together; targets of one deployment share a reference.
+        calls[name] = deployment.module.bind(model.session, (1, *model.shape))
+        if beside and (key := _key(deployment, reference)) not in calls:
+            session = deployment.module.load(beside[0], threads=threads)
+            calls[key] = deployment.module.bind(session, (1, *beside[1]))
     times = lower_quartile(1e3 * interleaved(list(calls.values()), rounds=_ROUNDS, description="time the models"))
     local = dict(zip(calls, times, strict=True))
     for name in models:
         if name in local:
             reference = references[name]
-            paced = local[_key(models[name].device, reference)] if reference else None
-            found[name] = _at_pace(local[name], paced, reference)
+            reference_time = local[_key(models[name].deployment, reference)] if reference else None
+            found[name] = _at_table_pace(local[name], reference_time, reference)
     return found
 
 
-def _at_pace(clock: float, paced: float | None, reference: dict[str, Any] | None) -> dict[str, float]:
-    if paced is None or reference is None:
+def _at_table_pace(clock: float, reference_time: float | None, reference: dict[str, Any] | None) -> dict[str, float]:
+    if reference_time is None or reference is None:
         return {"latency": float(clock)}
-    pace = float(paced / reference["ms"])
-    return {"latency": float(clock / pace), "latency_clock": float(clock), "pace": pace}
+    slowdown = float(reference_time / reference["ms"])
+    return {"latency": float(clock / slowdown), "latency_clock": float(clock), "pace": slowdown}
 
 
-def _reference(job: Job, name: str) -> dict[str, Any] | None:
+def _reference(folder: Path, name: str) -> dict[str, Any] | None:
     """The reference network of the target's cost table, and its time; ``None`` for a table without one."""
-    return read_json(job.folder / "costs" / f"{name}.json")["info"].get("reference")
+    return read_json(folder / f"{name}.json")["info"].get("reference")
 
 
-def _reference_model(job: Job, device: Deployment, reference: dict[str, Any]) -> tuple[Any, tuple[int, int, int]]:
-    return reference_model(job.recipe.space, reference, **job.head, part=part_of(device))
-
-
-def _key(device: Deployment, reference: dict[str, Any]) -> tuple[Deployment, str]:
-    return device, str(reference)
+def _key(deployment: Deployment, reference: dict[str, Any]) -> tuple[Deployment, str]:
+    return deployment, str(reference)

@@ -41,10 +41,7 @@ def own_table(space: SearchSpace, path: Path, *, num_classes: int, in_chans: int
             table = published_table(space, files, num_classes=num_classes, in_chans=in_chans, extrapolate=True)
     except (OSError, ValueError) as error:
         raise UserError(f"costs: {error}") from error
-    found = {"mape": None, "kendall_tau": None, **table.info.get("quality", {})}
-    rows = found.get("rows", 0)
-    quality = {"test_subnets": rows, "fit_subnets": rows, **found}
-    return replace(table, info={**table.info, "file": path.name, "quality": quality})
+    return replace(table, info={**table.info, "file": path.name})
 
 
 def identity(path: Path) -> str:
@@ -60,7 +57,7 @@ def how_good(quality: Mapping[str, Any]) -> str:
     if quality["mape"] is None:
         return "look-up tables, without networks to check them on"
     tau = "" if quality["kendall_tau"] is None else f", Kendall tau {quality['kendall_tau']:.2f}"
-    return f"error {quality['mape']:.1%}{tau} on held-out rows of {quality['rows']}"
+    return f"error {quality['mape']:.1%}{tau} on held-out rows of {quality['test_subnets']}"
 
 
 def _files(path: Path) -> list[Path]:

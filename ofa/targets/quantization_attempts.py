@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from ofa.config.export import OnnxConfig
 
 Run = Callable[[np.ndarray], np.ndarray]
+# Names of ways to quantise and the options of each, in the order in which they are tried.
+Attempts = dict[str, dict[str, Any]]
 
-# Ways to quantise, tried in this order until one keeps the accuracy.
 _CLIPPED = {"percentile": 99.99}
-_ONNX: dict[str, dict[str, Any]] = {
+_ONNX: Attempts = {
     "min/max calibration": {},
     "percentile 99.99": _CLIPPED,
     "weights of seven bits": {"weights": "reduced"},
     "weights of seven bits, percentile 99.99": {"weights": "reduced", **_CLIPPED},
     "unsigned weights": {"weights": "unsigned"},
 }
-_TFLITE: dict[str, dict[str, Any]] = {
+_TFLITE: Attempts = {
     "min/max calibration": {},
     "even channels": {"equalize": True},
     "even channels, percentile 99.99": {"equalize": True, **_CLIPPED},
@@ -33,21 +34,24 @@ _TFLITE: dict[str, dict[str, Any]] = {
 }
 
 
-def remedies(device: Deployment, onnx: OnnxConfig) -> dict[str, dict[str, Any]]:
-    """The ways to try for a device, with the arguments of ``quantize_onnx`` or ``quantize_tflite``."""
-    if device.runtime != "onnxruntime":
-        return _TFLITE
-    kept = {name: way for name, way in _ONNX.items() if onnx.weights is None or "weights" not in way}
+def onnx_attempts(onnx: OnnxConfig) -> Attempts:
+    """The ways to try with ``quantize_onnx``, inside what the recipe fixes."""
+    kept = {name: options for name, options in _ONNX.items() if onnx.weights is None or "weights" not in options}
     if onnx.symmetric:
-        kept = {name: way for name, way in kept.items() if way.get("weights") != "unsigned"}
+        kept = {name: options for name, options in kept.items() if options.get("weights") != "unsigned"}
     fixed: dict[str, Any] = {"weights": onnx.weights} if onnx.weights else {}
     fixed |= {"symmetric": True} if onnx.symmetric else {}
-    return {name: {**way, **fixed} for name, way in kept.items()}
+    return {name: {**options, **fixed} for name, options in kept.items()}
 
 
-def quantised(
-    device: Deployment,
-    ways: dict[str, dict[str, Any]],
+def tflite_attempts(_onnx: OnnxConfig) -> Attempts:
+    """The ways to try with ``quantize_tflite``; a recipe fixes nothing of them."""
+    return _TFLITE
+
+
+def quantize_within(
+    deployment: Deployment,
+    attempts: Attempts,
     *,
     write: Callable[[dict[str, Any]], bytes],
     score: Callable[[Run], float],
@@ -61,16 +65,17 @@ def quantised(
     dequantize nodes, as some other runtimes do; a file must keep the accuracy there too.
 
     Args:
-        write: makes the file of a way and returns its bytes.
+        write: makes the file of an attempt's options and returns its bytes.
         score: the accuracy of a runtime on validation images.
     """
+    is_onnx = deployment.spec.format == "onnx"
     tried: dict[str, float] = {}
     plain: dict[str, float] = {}
     contents: dict[str, bytes] = {}
-    for name, way in ways.items():
-        contents[name] = write(way)
-        tried[name] = score(_run(device.scorer, contents[name], threads=threads if device.has_latency else 1))
-        if device.runtime == "onnxruntime":
+    for name, options in attempts.items():
+        contents[name] = write(options)
+        tried[name] = score(_run(deployment.scorer, contents[name], threads=threads if deployment.has_latency else 1))
+        if is_onnx:
             plain[name] = score(_run(onnxruntime, contents[name], threads=threads, optimise=False))
         if before - min(tried[name], plain.get(name, 1.0)) <= allowed_drop:
             used = name
@@ -78,8 +83,9 @@ def quantised(
     else:
         used = max(tried, key=lambda name: (min(tried[name], plain.get(name, 1.0)), tried[name]))
     facts = {"tried": tried, "used": used, "allowed_drop": allowed_drop, "within": before - tried[used] <= allowed_drop}
-    if plain:
-        depends = ways[used].get("weights", "signed") == "signed" and not ways[used].get("symmetric", False)
+    if is_onnx:
+        options = attempts[used]
+        depends = options.get("weights", "signed") == "signed" and not options.get("symmetric", False)
         facts |= {"unoptimised": plain, "depends_on_cpu": depends, "cpu_has_vnni": has_vnni()}
     return contents[used], {"validation_accuracy": tried[used], "int8": facts}
 

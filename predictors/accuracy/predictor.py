@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -12,13 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors.accuracy import serialization
 from ofa.predictors.accuracy.features import Space, features
-from ofa.predictors.accuracy.selection import KINDS, compare
+from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.metrics import networks_of
-
-Kind = Literal["gp", "mlp", "trees", "auto"]
 
 _CHUNK = 1024
 # Fewer rows cannot tell kinds apart: their comparison would be a draw of lots.
@@ -40,7 +39,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     the accuracies, which are standardised for the fit.
     """
 
-    def __init__(self, space: Space, *, kind: Kind = "gp", model: Any = None, seed: int = 0) -> None:
+    def __init__(self, space: Space, *, kind: str = "gp", model: Any = None, seed: int = 0) -> None:
         self.space = space
         self.kind = kind
         self.model = model
@@ -86,11 +85,11 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             self.model_ = SklearnRegressor.learn(self.model, self.space, codes, targets, networks, self.seed)
             return self
         self.kind_ = self.kind
-        if self.kind == "auto":
+        if self.kind == AUTO:
             few = len(codes) < _COMPARABLE or constant
             self.scores_ = {} if few else compare(self.space, codes, targets, self.seed)
             self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default="gp")
-        self.model_ = KINDS[self.kind_].learn(self.space, codes, targets, networks, self.seed)
+        self.model_ = KINDS[self.kind_].load().learn(self.space, codes, targets, networks, self.seed)
         return self
 
     @one_blas_thread
@@ -150,13 +149,13 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         # Predictors of before have no range.
         predictor.range_, predictor.limits_ = (tuple(values.get(key) or ()) or None for key in ("range", "limits"))
         try:
-            predictor.model_ = KINDS[predictor.kind_](space, arrays)
+            predictor.model_ = KINDS[predictor.kind_].load()(space, arrays)
         except (ValueError, KeyError) as error:
             raise ValueError(f"{folder / 'predictor.npz'} is not a whole predictor ({error}); fit it again") from error
         return predictor
 
     def _check_parameters(self) -> None:
-        known = [*KINDS, "auto"]
+        known = [*KINDS, AUTO]
         if self.kind not in known:
             raise ValueError(f"kind is {self.kind!r}; there are {', '.join(map(repr, known))}")
         usable = all(callable(getattr(self.model, name, None)) for name in ("fit", "predict"))

@@ -1,19 +1,12 @@
-"""The kinds of accuracy predictors, and which of them suits some rows best."""
+"""Which kind of accuracy predictor suits some rows best."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from ofa.predictors.accuracy.features import Space, features
-from ofa.predictors.accuracy.gp import GaussianProcess
-from ofa.predictors.accuracy.mlp import Networks
-from ofa.predictors.accuracy.trees import Trees
+from ofa.predictors.accuracy.kinds import KINDS
 from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
-
-# Equal scores go to the first.
-KINDS: dict[str, Any] = {"gp": GaussianProcess, "mlp": Networks, "trees": Trees}
 
 _FOLDS = 4
 # Which kind is best changes slowly with more rows; the time to find out does not.
@@ -36,7 +29,7 @@ def compare(space: Space, codes: np.ndarray, targets: np.ndarray, seed: int) -> 
         for fold in range(folds.max() + 1):
             out = folds == fold
             fitted = networks_of(codes[~out])
-            model = kind.learn(space, codes[~out], targets[~out], fitted, seed, quick=True)
+            model = kind.load().learn(space, codes[~out], targets[~out], fitted, seed, quick=True)
             predicted[out], _ = model.predict(inputs[out], return_std=False)
         scores[name] = kendall_tau(predicted, targets)
     return scores

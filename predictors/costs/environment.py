@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
+
+from ofa.export.runtimes import RUNTIMES
 
 _COMPARED = ("runtime", "version", "threads", "cpu", "device", "gpu", "compiled")
 _SETTINGS = ("threads", "device", "compiled")
-_NAMES = ("onnxruntime", "torch", "litert", "tflm", "cortex_m4", "cortex_m55")
-_RUNTIMES = {name: f"ofa.export.runtimes.{name}" for name in _NAMES}
 
 
 def differences(info: Mapping[str, Any], environment: Mapping[str, Any] | None) -> list[str]:
@@ -22,11 +21,11 @@ def differences(info: Mapping[str, Any], environment: Mapping[str, Any] | None) 
     if runtime is None:
         return []
     if environment is None:
-        if runtime not in _RUNTIMES:
+        if runtime not in RUNTIMES:
             return [f"with the runtime {runtime}, which this version of ofa does not have"]
         settings = {name: info[name] for name in _SETTINGS if name in info}
         try:
-            environment = import_module(_RUNTIMES[runtime]).environment(**settings)
+            environment = RUNTIMES[runtime].load_module().environment(**settings)
         except ImportError:
             return [f"with {runtime}, which is not installed here"]
         except (TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from ofa.predictors.costs.part_genes import parts_of
 from ofa.predictors.costs.regression import fit_costs
 from ofa.predictors.costs.resolutions import along_area
 from ofa.predictors.costs.table import Table
+from ofa.predictors.metrics import cost_quality
 from ofa.predictors.plain_yaml import PlainLoader
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operator, Operators, Shape
@@ -73,6 +74,7 @@ def published_table(
         "files": [file.path.name for file in files],
         "measured_resolutions": measured,
         "extrapolated_resolutions": beyond,
+        "quality": cost_quality(np.zeros(0), np.zeros(0), fit_subnets=0, pairs=False),  # no network to check it on
         "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
     }
     blocks = [along_area(space, measured, np.concatenate(costs)) for costs in zip(*rows, strict=True)]

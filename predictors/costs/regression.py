@@ -15,7 +15,7 @@ from ofa.predictors.costs.counts import macs_table
 from ofa.predictors.costs.memory import flash, peak_memory
 from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
-from ofa.predictors.metrics import cost_errors, folds_of, mape, networks_of
+from ofa.predictors.metrics import cost_quality, folds_of, mape, networks_of
 from ofa.supernet.space import SearchSpace
 
 MIN_ROWS = 20
@@ -52,8 +52,10 @@ def fit_costs(
     network, each resolution, stage, slot and option). How free each of these is, and the penalty, are chosen by
     cross-validation; rows of one network stay on one side of it.
 
-    ``info["quality"]`` has the cross-validated ``mape`` and ``kendall_tau``, the number of ``rows``, and the ``mape``
-    of each shape that was tried. Raises ``ValueError`` below 20 rows of 5 networks, and for values not positive.
+    ``info["quality"]`` has the cross-validated ``mape`` and ``kendall_tau`` (each row was once held out), and the
+    ``mape`` of each shape that was tried.
+
+    Raises ``ValueError`` below 20 rows of 5 networks, and for values not positive.
     """
     codes, values = np.asarray(codes), np.asarray(values, np.float64)
     networks = networks_of(codes)
@@ -81,8 +83,7 @@ def fit_costs(
     # The best of them on all rows: a part costs what its features do, each times its coefficient.
     coefficients, intercept = _ridge(inputs, values, groups, _SHAPES[best[0]], best[1])
     quality = {
-        "rows": len(values),
-        **cost_errors(tried[best], values),
+        **cost_quality(tried[best], values, fit_subnets=len(values), pairs=False),
         "shape": best[0],
         "shapes": {shape: min(errors[shape, penalty] for penalty in _PENALTIES) for shape in _SHAPES},
     }

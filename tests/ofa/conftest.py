@@ -13,6 +13,7 @@ import torch
 
 from ofa.cli import main
 from ofa.pipeline.manifest import RunManifest
+from ofa.stages import STAGES
 
 torch.set_num_threads(1)  # tests run beside each other
 
@@ -96,11 +97,10 @@ def call(capsys):
 @pytest.fixture(scope="session")
 def ran():
     """``ran(output)``: the stages that a command's output says were run."""
-    stages = ("train", "collect", "predict", "measure", "search", "export", "report")
 
     def names(output: str) -> list[str]:
         first = [line.split()[:1] for line in output.splitlines() if " s  " in line]
-        return [words[0] for words in first if words[0] in stages]
+        return [words[0] for words in first if words[0] in STAGES]
 
     return names
 

@@ -1,5 +1,7 @@
 """Fits and predictions run with one BLAS thread, whatever the caller has, and give it back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import threadpoolctl
@@ -7,6 +9,8 @@ import threadpoolctl
 from ofa.predictors.accuracy import predictor as module
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.blas import one_blas_thread
+from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.parts import PartLookup
 from ofa.predictors.costs.regression import fit_costs
 from ofa.supernet.space import SearchSpace
 
@@ -50,16 +54,32 @@ def test_a_predictor_has_one_thread(two_threads, tmp_path, monkeypatch):
     assert spy.seen == {1}
     seen = set()
 
-    class Loaded(module.KINDS["gp"]):
+    class Loaded(module.KINDS["gp"].load()):
         def __init__(self, *args):
             seen.update(blas_threads())
             super().__init__(*args)
 
     AccuracyPredictor(SPACE).fit(codes, accuracy).save(tmp_path)
-    monkeypatch.setitem(module.KINDS, "gp", Loaded)
+    monkeypatch.setitem(module.KINDS, "gp", replace(module.KINDS["gp"], load=lambda: Loaded))
     AccuracyPredictor.load(tmp_path)
     assert seen == {1}
     assert blas_threads() == {2}
+
+
+def test_so_has_a_prediction_of_costs(two_threads, monkeypatch):
+    """Its matrix product is large enough for threads, which made it up to twenty times slower on a busy machine."""
+    seen, original = set(), PartLookup.costs
+
+    def costs(lookup, codes):
+        seen.update(blas_threads())
+        return original(lookup, codes)
+
+    monkeypatch.setattr(PartLookup, "costs", costs)
+    table = CostTable.macs(SPACE, num_classes=10)
+    codes = SPACE.sample(3000, np.random.default_rng(0))
+    table.predict(codes)
+    table.predict_parts(codes)
+    assert seen == {1} and blas_threads() == {2}
 
 
 def test_so_has_a_fitted_cost_table(two_threads, monkeypatch):

@@ -22,9 +22,9 @@ from ofa.supernet.space import SearchSpace, Subnet
 SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
 TINY = SPACES["tiny_mbv3"]
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 
-# %s: README.md's own block, with its folder replaced.
+# %s: the page's own block, with its folder replaced.
 WITHOUT_OFA = """
 import sys
 sys.modules["ofa"] = None  # "import ofa" fails from here on
@@ -43,8 +43,8 @@ except ImportError:
 
 
 def readme_block():
-    """What README.md tells users to write to load a subnet with timm alone; it reads from ``folder``."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """What docs/python.md tells users to write to load a subnet with timm alone; it reads from ``folder``."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     (block,) = [block for block in blocks if "decode_arch_def" in block]
     block, replaced = re.subn(r"^folder = .*$", "", block, flags=re.MULTILINE)
     assert replaced == 1 and "import ofa" not in block

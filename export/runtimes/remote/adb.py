@@ -28,7 +28,7 @@ _PROPERTIES = ("ro.soc.manufacturer", "ro.soc.model", "ro.product.manufacturer",
 _RESULT = re.compile(r"First inference: (\S+), Warmup \(avg\): \S+, Inference \(avg\): (\S+)")
 _TIMEOUT_SECONDS = 300
 # What adb says when the phone is not there, and what to do about it.
-QUANTIZATION_ATTEMPTS = {
+_REMEDIES = {
     "more than one device": "several phones are connected; name one as adb:SERIAL (`adb devices` lists them)",
     "unauthorized": "the phone does not trust this computer yet; unlock it and allow USB debugging",
     "no devices": "no phone is connected; switch on USB debugging there, and `adb devices` must list it",
@@ -50,8 +50,8 @@ class AdbLink:
     def environment(self, *, threads: int) -> dict[str, Any]:
         program = _program()
         serial = self._adb("get-serialno")
-        asked = "; ".join(f"getprop {name}" for name in (*_PROPERTIES, "ro.build.version.release"))
-        *names, system = [line.strip() for line in self._shell(asked).split("\n")]
+        query = "; ".join(f"getprop {name}" for name in (*_PROPERTIES, "ro.build.version.release"))
+        *names, system = [line.strip() for line in self._shell(query).split("\n")]
         digest = self._shell(f"test -x {shlex.quote(program)} && sha256sum {shlex.quote(program)} || echo none")
         if not re.match(r"[0-9a-f]{64}\b", digest):
             raise RemoteError(f"{program} is not on the phone, or cannot be run: {_HOW_TO}")
@@ -90,16 +90,16 @@ class AdbLink:
             found[model] = self._benchmark(files[model], plan.threads)
             if plan.reference is not None and place % REFERENCE_EVERY == 0:
                 references.append(self._benchmark(files[plan.calls[plan.reference][0]], plan.threads)[1])
-        pace = sorted(references)[len(references) // 2] if references else None
-        return Round(number, [found[model][0 if cold else 1] for model, cold in plan.calls], pace)
+        reference_ns = sorted(references)[len(references) // 2] if references else None
+        return Round(number, [found[model][0 if cold else 1] for model, cold in plan.calls], reference_ns)
 
     def _benchmark(self, file: str, threads: int) -> tuple[float, float]:
         """Nanoseconds of the first inference and of the mean later one."""
-        said = self._shell(f"{shlex.quote(_program())} --graph={file} --num_threads={threads} {_FLAGS} 2>&1")
-        result = _RESULT.search(said)
+        output = self._shell(f"{shlex.quote(_program())} --graph={file} --num_threads={threads} {_FLAGS} 2>&1")
+        result = _RESULT.search(output)
         times = [_number(text) for text in result.groups()] if result else []
         if not times or not all(time >= 0 for time in times):
-            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+            last = (output.strip().splitlines() or ["it printed nothing"])[-1]
             raise RemoteError(f"benchmark_model on the phone could not time a model: {last}")
         return 1e3 * times[0], 1e3 * times[1]
 
@@ -114,10 +114,8 @@ class AdbLink:
         state = self._call("get-state")
         if state.returncode == 0 and state.stdout.strip() == "device":
             raise RemoteError(f"`adb {words[0]}` failed on the phone: {last}")
-        said = f"{state.stdout} {state.stderr} {last}"
-        raise _PhoneGone(
-            next((remedy for sign, remedy in QUANTIZATION_ATTEMPTS.items() if sign in said), f"adb says: {last}")
-        )
+        message = f"{state.stdout} {state.stderr} {last}"
+        raise _PhoneGone(next((remedy for sign, remedy in _REMEDIES.items() if sign in message), f"adb says: {last}"))
 
     def _call(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = ["adb", *(["-s", self.serial] if self.serial else []), *words]

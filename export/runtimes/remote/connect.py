@@ -1,11 +1,10 @@
 """Timing on another device: a board over ssh, or a phone over adb. It runs LiteRT there; no accuracy is measured there.
 
-An address is ``ssh:HOST`` (a name, ``user@name`` or an entry of ``~/.ssh/config``), ``adb``, or ``adb:SERIAL``.
+``address.py`` says what an address is.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -13,16 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ofa.export.runtimes.remote.adb import AdbLink
+from ofa.export.runtimes.remote.address import valid_address
 from ofa.export.runtimes.remote.link import DeviceLost, Link
 from ofa.export.runtimes.remote.rounds import Plan, Rounds, Shape
 from ofa.export.runtimes.remote.ssh import SshLink
-
-_ADDRESS = re.compile(r"ssh:[^\s-]\S*|adb(:[^\s-]\S*)?")
-
-
-def valid_address(address: str) -> bool:
-    """Whether it has the form of an address. What begins with ``-`` would be an option of ssh or adb."""
-    return re.fullmatch(_ADDRESS, address) is not None
 
 
 def connect(address: str) -> Link:
@@ -72,5 +65,5 @@ def timed(
             also = "which are kept: connect it again, and the same command goes on" if store else "connect it again"
             raise DeviceLost(f"the device went away after {done} of {rounds} rounds, {also} ({error})") from error
     if on_pace and reference is not None:
-        on_pace(kept.pace(rounds))
+        on_pace(kept.reference_times(rounds))
     return kept.milliseconds(rounds)

@@ -18,11 +18,11 @@ Shape = tuple[int, int, int]
 
 
 class Round(NamedTuple):
-    """Its number, nanoseconds of each call, and how slow the reference call was in it (``None`` without one)."""
+    """Its number, nanoseconds of each call, and those of the reference call in it (``None`` without one)."""
 
     number: int
     ns: list[float]
-    pace: float | None
+    reference_ns: float | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Plan:
         return [f"{hashlib.sha256(model).hexdigest()[:16]}.tflite" for model in self.models]
 
     def key(self, environment: dict[str, Any]) -> str:
-        """A digest of all that a round hangs on."""
+        """A digest of all that a round depends on."""
         models = [hashlib.sha256(model).hexdigest() for model in self.models]
         values = [models, self.shapes, self.calls, self.reference, self.seed, self.threads, environment]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -97,16 +97,17 @@ class Rounds:
     def missing(self, rounds: int) -> list[int]:
         return [number for number in range(rounds) if number not in self.found]
 
-    def pace(self, rounds: int) -> np.ndarray:
-        """How slow the reference call was in each round ``(rounds,)``; 1 where there is none."""
-        paces = (self.found[number].pace for number in range(rounds))
-        return np.array([1.0 if pace is None else pace for pace in paces])
+    def reference_times(self, rounds: int) -> np.ndarray:
+        """Nanoseconds of the reference call in each round ``(rounds,)``; 1 where there is none."""
+        times = (self.found[number].reference_ns for number in range(rounds))
+        return np.array([1.0 if time is None else time for time in times])
 
     def milliseconds(self, rounds: int) -> np.ndarray:
         """``(rounds, calls)``, each round divided by how much slower than usual its reference was."""
         kept = [self.found[number] for number in range(rounds)]
-        pace = self.pace(rounds)
-        return 1e-6 * np.array([one.ns for one in kept]) * (np.median(pace) / pace)[:, None]
+        reference = self.reference_times(rounds)
+        slowdown = reference / np.median(reference)
+        return 1e-6 * np.array([one.ns for one in kept]) / slowdown[:, None]
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -124,7 +125,7 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
 
 
 def _values(one: Round) -> dict[str, Any]:
-    return {"round": one.number, "ns": one.ns, "pace": one.pace}
+    return {"round": one.number, "ns": one.ns, "pace": one.reference_ns}
 
 
 def _line(values: dict[str, Any]) -> str:

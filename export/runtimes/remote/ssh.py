@@ -36,8 +36,8 @@ trap 'rm -rf "$d"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 tar -xf - -C "$d" && {python} "$d/runner.py" "$d/job.json"
 """
-# What ssh says, and what to do about it.
-QUANTIZATION_ATTEMPTS = {
+# A part of what ssh says, and what to do about it.
+_REMEDIES = {
     "Could not resolve": "{host} is not a known host; check the name, or its entry in ~/.ssh/config",
     "Host key verification failed": "{host} has an unknown or changed host key; connect once with `ssh {host}`, and "
     "accept it if it is right",
@@ -57,10 +57,10 @@ class SshLink:
 
     def environment(self, *, threads: int) -> dict[str, Any]:
         with _connected(self.host, {"threads": threads, "models": []}, {}) as connection:
-            found = [values["environment"] for values in connection.lines() if "environment" in values]
-            if not found:
-                raise RemoteError(connection.trouble())
-        return {**found[0], "device": f"ssh:{self.host}"}
+            environments = [values["environment"] for values in connection.lines() if "environment" in values]
+            if not environments:
+                raise RemoteError(connection.error_message())
+        return {**environments[0], "device": f"ssh:{self.host}"}
 
     def rounds(self, plan: Plan, numbers: Sequence[int]) -> Iterator[Round]:
         names = plan.names()
@@ -75,16 +75,16 @@ class SshLink:
             "fewest": MIN_CALLS,
             "most": MAX_CALLS,
         }
-        wanted, started = set(numbers), False
+        missing, started = set(numbers), False
         with _connected(self.host, job, dict(zip(names, plan.models, strict=True))) as connection:
             for values in connection.lines():
                 started = started or "environment" in values
                 if "round" in values:
-                    wanted.discard(values["round"])
+                    missing.discard(values["round"])
                     yield Round(values["round"], values["ns"], values["pace"])
-            if wanted:
+            if missing:
                 lost = started and not 0 <= connection.process.wait() < _KILLED
-                raise (DeviceLost if lost else RemoteError)(connection.trouble())
+                raise (DeviceLost if lost else RemoteError)(connection.error_message())
 
 
 @dataclass(frozen=True)
@@ -101,38 +101,38 @@ class _Connection:
 
         Raises ``RemoteError`` for the runner's errors.
         """
-        trouble = ""
+        problem = ""
         for line in self.process.stdout:
             if not line.startswith(runner.MARK) or not line.endswith("\n"):
                 continue
             values = json.loads(line.removeprefix(runner.MARK))
             if "missing" in values:
-                trouble = (
+                problem = (
                     f"{self.host} has no LiteRT for its {self.python} ({values['missing']} is missing): run there "
                     f"`{self.python} -m pip install ai-edge-litert`, or name another Python in OFA_REMOTE_PYTHON"
                 )
             elif "error" in values:
-                trouble = f"{self.host}: {values['error']}{_version_here()}"
+                problem = f"{self.host}: {values['error']}{_version_here()}"
             else:
                 yield values
-        if trouble:
-            raise RemoteError(trouble)
+        if problem:
+            raise RemoteError(problem)
 
-    def trouble(self) -> str:
+    def error_message(self) -> str:
         """Why it ended early."""
         status = self.process.wait()
         self.errors.seek(0)
-        said = [line.strip() for line in self.errors.read().decode(errors="replace").splitlines() if line.strip()]
-        said = [line for line in said if not line.startswith(("INFO:", "Warning:"))]
+        stderr = [line.strip() for line in self.errors.read().decode(errors="replace").splitlines() if line.strip()]
+        stderr = [line for line in stderr if not line.startswith(("INFO:", "Warning:"))]
         if status == _NO_PYTHON:
             return f"{self.host} has no {self.python}; install it there, or name another one in OFA_REMOTE_PYTHON"
         if status == _SSH_FAILED:
-            for sign, remedy in QUANTIZATION_ATTEMPTS.items():
-                if any(sign in line for line in said):
+            for sign, remedy in _REMEDIES.items():
+                if any(sign in line for line in stderr):
                     return remedy.format(host=self.host)
         if status == _OUT_OF_MEMORY:
-            said.append("the measurement was killed there, perhaps for lack of memory")
-        return f"{self.host}: {said[-1] if said else f'exit status {status}'}"
+            stderr.append("the measurement was killed there, perhaps for lack of memory")
+        return f"{self.host}: {stderr[-1] if stderr else f'exit status {status}'}"
 
 
 @contextmanager

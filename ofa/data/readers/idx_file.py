@@ -31,14 +31,14 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             if len(header) < start or header[:4] != magic:
                 start_bytes = header[:4].hex()
                 raise UserError(
-                    f"{path} begins with {start_bytes}, not {magic.hex()}; it is no idx{dimensions}-ubyte file"
+                    f"{path} begins with {start_bytes}, not {magic.hex()}; not an idx{dimensions}-ubyte file"
                 )
 
             shape = [int(size) for size in np.frombuffer(header, ">u4", count=dimensions, offset=4)]
             size, stated = math.prod(shape), " x ".join(map(str, shape))
             if size > MAX_IDX_BYTES:
                 limit = MAX_IDX_BYTES // 2**30
-                raise UserError(f"{path} says that it holds {stated} bytes; at most {limit} GiB are read")
+                raise UserError(f"{path} says that it holds {stated} bytes; the limit is {limit} GiB")
 
             # In chunks, so that a wrong header does not allocate memory.
             data = bytearray()

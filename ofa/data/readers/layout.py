@@ -83,7 +83,7 @@ def _check_holds_classes(root: Path, names: list[str], held_out: list[str]) -> N
     words = [_SPLIT_OF.keys() & re.split(r"[^a-z]+", name.lower()) for name in names]
     if names and all(words):
         raise UserError(
-            f"data.folder: {root} has {names[0]}/, which reads like a split and not like a class; "
+            f"data.folder: {root} has {names[0]}/, which looks like a split, not a class; "
             "name the splits train/, val/ and test/"
         )
 

@@ -197,7 +197,7 @@ def _outside_classes(root: Path, path: str, split: str) -> UserError:
     else:
         hint = ""
     return UserError(
-        f"{shown(path)} lies in no class folder; put it in {shown(folder / 'CLASS')}, "
+        f"{shown(path)} is in no class folder; move it to {shown(folder / 'CLASS')}, "
         f"the folder named by its class{hint}"
     )
 

@@ -126,7 +126,7 @@ def check_shares(*, validation: float, test: float) -> None:
     """Raises ``UserError`` when nothing would be left to train on."""
     if validation + test >= 1:
         raise UserError(
-            f"data.validation {validation} and data.test_share {test} leave nothing to train on; "
+            f"data.val_fraction {validation} and data.test_fraction {test} leave nothing to train on; "
             "make their sum less than 1"
         )
 
@@ -141,8 +141,8 @@ def check_split(
     different = np.unique(np.stack([labels, copies]), axis=1)
     class_sizes = np.bincount(different[0])
     for split, name, key, share in (
-        (VALIDATION, "validation", "data.validation", validation),
-        (TEST, "test", "data.test_share", test),
+        (VALIDATION, "validation", "data.val_fraction", validation),
+        (TEST, "test", "data.test_fraction", test),
     ):
         if share and not (split_of_image == split).any():
             largest = int(class_sizes.max())

@@ -47,7 +47,7 @@ def measure(
     is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
     first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``correction``.
 
-    ``part`` makes the runtime's model of a module, ``runtime.part`` by default; give ``runtime.convert_int8`` where
+    ``part`` makes the runtime's model of a module, ``runtime.convert`` by default; give ``runtime.convert_int8`` where
     there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info``
     must have that machine's environment: by default it is ``runtime.environment`` here.
 
@@ -58,7 +58,7 @@ def measure(
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
     # What is timed apart: every distinct part at the measured resolutions, and the call of a model that does nothing.
-    models = Models(part or runtime.part)
+    models = Models(part or runtime.convert)
     resolutions = measured_resolutions(space)
     few = SearchSpace.from_dict({**space.to_dict(), "resolutions": resolutions})  # the same layout
     layout = add_parts(models, few, head, progress=progress)
@@ -130,7 +130,7 @@ def time_subnets(
     would be if it took as long as when the table was made: comparable with the table's, also on a busy machine.
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    models = Models(part or runtime.part)
+    models = Models(part or runtime.convert)
     also = [Subnet.from_dict(reference["subnet"])] if reference else []
     subnet_ids = [add_subnet(models, space, subnet, head) for subnet in [*subnets, *also]]
     timer = timer or in_this_process(runtime, threads=threads)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ofa.export.runtimes.timing import interleaved
 
 Shape = tuple[int, int, int]  # channels, height, width
-TimedModel = tuple[Any, Shape]  # what a runtime's ``part`` made, and the shape of what it reads
+TimedModel = tuple[Any, Shape]  # what a runtime's ``convert`` made, and the shape of what it reads
 
 
 class Runtime(Protocol):
@@ -21,9 +21,9 @@ class Runtime(Protocol):
 
     def load(self, model: Any, *, threads: int = 1) -> Any: ...
 
-    def prepared(self, session: Any, shape: tuple[int, ...]) -> Callable[[], object]: ...
+    def bind(self, session: Any, shape: tuple[int, ...]) -> Callable[[], object]: ...
 
-    def part(self, module: nn.Module, shape: Shape) -> Any: ...
+    def convert(self, module: nn.Module, shape: Shape) -> Any: ...
 
     def environment(self, *, threads: int) -> dict[str, Any]: ...
 
@@ -59,6 +59,6 @@ def _time(
     calls: dict[tuple[int, Shape], Callable[[], object]] = {}  # a torch module may be there in several shapes
     for model, shape in tqdm(models, desc="load", disable=None if progress else True):
         if (id(model), shape) not in calls:
-            calls[id(model), shape] = runtime.prepared(runtime.load(model, threads=threads), (1, *shape))
+            calls[id(model), shape] = runtime.bind(runtime.load(model, threads=threads), (1, *shape))
     each = [calls[id(model), shape] for model, shape in models]
     return 1e3 * interleaved(each, description="time blocks", progress=progress, **options)

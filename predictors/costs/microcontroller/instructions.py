@@ -152,7 +152,7 @@ def operator_from_profile(operator: Any) -> OperatorShape:
 
     Raises ``ValueError`` for an operator that no block of our spaces has.
     """
-    input_shape, output_shape, kernel = operator.given, operator.wanted, operator.kernel
+    input_shape, output_shape, kernel = operator.input, operator.output, operator.kernel
     if operator.kind in ("conv2d_s8", "depthwise_conv2d_s8"):
         depthwise = operator.kind.startswith("depthwise")
         height, width, channels = input_shape
@@ -234,7 +234,7 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
 
     family = FAMILIES[space.family]
     module = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
-    return cortex_m.part(module, (in_chans, subnet.resolution, subnet.resolution))
+    return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
 
 
 def _per_value(counted: Sequence[tuple[OperatorShape, int]]) -> dict[str, float]:

@@ -17,7 +17,7 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 from ofa.export.microcontroller import build, export
 from ofa.export.microcontroller.names import distinct, names_of
 from ofa.export.runtimes import cortex_m, tflm
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -56,7 +56,9 @@ class Broadcast(nn.Module):
 
 def small(seed):
     torch.manual_seed(seed)
-    return part(nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU6(), nn.Conv2d(8, 4, 4), nn.Flatten()).eval(), (1, 8, 8))
+    return convert_int8(
+        nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU6(), nn.Conv2d(8, 4, 4), nn.Flatten()).eval(), (1, 8, 8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,8 @@ def folders(tmp_path_factory):
     for name, which in SUBNETS.items():
         subnet = getattr(space, which)
         shape = (1, subnet.resolution, subnet.resolution)
-        made[name] = (part(net.extract(subnet).eval(), shape), shape)
-    made["broadcast"] = (part(Broadcast().eval(), (1, 8, 8)), (1, 8, 8))
+        made[name] = (convert_int8(net.extract(subnet).eval(), shape), shape)
+    made["broadcast"] = (convert_int8(Broadcast().eval(), (1, 8, 8)), (1, 8, 8))
     for name, (model, shape) in made.items():
         export.write_sources(model, place / name, images=np.zeros((1, *shape), np.float32), name=name)
     return {name: place / name for name in made}

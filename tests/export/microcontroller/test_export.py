@@ -18,7 +18,7 @@ from ofa.export.graph import onnx_graph
 from ofa.export.microcontroller import build, export
 from ofa.export.microcontroller.bakenn_graph import import_graph
 from ofa.export.runtimes import tflm
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.export.tflite.export import tflite_bytes
 
 SHAPE = (2, 10, 10)
@@ -45,7 +45,7 @@ class Tiny(nn.Module):
 
 @pytest.fixture(scope="module")
 def model():
-    return part(Tiny().eval(), SHAPE)
+    return convert_int8(Tiny().eval(), SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_same_model_gives_the_same_files(folder, model, images):
 def test_examples_are_the_interpreters_bytes(model, images):
     examples = export.examples_of(model, images)
     session = tflm.load(model)
-    (scale,), (zero,) = (session.wanted["quantization_parameters"][key] for key in ("scales", "zero_points"))
+    (scale,), (zero,) = (session.output["quantization_parameters"][key] for key in ("scales", "zero_points"))
     assert np.allclose((examples.outputs - np.float32(zero)) * scale, tflm.run(session, images), atol=1e-6)
     assert examples.inputs.shape == (25, 200)
     assert len(np.unique(examples.outputs)) > 3
@@ -142,7 +142,7 @@ def test_pads_are_folded_into_convolutions(model):
 def test_an_unknown_operator_names_layer_and_space(act):
     module = nn.Sequential(nn.Conv2d(1, 8, 3), act, nn.Conv2d(8, 2, 1)).eval()
     with pytest.raises(ValueError, match=r"no C is known for \w+ \(layer .+\); .*'mcu'"):
-        import_graph(part(module, (1, 6, 6)), name="m")
+        import_graph(convert_int8(module, (1, 6, 6)), name="m")
 
 
 def test_what_is_no_int8_model_is_refused(tmp_path, model, images):

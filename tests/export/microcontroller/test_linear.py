@@ -14,7 +14,7 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 
 from ofa.export.microcontroller import build, export
 from ofa.export.microcontroller.sources import _all_weights
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.export.tflite.flatbuffer import pack, unpack
 
 CLASSES = 16
@@ -35,7 +35,7 @@ def at_the_middle_of_two_bytes():
     TensorFlow Lite's own function for one scale multiplies in float32, TensorFlow Lite Micro and bakenn in double.
     """
     torch.manual_seed(0)
-    model = unpack(part(nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES)).eval(), SHAPE))
+    model = unpack(convert_int8(nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES)).eval(), SHAPE))
     graph = model.subgraphs[0]
     (layer,) = [operator for operator in graph.operators if len(operator.inputs) == 3]
     given, weight, bias, output = (graph.tensors[number] for number in (*layer.inputs, *layer.outputs))
@@ -56,7 +56,7 @@ def at_the_middle_of_two_bytes():
 
 def plain():
     torch.manual_seed(0)
-    return part(nn.Sequential(nn.Conv2d(16, 12, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(12, 5)).eval(), SHAPE)
+    return convert_int8(nn.Sequential(nn.Conv2d(16, 12, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(12, 5)).eval(), SHAPE)
 
 
 MODELS = {"plain": plain, "at the middle of two bytes": at_the_middle_of_two_bytes}

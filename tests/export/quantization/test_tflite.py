@@ -133,7 +133,7 @@ def test_ranges_are_the_extremes_seen(network):
     data = images(6)
     data[3, 1, 5, 5] = 40
     content = quantize_tflite(network[1], [data])
-    given = litert.load(content).given
+    given = litert.load(content).input
     assert given.scale * (127 - given.zero_point) == pytest.approx(40, rel=0.02)
 
 

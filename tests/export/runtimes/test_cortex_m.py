@@ -32,7 +32,7 @@ def int8(subnet, *, seed=0):
             norm.bias.data.normal_(0, 0.3)
             norm.running_mean.normal_(0, 0.2)
             norm.running_var.uniform_(0.3, 1.3)
-    return cortex_m.part(model.eval(), (1, subnet.resolution, subnet.resolution))
+    return cortex_m.convert_int8(model.eval(), (1, subnet.resolution, subnet.resolution))
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +98,12 @@ def test_counts_are_the_same_in_every_run_and_the_operators_sum_up(sessions, mod
     assert abs(total - first.instructions) < 20 * len(operators)
     assert min(operator.instructions for operator in operators) > 100
     assert [operator.kind for operator in operators[:2]] == ["conv2d_s8", "depthwise_conv2d_s8"]
-    assert (operators[0].given, operators[0].wanted, operators[0].stride) == ((28, 28, 1), (14, 14, 8), 2)
+    assert (operators[0].input, operators[0].output, operators[0].stride) == ((28, 28, 1), (14, 14, 8), 2)
 
 
 def test_no_convolution_falls_back_to_slow_kernels(sessions):
     per_value = {
-        operator: operator.instructions / (np.prod(operator.wanted) * np.prod(operator.kernel[:2]))
+        operator: operator.instructions / (np.prod(operator.output) * np.prod(operator.kernel[:2]))
         for operator in cortex_m.operators(sessions["cortex_m4"])
         if operator.kind == "depthwise_conv2d_s8"
     }

@@ -87,7 +87,7 @@ def int8_identity(scale, zero_point):
 
 def test_int8_is_encoded_and_decoded():
     session = litert.load(int8_identity(0.5, -10))
-    assert session.given.dtype == session.wanted.dtype == np.int8
+    assert session.input.dtype == session.output.dtype == np.int8
     x = np.array([[[[0.0, 0.6], [-3.3, 1000.0]]], [[[-1000.0, 0.25], [0.9, 5.0]]]], np.float32)
     # Nearest step, halves to even, kept within -128..127: (127 + 10) / 2 and (-128 + 10) / 2 are the ends.
     expected = np.array([[[0.0, 0.5], [-3.5, 68.5]], [[-59.0, 0.0], [1.0, 5.0]]], np.float32)
@@ -104,11 +104,11 @@ def test_environment(threads):
 
 def test_prepared_calls_leave_the_data_in_place(conv):
     session = litert.load(conv[1])
-    call = litert.prepared(session, (1, 3, 8, 8))
+    call = litert.bind(session, (1, 3, 8, 8))
     outputs = []
     for _ in range(3):
         call()
-        outputs.append(session.interpreter.get_tensor(session.wanted.index))
+        outputs.append(session.interpreter.get_tensor(session.output.index))
     assert np.ptp(outputs[0]) > 0 and np.array_equal(outputs[0], outputs[1]) and np.array_equal(outputs[0], outputs[2])
     data = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
     assert np.array_equal(outputs[0], litert.run(session, data))
@@ -118,6 +118,6 @@ def test_longer_models_take_longer():
     shape = (16, 32, 32)
     small = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1)).eval()
     large = nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(20))).eval()
-    calls = [litert.prepared(litert.load(litert.part(module, shape)), (1, *shape)) for module in (small, large)]
+    calls = [litert.bind(litert.load(litert.convert(module, shape)), (1, *shape)) for module in (small, large)]
     fast, slow = np.median(interleaved(calls, rounds=5, progress=False), axis=0)
     assert 5 * fast < slow

@@ -56,11 +56,11 @@ def test_bytes_that_are_no_model():
 
 def test_prepared_call_runs_the_session(conv):
     session = onnxruntime.load(conv[1])
-    call = onnxruntime.prepared(session, (1, 3, 8, 8))
+    call = onnxruntime.bind(session, (1, 3, 8, 8))
     for _ in range(3):
         call()
     with pytest.raises(Exception, match=r"(?i)dimension|shape"):  # it does run: data of another shape fails
-        onnxruntime.prepared(session, (1, 5, 8, 8))()
+        onnxruntime.bind(session, (1, 5, 8, 8))()
 
 
 def test_environment_says_what_times_hold_for():
@@ -73,7 +73,7 @@ def test_real_graphs_rank_by_their_work():
     small, large = (nn.Sequential(nn.Conv2d(8, *sizes)).eval() for sizes in ((8, 3), (256, 7)))
     shape = (8, 48, 48)
     calls = [
-        onnxruntime.prepared(onnxruntime.load(onnx_graph(module, shape).SerializeToString()), (1, *shape))
+        onnxruntime.bind(onnxruntime.load(onnx_graph(module, shape).SerializeToString()), (1, *shape))
         for module in (small, large)
     ]
     fast, slow = lower_quartile(interleaved(calls, rounds=5, progress=False))
@@ -96,7 +96,7 @@ def test_no_session_of_ours_has_threads_that_spin(monkeypatch):
 
     monkeypatch.setattr("onnxruntime.InferenceSession", session)
     module = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
-    onnxruntime.load(onnxruntime.part(module, (3, 8, 8)), threads=2)
+    onnxruntime.load(onnxruntime.convert(module, (3, 8, 8)), threads=2)
     assert onnxruntime.convert_int8(module, (3, 8, 8))
     # onnxruntime's quantizer makes one more, of its own options.
     assert seen[0] == ["0", "0"] and seen.count(["0", "0"]) == 2

@@ -16,7 +16,7 @@ def test_the_weights_are_counted(tmp_path, megabytes):
     model = nn.Sequential(nn.Conv2d(megabytes * 2**18 // 2**8, 2**8, 1, bias=False)).eval()
     path = tmp_path / "model.onnx"
     shape = (model[0].in_channels, 1, 1)
-    path.write_bytes(onnxruntime.part(model, shape))
+    path.write_bytes(onnxruntime.convert(model, shape))
     grown = onnxruntime.memory(path, (1, *shape))
     # Loading holds several copies of the weights for a moment.
     assert megabytes * 2**20 < grown < megabytes * 2**20 * 6 + 50 * 2**20

@@ -98,7 +98,7 @@ def test_int8_is_what_the_reference_kernels_compute(network):
     session = tflm.load(network[2])
     ours, theirs = tflm.run(session, data), litert.run(litert.load_reference(network[2]), data)
     assert np.array_equal(ours.argmax(1), theirs.argmax(1))
-    assert np.abs(ours - theirs).max() < 2.5 * session.wanted["quantization_parameters"]["scales"][0]
+    assert np.abs(ours - theirs).max() < 2.5 * session.output["quantization_parameters"]["scales"][0]
     assert len(np.unique(ours.argmax(1))) > 1  # it decides something
 
 
@@ -115,7 +115,7 @@ def test_a_trained_models_predictions(digits):
 
 def test_int8_logits_lie_on_the_outputs_grid(network):
     session = tflm.load(network[2])
-    parameters = session.wanted["quantization_parameters"]
+    parameters = session.output["quantization_parameters"]
     steps = tflm.run(session, images(4)) / parameters["scales"][0] + parameters["zero_points"][0]
     assert np.abs(steps - np.rint(steps)).max() < 1e-3
     assert (np.rint(steps) >= -128).all() and (np.rint(steps) <= 127).all()

@@ -31,7 +31,7 @@ def images():
     return np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
 
 
-@pytest.mark.parametrize("call", ["load", "run", "prepared", "environment"])
+@pytest.mark.parametrize("call", ["load", "run", "bind", "environment"])
 def test_same_calls_as_onnxruntime(call):
     ours, others = (inspect.signature(getattr(module, call)).parameters for module in (runtime, onnxruntime))
     for one, other in ((ours, others), (others, ours)):
@@ -61,7 +61,7 @@ def test_threads_are_set_while_it_runs():
     before = torch.get_num_threads()
     session = runtime.load(Threads(), threads=3)
     zeros = np.zeros((1, 1), np.float32)
-    assert runtime.run(session, zeros) == [[3]] and runtime.prepared(session, (1, 1))().shape == (1, 1)
+    assert runtime.run(session, zeros) == [[3]] and runtime.bind(session, (1, 1))().shape == (1, 1)
 
     class Failing(nn.Module):
         def forward(self, x):
@@ -104,17 +104,17 @@ def test_a_saved_subnet_is_loaded(model, images, tmp_path):
 
 def test_prepared_calls_rank_by_their_work():
     small, large = (nn.Sequential(nn.Conv2d(8, *sizes)) for sizes in ((8, 3), (256, 7)))
-    calls = [runtime.prepared(runtime.load(module), (1, 8, 48, 48)) for module in (small, large)]
+    calls = [runtime.bind(runtime.load(module), (1, 8, 48, 48)) for module in (small, large)]
     fast, slow = lower_quartile(interleaved(calls, rounds=5, progress=False))
     assert 5 * fast < slow
     with pytest.raises(RuntimeError, match="channels"):  # it does run: data of another shape fails
-        runtime.prepared(runtime.load(small), (1, 5, 8, 8))()
+        runtime.bind(runtime.load(small), (1, 5, 8, 8))()
 
 
 def test_compiled_is_as_eager(images):
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
     eager, compiled = (runtime.load(module, compiled=flag) for flag in (False, True))
-    runtime.prepared(compiled, SHAPE)()
+    runtime.bind(compiled, SHAPE)()
     np.testing.assert_allclose(runtime.run(compiled, images), runtime.run(eager, images), atol=1e-5)
 
 
@@ -123,7 +123,7 @@ def test_more_networks_are_compiled_than_torch_compiles_of_one_source(monkeypatc
     with torch._dynamo.config.patch(recompile_limit=1):  # monkeypatch would take it away at its end
         for width in (2, 3, 4):
             session = runtime.load(nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU()), compiled=True)
-            assert runtime.prepared(session, SHAPE)().shape[1] == width
+            assert runtime.bind(session, SHAPE)().shape[1] == width
 
 
 def test_a_whole_subnet_can_be_traced(model, images):
@@ -149,7 +149,7 @@ def test_what_cannot_be_compiled_is_said(monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     session = runtime.load(nn.ReLU(), compiled=True)
     with pytest.raises(ValueError, match=r"No working C\+\+ compiler found; .*apt-get install g\+\+"):
-        runtime.prepared(session, (1, 1))
+        runtime.bind(session, (1, 1))
 
 
 def test_a_device_that_is_not_there(model):
@@ -171,5 +171,5 @@ def test_environment_says_what_times_hold_for():
 def test_cuda(model, images):
     session = runtime.load(model, device="cuda")
     np.testing.assert_allclose(runtime.run(session, images), runtime.run(runtime.load(model), images), atol=1e-2)
-    runtime.prepared(session, SHAPE)()
+    runtime.bind(session, SHAPE)()
     assert runtime.environment(threads=1, device="cuda")["gpu"] == torch.cuda.get_device_name()

@@ -45,7 +45,7 @@ def test_file_holds_signature_and_metadata(model, tmp_path):
     expected = litert.run(session, x)
     runner = session.interpreter.get_signature_runner("serving_default")
     assert np.array_equal(runner(input=x[:1].transpose(0, 2, 3, 1))["logits"], expected[:1])
-    assert (session.given.shape, session.wanted.shape) == ((1, 20, 20, 3), (1, 3))
+    assert (session.input.shape, session.output.shape) == ((1, 20, 20, 3), (1, 3))
     with torch.no_grad():
         logits = model(torch.from_numpy(x)).numpy()
     assert np.abs(expected - logits).max() < 1e-5 * np.ptp(logits)
@@ -97,7 +97,7 @@ def test_int8_files_hold_the_same_and_predict_alike(model, tmp_path):
     path = export_tflite(model, tmp_path / "int8.tflite", resolution=20, metadata={"mean": [0.5]}, int8_data=data)
     assert read_tflite_metadata(path) == {"resolution": 20, "mean": [0.5]}
     session = litert.load(path)
-    assert session.given.dtype == session.wanted.dtype == np.int8
+    assert session.input.dtype == session.output.dtype == np.int8
     with torch.no_grad():
         expected = model(torch.from_numpy(x)).numpy()
     got = litert.run(session, x)

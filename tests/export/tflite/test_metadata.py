@@ -171,7 +171,7 @@ def test_every_input_type_gives_the_networks_answers(int8, kind, types, model, t
     options = {"metadata": METADATA, "input_type": kind, **({"int8_data": IMAGES} if int8 else {})}
     path = export_tflite(model, tmp_path / "a.tflite", resolution=20, **options)
     session = litert.load(path)
-    assert (session.given.dtype.name, session.wanted.dtype.name) == types
+    assert (session.input.dtype.name, session.output.dtype.name) == types
     expected, got = model(torch.from_numpy(IMAGES)).numpy(), litert.run(session, IMAGES)
     assert np.abs(got - expected).max() < (0.1 if int8 else 1e-5) * np.ptp(expected)
     runner = session.interpreter.get_signature_runner("serving_default")
@@ -230,14 +230,14 @@ def test_the_input_can_be_resized_to_any_batch(int8, kind, model, tmp_path):
     details = session.interpreter.get_input_details()[0]
     assert list(details["shape_signature"]) == [-1, 20, 20, 3] and list(details["shape"]) == [1, 20, 20, 3]
     for count in (5, 1, 24):
-        session.interpreter.resize_tensor_input(session.given.index, [count, 20, 20, 3], strict=True)
+        session.interpreter.resize_tensor_input(session.input.index, [count, 20, 20, 3], strict=True)
         session.interpreter.allocate_tensors()
-        data = session.given.encode(IMAGES[:count].transpose(0, 2, 3, 1))
-        session.interpreter.set_tensor(session.given.index, data)
+        data = session.input.encode(IMAGES[:count].transpose(0, 2, 3, 1))
+        session.interpreter.set_tensor(session.input.index, data)
         session.interpreter.invoke()
-        got = session.wanted.decode(session.interpreter.get_tensor(session.wanted.index))
+        got = session.output.decode(session.interpreter.get_tensor(session.output.index))
         assert got.shape == (count, 3)
-        assert np.abs(got - alone[:count]).max() <= (1.5 * session.wanted.scale or 1e-5 * np.ptp(alone))
+        assert np.abs(got - alone[:count]).max() <= (1.5 * session.output.scale or 1e-5 * np.ptp(alone))
 
 
 def test_graphs_for_microcontrollers_keep_their_one_image(model):

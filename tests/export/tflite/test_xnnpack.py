@@ -64,13 +64,13 @@ def test_the_rewritten_block_is_faster(int8):
 
     shape = (64, 14, 14)
     module = nn.Sequential(nn.Conv2d(64, 64, 7, padding=3, groups=64), nn.Hardswish()).eval()
-    plain, fast = tflite_bytes(onnx_graph(module, shape)), litert.part(module, shape)
+    plain, fast = tflite_bytes(onnx_graph(module, shape)), litert.convert(module, shape)
     if int8:
         quantize = pytest.importorskip(
             "ofa.export.quantization.tflite", reason="pip install 'once-for-all[tflite]'", exc_type=ValueError
         )
         noise = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
         plain, fast = quantize.quantize_tflite(plain, [noise]), litert.convert_int8(module, shape)
-    calls = [litert.prepared(litert.load(content), (1, *shape)) for content in (plain, fast)]
+    calls = [litert.bind(litert.load(content), (1, *shape)) for content in (plain, fast)]
     slow, quick = np.median(interleaved(calls, rounds=9, progress=False), axis=0)
     assert 1.5 * quick < slow

@@ -1,18 +1,19 @@
 """Every number of a recipe has bounds, and every name is one that a folder can have."""
 
+import dataclasses
 import types
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
 
-from ofa.config.recipe import Recipe, SearchConfig
+from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe
+from ofa.config.search import SearchConfig
 from ofa.errors import UserError
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages import measure
-from ofa.strategies.ranges import RANGES
-from ofa.strategies.validation import check_settings
+from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.targets.deployment import Deployment
 
 
@@ -48,39 +49,50 @@ def bounds_of(known):
 def test_every_number_has_two_bounds():
     fields = dict(numbers(Recipe))
     assert len(fields) > 60
-    checked = {"data.channels", "targets.written.latency"}  # by validators of their own
+    checked = {"data.channels", "targets.limits_config.latency"}  # by validators of their own
     loose = {
         where
         for where, known in fields.items()
         if where not in checked
-        and not where.startswith("targets.written.")
+        and not where.startswith("targets.limits_config.")
         and not ({"ge", "gt"} & bounds_of(known).keys() and {"le", "lt"} & bounds_of(known).keys())
     }
     assert loose == set()
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", all_settings())
 def test_a_search_takes_what_a_recipe_takes(name):
-    low, high = RANGES[name]
-    given = {key: value for key, value in SearchConfig().model_dump().items() if key == name}
-    assert SearchConfig(**given | {name: high})
+    field = all_settings()[name]
+    low, high = field.metadata["range"]
+    assert getattr(SearchConfig(), name) == field.default and SearchConfig.model_fields[name].description
+    assert getattr(SearchConfig(**{name: high}), name) == high
     with pytest.raises(ValueError, match=name):
         SearchConfig(**{name: 2 * high + 1})
-    if name != "seconds":
-        check_settings({name: low})
-        check_settings({name: high})
-        with pytest.raises(UserError, match=f"{name} is"):
-            check_settings({name: 2 * high + 1})
+    for settings in {each.settings for each in STRATEGIES.values()}:
+        if name in {field.name for field in dataclasses.fields(settings)}:
+            assert {getattr(settings(**{name: value}), name) for value in (low, high)} == {low, high}
+            with pytest.raises(UserError, match=f"{name} is"):
+                settings(**{name: 2 * high + 1})
 
 
 @pytest.mark.parametrize(
     "option",
     [
         *("space.stem.width=9223372036854775808", "space.resolutions=[1000000]", "data.crop_pct=5e-324", "seed=1e30"),
-        *("train.momentum=0", "train.momentum=5e-324", "train.accumulate=9223372036854775808", "train.accumulate=33"),
+        *(
+            "train.momentum=0",
+            "train.momentum=5e-324",
+            "train.grad_accum_steps=9223372036854775808",
+            "train.grad_accum_steps=33",
+        ),
         *("train.mixup=5e-324", "train.cutmix=5e-324", "train.mixup=1e-3", "train.warmup_epochs=1.7e308"),
         *("train.lr=1.7e308", "train.lr=5e-324", "data.augment.color_jitter=1.7e308", "search.parents=1.0"),
-        *("train.dropout=0.9999999999999999", "train.distill=1e300", "train.clip_grad=5e-324", "train.ema=5e-324"),
+        *(
+            "train.dropout=0.9999999999999999",
+            "train.distill_weight=1e300",
+            "train.clip_grad=5e-324",
+            "train.ema=5e-324",
+        ),
         *("measure.threads=100000", "measure.rounds=1e9", "collect.calibration_images=1", "data.workers=100000"),
         *("collect.subnets=1000000", "search.population=9223372036854775808", "search.seconds=5e-324"),
         *("targets.phone.limits={macs: 1e300}", "targets.phone.limits={macs: 5e-324}", "seed=4294967296"),

@@ -8,11 +8,13 @@ from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.export.formats import ONNX_INT8_WEIGHTS, TFLITE_INPUTS
 from ofa.export.runtimes import machine
+from ofa.pipeline.artefacts.verification import Quantization
 from ofa.report.card_snippets import snippets
 from ofa.report.int8_note import cpu_note
 from ofa.targets import quantization_attempts
 from ofa.targets.deployment import Deployment
-from ofa.targets.quantization_attempts import quantised, remedies
+from ofa.targets.model_formats import format_of
+from ofa.targets.quantization_attempts import quantize_within
 
 LIMITS = {"macs": "1x"}
 
@@ -74,7 +76,7 @@ SERVER, PHONE = Deployment("onnxruntime", 8), Deployment("litert", 8)
 
 
 @pytest.mark.parametrize(
-    "device, config, known",
+    "deployment, config, known",
     [
         (SERVER, OnnxConfig(), {None, "reduced", "unsigned"}),
         (SERVER, OnnxConfig(symmetric=True), {None, "reduced"}),
@@ -82,12 +84,12 @@ SERVER, PHONE = Deployment("onnxruntime", 8), Deployment("litert", 8)
         (SERVER, OnnxConfig(weights="signed", symmetric=True), {"signed"}),
     ],
 )
-def test_remedies_keep_to_what_the_recipe_fixes(device, config, known):
-    ways = remedies(device, config)
+def test_attempts_keep_to_what_the_recipe_fixes(deployment, config, known):
+    ways = format_of(deployment).attempts(config)
     assert {way.get("weights") for way in ways.values()} == known
     assert all(way.get("symmetric", False) == config.symmetric for way in ways.values())
     assert next(iter(ways)) == "min/max calibration" and "percentile 99.99" in ways
-    assert all("weights" not in way for way in remedies(PHONE, config).values())
+    assert all("weights" not in way for way in format_of(PHONE).attempts(config).values())
 
 
 class Fake:
@@ -100,15 +102,15 @@ class Fake:
         return session
 
 
-def chosen(monkeypatch, device, accuracies, vnni=True):
+def chosen(monkeypatch, deployment, accuracies, vnni=True):
     fake = Fake()
     monkeypatch.setattr(Deployment, "scorer", fake)
     monkeypatch.setattr(quantization_attempts, "onnxruntime", fake)
     monkeypatch.setattr(quantization_attempts, "has_vnni", lambda: vnni)
-    ways = remedies(device, OnnxConfig())
+    ways = format_of(deployment).attempts(OnnxConfig())
     contents = dict(zip(ways, (bytes(pair) for pair in accuracies), strict=False))
-    content, result = quantised(
-        device,
+    content, result = quantize_within(
+        deployment,
         ways,
         write=lambda way: contents[next(name for name, one in ways.items() if one is way)],
         score=lambda run: run(np.zeros(1)) / 100,
@@ -126,20 +128,24 @@ def test_the_first_way_that_keeps_the_accuracy_with_and_without_optimisations(mo
     assert list(facts["unoptimised"].values()) == [0.8, 0.9, 0.9]
 
 
+def note_on(facts: dict) -> str | None:
+    return cpu_note(Quantization(**facts, calibration_images=5, calibration_images_asked=5))
+
+
 def test_without_vnni_a_remedy_is_found_and_the_note_says_what_it_means(monkeypatch):
     """Signed weights saturate where the processor has no VNNI: optimised is worse than unoptimised."""
     content, accuracy, facts = chosen(monkeypatch, SERVER, [(60, 90), (61, 90), (90, 90)], vnni=False)
     assert (tuple(content), accuracy, facts["used"]) == ((90, 90), 0.9, "weights of seven bits")
-    assert facts["within"] and not facts["depends_on_cpu"] and cpu_note(facts) is None
+    assert facts["within"] and not facts["depends_on_cpu"] and note_on(facts) is None
     _, _, facts = chosen(monkeypatch, SERVER, [(90, 90)])
     assert facts["depends_on_cpu"] and facts["cpu_has_vnni"] is True
-    assert "on x86 without VNNI" in cpu_note(facts) and "this processor has VNNI" in cpu_note(facts)
+    assert "on x86 without VNNI" in note_on(facts) and "this processor has VNNI" in note_on(facts)
 
 
 def test_other_formats_say_nothing_of_processors(monkeypatch):
     _, accuracy, facts = chosen(monkeypatch, PHONE, [(80, 0), (85, 0), (84, 0), (70, 0)])
     assert (accuracy, facts["used"], facts["within"]) == (0.85, "even channels", False)
-    assert len(facts["tried"]) == 4 and "unoptimised" not in facts and cpu_note(facts) is None
+    assert len(facts["tried"]) == 4 and "unoptimised" not in facts and note_on(facts) is None
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_empty_sections_and_byte_order_marks_are_no_mistakes(tmp_path):
         ("1: 2\n", "line 1, column 1: not valid YAML: a key that is not text"),
         ("seed: 1\nname: a\x01b\n", "line 2, column 8: not valid YAML: the character U+0001"),
         pytest.param(f"a: {5000 * '['}", "line 1, column 24: not valid YAML: nested deeper than 20 levels", id="deep"),
-        ("a: &x [*x]\n", "line 1, column 8: not valid YAML: *x stands inside what it stands for"),
+        ("a: &x [*x]\n", "line 1, column 8: not valid YAML: *x refers to a value that contains it"),
         (
             "a: !!python/object:os.system x\n",
             "line 1, column 4: not valid YAML: the tag tag:yaml.org,2002:python/object:os.syste; a recipe has",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.data import identity as module
 from ofa.data.identity import data_folder, data_identity
 from ofa.data.readers.one_look import one_look

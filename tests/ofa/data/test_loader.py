@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from ofa.config.recipe import AugmentConfig, DataConfig
+from ofa.config.data import AugmentConfig, DataConfig
 from ofa.data.loader import Data, open_data
 from ofa.errors import UserError
 

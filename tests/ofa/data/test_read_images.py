@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.config.recipe_file import load_recipe
 from ofa.data import identity
 from ofa.data import read_images as module

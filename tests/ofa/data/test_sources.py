@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.data.readers.digits import digits_source
 from ofa.data.readers.source import Source
 from ofa.data.readers.splits import spread_order
@@ -114,7 +114,7 @@ def test_idx_with_a_test_file(tmp_path, gz):
 
 def test_idx_without_a_test_file_gives_a_share_of_train(tmp_path):
     write_mnist(tmp_path, test=None)
-    source = opened(idx=tmp_path, validation=0.1, test_share=0.3)
+    source = opened(idx=tmp_path, val_fraction=0.1, test_fraction=0.3)
     counts = {name: len(split) for name, split in source.splits.items()}
     assert about(counts["train"], 36) and about(counts["validation"], 6) and about(counts["test"], 18)
     check_partition(source, 60)
@@ -191,9 +191,9 @@ LAYOUTS = {  # folders, options, then where the images of train, validation and 
         {"test": "new"},
         [("train", 30), ("val", 30), ("new", 30)],
     ),
-    "train, test": (["train", "test"], {"validation": 0.1}, [("train", 27), ("train", 3), ("test", 30)]),
+    "train, test": (["train", "test"], {"val_fraction": 0.1}, [("train", 27), ("train", 3), ("test", 30)]),
     "only train": (["train"], {}, [("train", 18), ("train", 6), ("train", 6)]),
-    "only classes": (["."], {"test_share": 0.4}, [("", 12), ("", 6), ("", 12)]),
+    "only classes": (["."], {"test_fraction": 0.4}, [("", 12), ("", 6), ("", 12)]),
 }
 
 
@@ -238,7 +238,7 @@ BAD_FOLDERS = {  # what is there, options, message
     "validation class without images": ({"train": TWO, "val": {"cat": 5, "dog": 0}}, {}, "class 'dog' .*val/dog"),
     "one class": ({"train": {"cat": 5}}, {}, "train has only the class 'cat'.*at least two"),
     "unknown class": ({"train": TWO, "val": {**TWO, "eel": 4}}, {}, "val has the class 'eel', which .*train lacks"),
-    "unlabelled test": ({"train": TWO, "val": TWO, "test": 4}, {}, "test/0.png lies in no class folder"),
+    "unlabelled test": ({"train": TWO, "val": TWO, "test": 4}, {}, "test/0.png is in no class folder"),
     "val without train": ({"val": TWO}, {}, r"has val/ but no train/"),
     "val and validation": ({"train": TWO, "val": TWO, "validation": TWO}, {}, "both val/ and validation/"),
     "one folder too high": ({"pets/train": TWO, "pets/val": TWO}, {}, r"but .*pets has train/; give that"),
@@ -248,8 +248,8 @@ BAD_FOLDERS = {  # what is there, options, message
     "too few to split": ({"train": {"cat": 2, "dog": 1}}, {}, r"no .* images: .* need 3 different images"),
     "share too small": (
         {"train": {"cat": 9, "dog": 4}},
-        {"test_share": 0.001},
-        r"data\.test_share 0\.001 .* with data",
+        {"test_fraction": 0.001},
+        r"data\.test_fraction 0\.001 .* with data",
     ),
     "both val and Valid": ({"train": TWO, "val": TWO, "Valid": TWO}, {}, r"both .*al.*/ and .*al.*/"),
     "splits below classes": ({"cat/train": 3, "dog/train": 3}, {}, "put the classes below the splits"),
@@ -266,7 +266,7 @@ BAD_FOLDERS = {  # what is there, options, message
     "control character": ({"train": {"cat\x1b[31m": 3, "dog": 3}}, {}, "it has a control character; rename"),
     "not UTF-8": ({"train": {"cat\udcff": 3, "dog": 3}}, {}, r"called 'cat\\udcff': its bytes are not UTF-8"),
     "space": ({"train": {" ": 3, "dog": 3}}, {}, "begins or ends with a space"),
-    "nothing left": ({"train": TWO}, {"validation": 0.5, "test_share": 0.5}, "leave nothing to train on"),
+    "nothing left": ({"train": TWO}, {"val_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
 }
 
 

@@ -61,7 +61,7 @@ def test_the_last_three_are_kept(tmp_path):
         *("one bit of a tensor", "one digit of the position", "a name", "no digest"),
     ],
 )
-def test_a_damaged_one_is_put_aside(tmp_path, capsys, damage):
+def test_a_damaged_one_is_quarantine(tmp_path, capsys, damage):
     for steps in (4, 6, 8):
         write(tmp_path, made(steps))
     path = tmp_path / of(8)[0]

@@ -17,6 +17,7 @@ from torch import distributed as dist
 
 from ofa.pipeline import distributed
 from ofa.pipeline.checkpoints import PATTERN
+from ofa.stages import STAGES
 
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available() and hasattr(os, "fork")), reason="torch has no gloo here"
@@ -31,14 +32,13 @@ space:
   stages:
     - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
   head: {width: 32, features: 32}
-train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, watch_images: 16, checkpoint: {steps: 3}}
+train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, eval_images: 16, checkpoint: {steps: 3}}
 collect: {subnets: 11, calibration_images: 128}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
 search: {population: 20, generations: 3}
 targets:
   phone: {limits: {macs: 0.8x}}
 """
-STAGES = ("train", "collect", "predict", "measure", "search", "export", "report")
 
 # Python runs this file of PYTHONPATH when it starts. It tells what of the run folder each rank opened or changed.
 SITECUSTOMIZE = """
@@ -229,10 +229,10 @@ def test_a_port_left_by_a_dead_rank_0_is_not_taken(monkeypatch):
 
 
 def test_alone_nothing_is_shared():
-    assert (distributed.processes(), distributed.rank()) == (1, 0)
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
     with distributed.group():
         assert not dist.is_initialized()
-    assert (distributed.share(b"content"), distributed.share(None)) == (b"content", None)
+    assert (distributed.broadcast_bytes(b"content"), distributed.broadcast_bytes(None)) == (b"content", None)
     assert distributed.gather(2.5) == [2.5]
     distributed.broadcast_stage("train")
 
@@ -251,7 +251,7 @@ def test_torchruns_variables(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert (distributed.processes(), distributed.rank()) == expected
+    assert (distributed.world_size(), distributed.rank()) == expected
 
 
 @pytest.mark.parametrize("ends", ["released", "in a shared stage", "in a stage of its own"])

@@ -3,9 +3,9 @@ import re
 import pytest
 
 from ofa.config.recipe_file import find_recipe, load_recipe
+from ofa.config.schedule import training_phases
 from ofa.errors import UserError
 from ofa.pipeline.estimate import plan
-from ofa.stages.train import phases
 
 SHIPPED = sorted(path.stem for path in find_recipe("quickstart").parent.glob("*.yaml"))
 
@@ -15,8 +15,8 @@ def test_a_plan_names_every_phase_subnet_step_and_target():
     lines = list(plan(recipe))
     steps = 1092 // recipe.train.batch_size
     trained = [line for line in lines if line.startswith("train ")]
-    assert len(trained) == len(phases(recipe)) > 3
-    for line, phase in zip(trained, phases(recipe), strict=True):
+    assert len(trained) == len(training_phases(recipe)) > 3
+    for line, phase in zip(trained, training_phases(recipe), strict=True):
         assert f" {phase.name}: {phase.epochs} epochs = {phase.epochs * steps} steps, " in line
         assert f" {phase.subnets} subnet(s) a step, open: kernel {phase.kernel}, depth {phase.depth}, " in line
     assert f"space     {recipe.space.size:,} networks, {recipe.space.genes} genes" in lines
@@ -64,7 +64,7 @@ def test_every_shipped_recipe_is_checked_and_missing_data_is_an_error(call, name
     place = recipe.data.folder or recipe.data.idx
     missing = place is not None and not place.is_dir()
     assert code == (2 if missing else 0) and (f"{place} is not there, so neither steps nor times" in err) is missing
-    assert out.count("\ntrain ") == len(phases(recipe))
+    assert out.count("\ntrain ") == len(training_phases(recipe))
     assert out.count("\ntarget ") == len(recipe.targets)
 
 

@@ -20,10 +20,10 @@ def recipe(small, **targets):
 @pytest.mark.parametrize(
     "limits, words",
     [
-        ("{macs: 10}", "limit macs 10: no network of this space is so cheap; the smallest value is macs "),
-        ("{params: 9}", "limit params 9: no network of this space is so cheap; the smallest value is params "),
-        ("{macs: 0.001x}", "no network of this space is so cheap"),
-        ("{flash_kb: 1}", "limit flash 1024 bytes: no network of this space is so cheap"),
+        ("{macs: 10}", "limit macs 10: every subnet costs more; the cheapest has macs "),
+        ("{params: 9}", "limit params 9: every subnet costs more; the cheapest has params "),
+        ("{macs: 0.001x}", "every subnet costs more"),
+        ("{flash_kb: 1}", "limit flash 1024 bytes: every subnet costs more"),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "run"])

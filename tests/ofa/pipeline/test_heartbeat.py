@@ -23,7 +23,7 @@ def share(number):
     print(number, flush=True)
     return number
 
-with heartbeat.watched(rank=0, processes=2, host="localhost", share_number=share):
+with heartbeat.watched(rank=0, processes=2, host="localhost", broadcast_number=share):
     time.sleep(float(sys.argv[2]))
 """
 
@@ -99,7 +99,7 @@ def test_ranks_that_beat_stay(monkeypatch):
         return first
 
     def run(rank):
-        with heartbeat.watched(rank=rank, processes=3, host="localhost", share_number=share(rank)):
+        with heartbeat.watched(rank=rank, processes=3, host="localhost", broadcast_number=share(rank)):
             time.sleep(1.5)
         return rank
 

@@ -38,7 +38,7 @@ train:
   dropout: 0.2
   ema: 0.9
   mixup: 0.2
-  watch_images: 16
+  eval_images: 16
   checkpoint: {steps: 2}
 targets:
   phone: {limits: {macs: 0.8x}}
@@ -47,7 +47,7 @@ targets:
 # process which runs the command. It says the process's number, then its exit code.
 FORKS = """
 import json, os, sys, traceback
-import ofa.stages
+import ofa.pipeline.job
 from ofa.cli import main
 for line in sys.stdin:
     arguments, out, err = json.loads(line)

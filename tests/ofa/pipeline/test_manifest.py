@@ -62,7 +62,7 @@ def test_a_damaged_journal_is_replaced_by_its_copy(tmp_path, text):
     assert journal.problem.startswith(f"{tmp_path / 'run.json'} is damaged") or "not the name" in journal.problem
     assert (journal.inputs("train"), journal.lost) == ({"made": "from x"}, False)
     assert (tmp_path / "run.json").read_text() == text  # reading changes nothing
-    assert "run.copy.json is taken instead" in journal.mend()
+    assert "run.copy.json is taken instead" in journal.repair()
     assert (tmp_path / "run.json.damaged").read_text() == text
     assert (tmp_path / "run.json").read_text() == whole
     (tmp_path / "run.json").write_text(text)

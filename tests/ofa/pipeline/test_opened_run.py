@@ -1,4 +1,4 @@
-"""A run from Python: README's own lines, and what ``ofa.open_run`` gives and refuses."""
+"""A run from Python: the lines of README and docs/python.md, and what ``ofa.open_run`` gives and refuses."""
 
 import json
 import re
@@ -12,21 +12,23 @@ import pytest
 import ofa
 from ofa.errors import UserError
 
-README = Path(__file__).parents[3] / "README.md"
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "python.md"]
 
 
-def readme_code() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+def code_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_readmes_python_runs_as_written(finished, tmp_path):
-    assert len(readme_code()) >= 2
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_the_pages_python_runs_as_written(finished, tmp_path, page):
+    assert len(code_blocks(page)) >= 2
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished.folder)
     before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
-    for number, code in enumerate(readme_code()):
+    for number, code in enumerate(code_blocks(page)):
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"block {number} of README.md:\n{code}\n{done.stderr}"
+        assert done.returncode == 0, f"block {number} of {page.name}:\n{code}\n{done.stderr}"
     assert ofa.load_subnet(tmp_path / "best") is not None and (tmp_path / "best.onnx").is_file()
     after = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
     assert before == after

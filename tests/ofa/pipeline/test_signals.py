@@ -38,18 +38,18 @@ def send(number):
     time.sleep(0.001)  # the handler runs before the next instruction of the main thread
 
 
-def test_nothing_came():
-    with catch_stop_signals() as came:
-        assert came() == 0
-    assert came() == 0
+def test_nothing_received_signal():
+    with catch_stop_signals() as received_signal:
+        assert received_signal() == 0
+    assert received_signal() == 0
 
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_is_a_wish(number):
-    with pytest.raises(LookupError), catch_stop_signals() as came:
+    with pytest.raises(LookupError), catch_stop_signals() as received_signal:
         send(number)
-        assert came() == number
-        assert came() == number
+        assert received_signal() == number
+        assert received_signal() == number
         raise LookupError  # another reason to end is not hidden
 
 
@@ -96,19 +96,19 @@ def test_patience_leaves_time_for_a_checkpoint_and_an_end_within_ten_seconds():
 
 def test_one_after_the_other():
     for number, end in ENDS.items():
-        with pytest.raises(end), catch_stop_signals() as came:
-            assert came() == 0
+        with pytest.raises(end), catch_stop_signals() as received_signal:
+            assert received_signal() == 0
             send(number)
-            assert came() == number
+            assert received_signal() == number
 
 
 def test_outside_the_main_thread(handlers):
     found = []
 
     def work():
-        with catch_stop_signals() as came:
+        with catch_stop_signals() as received_signal:
             found.extend(signal.getsignal(number) for number in HANDLED)
-            found.append(came())
+            found.append(received_signal())
 
     before = [signal.getsignal(number) for number in HANDLED]
     thread = threading.Thread(target=work)
@@ -158,9 +158,9 @@ def test_a_ctrl_c_raises_at_once(default_handler):
 
 def test_training_hears_it_first(default_handler):
     with pytest.raises(KeyboardInterrupt), deferred_interrupt() as check:
-        with pytest.raises(KeyboardInterrupt), catch_stop_signals() as came:
+        with pytest.raises(KeyboardInterrupt), catch_stop_signals() as received_signal:
             send(INT)
-            assert came() == INT
+            assert received_signal() == INT
         check()  # it was no interrupt of ours
         send(INT)
 

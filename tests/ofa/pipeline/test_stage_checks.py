@@ -74,7 +74,7 @@ def test_a_step_that_surely_does_not_fit_in_memory(small, monkeypatch):
     monkeypatch.setattr(step_memory.os, "sysconf", lambda name: page if name == "SC_PAGE_SIZE" else 2**24 // page)
     with pytest.raises(UserError, match=r"train\.batch_size: 1024 images at a time of 20 pixels need 0\."):
         checked(small, "train.batch_size=1024")
-    assert checked(small, "train.batch_size=1024", "train.accumulate=64") == []
+    assert checked(small, "train.batch_size=1024", "train.grad_accum_steps=64") == []
 
 
 def test_the_estimate_is_below_what_a_step_keeps(small):

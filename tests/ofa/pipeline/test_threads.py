@@ -7,7 +7,7 @@ import torch
 
 from ofa import environment
 from ofa.pipeline import threads
-from ofa.pipeline.threads import Evaluation, candidates, explained, training_threads
+from ofa.pipeline.threads import EvaluationThreads, candidates, explained, training_threads
 
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
@@ -77,7 +77,7 @@ def test_a_collection_that_goes_on_keeps_its_number(machine, tmp_path, monkeypat
     path, tried = tmp_path / "threads.json", []
     times = iter(range(10**6))
     monkeypatch.setattr(threads.Threads, "_timed", lambda _self, trial, count: [0, 1.0, 5.0][count])
-    first = Evaluation(path)
+    first = EvaluationThreads(path)
     first.ready(lambda: None)
     assert first.threads.count == 1
     monkeypatch.setattr(threads.time, "perf_counter", lambda: float(next(times)))
@@ -86,10 +86,10 @@ def test_a_collection_that_goes_on_keeps_its_number(machine, tmp_path, monkeypat
             pass
     kept = json.loads(path.read_text())
     assert kept == {"evaluation": {"threads": 1, "pace": 0.1}}
-    again = Evaluation(path, resume=True)
+    again = EvaluationThreads(path, resume=True)
     again.ready(lambda: tried.append(1))
     assert (again.threads.count, again.threads.state, tried) == (1, kept["evaluation"], [])
-    assert Evaluation(path).threads.due()  # one that begins measures anew
+    assert EvaluationThreads(path).threads.due()  # one that begins measures anew
     for damage in ("", "{}", '{"evaluation": {"threads": "x", "pace": 1}}', '{"evaluation": []}'):
         path.write_text(damage)
-        assert Evaluation(path, resume=True).threads.due()
+        assert EvaluationThreads(path, resume=True).threads.due()

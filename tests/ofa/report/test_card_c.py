@@ -15,7 +15,7 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 
 from ofa.export.microcontroller import export
 from ofa.export.microcontroller.names import names_of
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.report.card_snippets import snippets
 
 GIVEN = {"resolution": 8, "channels": 3, "mean": [0.48, 0.4, 1.0], "std": [0.2, 1e-05, 1.0], "crop_pct": 1.0}
@@ -39,7 +39,7 @@ def test_it_links_and_classifies(compiler, tmp_path):
     if not shutil.which(compiler.split()[0]):
         pytest.skip(f"{compiler.split()[0]} is not installed")
     torch.manual_seed(0)
-    model = part(
+    model = convert_int8(
         nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU6(), nn.Conv2d(8, 6, 4), nn.Flatten()).eval(), (3, 8, 8)
     )
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)

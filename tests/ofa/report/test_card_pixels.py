@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa.config.recipe import DataConfig
+from ofa.config.data import DataConfig
 from ofa.data.loader import open_data
 from ofa.report.card_snippets import snippets
 

@@ -1,6 +1,5 @@
 """Accuracy by class and confusion matrices, and the intervals of accuracies, in all forms of a report."""
 
-import copy
 import json
 import time
 
@@ -10,11 +9,14 @@ import torch
 from scipy.stats import binomtest
 
 from ofa.export.verify import confusion
+from ofa.pipeline.artefacts.evaluation import Evaluated
+from ofa.pipeline.artefacts.report import Report
 from ofa.predictors.metrics import top1
-from ofa.report import text as report_text
-from ofa.report.classes import MAX_MATRIX, MAX_SHOWN, by_result, class_figures, class_notes, class_tables
-from ofa.report.html import page
+from ofa.report.classes import MAX_MATRIX, MAX_SHOWN, by_result, class_notes, class_tables
+from ofa.report.html import render_html
 from ofa.report.intervals import in_brackets, wide, wilson
+from ofa.report.text import render_markdown, render_text
+from ofa.stages.evaluate import test_figures as scores_of
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 1), (1, 1), (0, 359), (359, 359), (355, 359), (7, 20), (77, 99)])
@@ -65,10 +67,10 @@ def test_what_cannot_be_scored_is_refused(labels, words):
 
 
 @pytest.mark.parametrize("classes", [2, 3, MAX_MATRIX, MAX_MATRIX + 1, 1000])
-def test_what_is_kept_is_the_whole_matrix(classes):
+def test_what_is_kept_is_the_whole_matrix(report, classes):
     counts = matrix_of(np.random.default_rng(classes), classes, 3 * classes)
     started = time.process_time()
-    kept = json.loads(json.dumps(class_figures(counts)))
+    kept = json.loads(json.dumps(scored(counts)))
     again = np.diag(kept["test_classes"]["right"])
     for true, predicted, images in kept["test_classes"]["taken_for"]:
         again[true, predicted] = images
@@ -92,28 +94,37 @@ def test_what_is_kept_is_the_whole_matrix(classes):
         )[:MAX_SHOWN]
 
 
-def report(classes, **targets) -> dict:
-    names = [f"class {number}" for number in range(classes)]
-    return {"classes": names, "targets": {name: {"measured": kept} for name, kept in targets.items()}}
+def scored(counts: np.ndarray) -> dict:
+    """As ``evaluation.json`` has it."""
+    return Evaluated(**scores_of(counts)).to_dict()
 
 
-def test_equal_results_are_told_once():
+@pytest.fixture
+def report(report_of):
+    def make(classes, **targets) -> Report:
+        names = [f"class {number}" for number in range(classes)]
+        return report_of({"classes": names, "targets": {name: {"measured": kept} for name, kept in targets.items()}})
+
+    return make
+
+
+def test_equal_results_are_told_once(report):
     rng = np.random.default_rng(1)
-    one, other = (class_figures(matrix_of(rng, 3, 90)) for _ in range(2))
-    values = report(3, server=one, phone=copy.deepcopy(one), board=other)
+    one, other = (scored(matrix_of(rng, 3, 90)) for _ in range(2))
+    values = report(3, server=one, phone=one, board=other)
     assert [names for names, _ in by_result(values)] == [["server", "phone"], ["board"]]
     titles = [table.title for table in class_tables(values)]
     assert titles[:2] == ["Accuracy by class of server, phone", "Confusion matrix of server, phone"]
     assert len(titles) == 4
-    assert by_result({"targets": values["targets"]}) == []  # a report of before
+    assert by_result(values.model_copy(update={"classes": ()})) == []  # a report of before
 
 
-def test_the_note_names_the_weakest_class_and_the_most_frequent_mistake():
-    values = report(3, phone=class_figures(np.array([[5, 0, 0], [1, 6, 3], [0, 2, 8]])))
+def test_the_note_names_the_weakest_class_and_the_most_frequent_mistake(report):
+    values = report(3, phone=scored(np.array([[5, 0, 0], [1, 6, 3], [0, 2, 8]])))
     assert class_notes(values) == [
         "Test images by class: lowest class 1 (6 of 10); most frequent mistake: class 1 taken for class 2 (3 of 10)."
     ]
-    perfect = report(3, phone=class_figures(np.diag([5, 0, 4])))
+    perfect = report(3, phone=scored(np.diag([5, 0, 4])))
     assert class_notes(perfect) == ["Test images by class: lowest class 0 (5 of 5)."]
 
 
@@ -126,13 +137,14 @@ def test_every_form_of_a_report_has_them(finished):
     assert measured["test_interval"] == list(wilson(measured["test_accuracy"], count))
     low, high = measured["validation_interval"]
     assert low < measured["validation_accuracy"] < high
-    (worst,) = class_notes(values)
+    whole = Report.load(finished.folder)
+    (worst,) = class_notes(whole)
     bracket = in_brackets(measured["test_interval"])
     text = {
         "card": (finished.folder / "models" / "phone" / "card.md").read_text(),
-        "report.md": report_text.markdown(values),
-        "report.html": page(values),
-        "screen": report_text.screen(values),
+        "report.md": render_markdown(whole),
+        "report.html": render_html(whole),
+        "screen": render_text(whole),
     }
     for kind, content in text.items():
         assert bracket.strip(" ()") in content, kind

@@ -11,8 +11,10 @@ from PIL import Image
 from ofa.config.recipe_file import load_recipe
 from ofa.data.preprocess import METADATA
 from ofa.export.onnx import read_metadata
-from ofa.report import model_card
+from ofa.pipeline.artefacts.evaluation import Evaluation
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.card_snippets import snippets
+from ofa.report.model_card import render_card
 from ofa.supernet.files import read_json
 
 CODE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -97,7 +99,7 @@ def test_flags_are_in_capitals(finished):
             "allowed_drop": 0.01,
         },
     }
-    text = model_card._accuracy(values, values["targets"]["phone"])
+    text = render_card(Report.model_validate(values), "phone", Evaluation.load(finished.folder), licence=None)
     assert "the C program was NOT verified: arm-none-eabi-gcc is not there." in text
     assert "the loss is MORE THAN the 1 points" in text
     assert "on 5 training images (there are no more; 64 were asked for)" in text

@@ -1,10 +1,10 @@
 """Two targets with one network: the report says so, and the reason is the true one."""
 
 import copy
-import json
 
 import pytest
 
+from ofa.pipeline.artefacts.report import Report
 from ofa.report.shared import shared_notes
 
 
@@ -70,16 +70,16 @@ SLOWER, FAST, OVER = candidate("c", 0.075, 0.98), candidate("d", 0.03, 0.9), can
         ({"x": target({"latency": 0.06}, SMALL), "y": target({"latency": 0.06}, OTHER)}, None),
     ],
 )
-def test_the_reason_is_the_true_one(targets, words):
-    assert shared_notes({"targets": copy.deepcopy(targets)}) == ([] if words is None else [words])
+def test_the_reason_is_the_true_one(report_of, targets, words):
+    assert shared_notes(report_of({"targets": targets})) == ([] if words is None else [words])
 
 
 def test_a_run_s_report_says_it(finished):
-    values = json.loads((finished.folder / "report.json").read_text())
-    assert shared_notes(values) == []
+    values = Report.load(finished.folder).to_dict()
+    assert shared_notes(Report.model_validate(values)) == []
     values["targets"]["twin"] = copy.deepcopy(values["targets"]["phone"])
-    (note,) = shared_notes(values)
+    (note,) = shared_notes(Report.model_validate(values))
     assert note.startswith("phone and twin share network ") and note.endswith("their limits are equal.")
     for one in values["targets"].values():
         del one["candidates"]  # a report of an older version
-    assert len(shared_notes(values)) == 1
+    assert len(shared_notes(Report.model_validate(values))) == 1

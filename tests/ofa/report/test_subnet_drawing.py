@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ofa.report.subnet_drawing import chosen, drawn, line, pictures
+from ofa.report.subnet_drawing import chosen_subnets, describe_subnet, draw_subnets, subnet_line
 from ofa.supernet.families import mobilenetv3
 from ofa.supernet.space import SearchSpace
 
@@ -11,12 +11,12 @@ SPACE = SearchSpace.preset("tiny_mbv3")
 
 
 def shown(space, code, name="phone"):
-    return drawn(name, space.to_dict(), space.decode(code).to_dict())
+    return describe_subnet(name, space, space.decode(code))
 
 
 def test_one_line_tells_all_that_runs():
     smallest = SPACE.decode(np.zeros(SPACE.genes, np.int8))
-    text = line(drawn("phone", SPACE.to_dict(), smallest.to_dict()))
+    text = subnet_line(describe_subnet("phone", SPACE, smallest))
     stages = [
         f"{stage.width}: " + " ".join([f"k{stage.kernels[0]}e{stage.expands[0]}"] * stage.depths[0])
         for stage in SPACE.stages
@@ -41,7 +41,7 @@ def test_blocks_are_those_of_the_built_network(name):
 def test_pictures_have_one_scale():
     large = shown(SPACE, SPACE.encode(SPACE.largest), "<large>")
     small = shown(SPACE, np.zeros(SPACE.genes, np.int8), "small")
-    root = ElementTree.fromstring(f"<div>{pictures([large, small])}</div>")
+    root = ElementTree.fromstring(f"<div>{draw_subnets([large, small])}</div>")
     figures = root.findall(".//figure")
     assert [figure.find("figcaption").text for figure in figures] == ["<large>", "small"]
     seen = {}
@@ -61,5 +61,5 @@ def test_pictures_have_one_scale():
     assert len(set(classes.values())) == len(classes)
 
 
-def test_without_a_space_there_is_nothing_to_draw():
-    assert chosen({"targets": {"phone": {"subnet": SPACE.largest.to_dict()}}}) == [] and pictures([]) == ""
+def test_without_a_space_there_is_nothing_to_draw(report_of):
+    assert chosen_subnets(report_of({"targets": {"phone": {}}})) == [] and draw_subnets([]) == ""

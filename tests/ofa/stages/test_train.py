@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from ofa.config.recipe_file import load_recipe
-from ofa.stages.train import phases
+from ofa.config.schedule import training_phases
 
 WEIGHTS = "supernet/weights.safetensors"
 
@@ -28,11 +28,11 @@ def test_colour_images(call, small, tmp_path):
 
 @pytest.mark.parametrize("schedule, loss", [("random", "kl"), ("sandwich", "soft_ce"), ("attentive", "alpha")])
 def test_schedules_and_losses(call, small, tmp_path, schedule, loss):
-    options = settings(train__phases=schedule, train__loss=loss)
+    options = settings(train__phases=schedule, train__distill_loss=loss)
     code, out, err = call("train", small, "--out", tmp_path / "run", *options)
     assert code == 0, err
     rows = [json.loads(line) for line in (tmp_path / "run" / "train" / "metrics.jsonl").read_text().splitlines()]
-    expected = [phase.name for phase in phases(load_recipe(tmp_path / "run" / "recipe.yaml"))]
+    expected = [phase.name for phase in training_phases(load_recipe(tmp_path / "run" / "recipe.yaml"))]
     assert list(dict.fromkeys(row["phase"] for row in rows)) == expected
     assert all(0 < row["loss"] < 10 for row in rows)
     last = rows[-1]
@@ -46,9 +46,9 @@ def test_a_line_an_epoch(call, small, tmp_path):
     assert code == 0
     lines = [line for line in (out + err).splitlines() if "images/s" in line]
     rows = (tmp_path / "run" / "train" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == len(rows) == sum(phase.epochs for phase in phases(load_recipe(small)))
+    assert len(lines) == len(rows) == sum(phase.epochs for phase in training_phases(load_recipe(small)))
     for line, row in zip(lines, map(json.loads, rows), strict=True):
-        for word in (row["phase"], f"loss {row['loss']:.3f}", f"lr {row['lr']:.2g}", " left"):
+        for word in (row["phase"], f"loss {row['loss']:.3f}", " left"):
             assert word in line
 
 
@@ -147,7 +147,7 @@ def test_a_target_fine_tuned(call, ran, copied, finished):
     options = settings(targets__phone__finetune="{epochs: 2, lr: 0.02}")
     code, out, err = call("run", copied, *options, "--update")
     assert code == 0, err
-    assert {"export", "report"} <= {*ran(out)}
+    assert {"export", "evaluate", "report"} <= {*ran(out)}
     assert "train" not in ran(out)
     verify = json.loads((copied / "models" / "phone" / "verify.json").read_text())
     before = json.loads((finished.folder / "models" / "phone" / "verify.json").read_text())
@@ -156,9 +156,3 @@ def test_a_target_fine_tuned(call, ran, copied, finished):
     assert verify["validation_accuracy"] != before["validation_accuracy"]
     shown = f"{100 * verify['validation_accuracy_before_finetuning']:.1f}"
     assert "before fine-tuning" in out and shown in out
-
-
-def test_later_learning_rates(small):
-    plain, raised = (phases(load_recipe(small, overrides=[f"train.later_lr={factor}"])) for factor in (1.0, 2.5))
-    assert raised[0] == plain[0]
-    assert [phase.lr for phase in raised[1:]] == pytest.approx([2.5 * phase.lr for phase in plain[1:]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ofa
-from ofa.strategies.pareto import crowding_distance, front, ranks
+from ofa.strategies.pareto import crowding_distance, front, nondominated_sort
 
 # Few different values, so that there are ties and repeats.
 CASES = [
@@ -31,12 +31,12 @@ def test_front_and_ranks_are_what_their_definitions_say(values):
         current = {row for row in left if not any(beats(values[other], values[row]) for other in left)}
         expected[list(current)] = number
         left, number = left - current, number + 1
-    assert np.array_equal(ranks(values), expected)
+    assert np.array_equal(nondominated_sort(values), expected)
 
 
 def test_crowding_by_hand():
     values = np.array([[0, 8], [1, 4], [4, 0], [3, 3], [5, 5], [2, 9]], float)
-    rank = ranks(values)
+    rank = nondominated_sort(values)
     assert rank.tolist() == [0, 0, 0, 0, 1, 1]
     apart = crowding_distance(values, rank)
     # (1, 4) lies between (0, 8) and (3, 3), (3, 3) between (1, 4) and (4, 0); the ranges are 4 and 8.
@@ -46,7 +46,7 @@ def test_crowding_by_hand():
 
 def test_crowding_of_equal_rows_is_no_error():
     values = np.ones((4, 2))
-    assert not np.isnan(crowding_distance(values, ranks(values))).any()
+    assert not np.isnan(crowding_distance(values, nondominated_sort(values))).any()
 
 
 STAGE = {"stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3, 4]}

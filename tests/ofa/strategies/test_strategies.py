@@ -9,7 +9,8 @@ import pytest
 
 import ofa
 from ofa.errors import UserError
-from ofa.strategies.search import STRATEGIES, InfeasibleLimit
+from ofa.strategies.limits import InfeasibleLimit
+from ofa.strategies.table import STRATEGIES
 from ofa.supernet.categorical import CategoricalSpace
 
 SPACE = ofa.SearchSpace.preset("tiny_mbv3")
@@ -279,7 +280,8 @@ OTHER = ofa.SearchSpace.preset("ofa_mbv3")
         ("strategy is 'best'; there are evolution, random, nsga2", {"strategy": "best"}),
         ("nsga2 trades accuracy against costs.*give limits or objectives", {"strategy": "nsga2"}),
         ("patience is 0; it must be from 1", {"patience": 0}),
-        ("seconds is 0, which leaves no time", {"seconds": 0}),
+        ("seconds is 0; it must be from", {"seconds": 0}),
+        ("no strategy has the setting populations; there are population, ", {"populations": 5}),
         ("seconds is nan", {"seconds": float("nan")}),
         (r"include\[1\] is no network of this space: .*depths", {"include": [SPACE.smallest, OTHER.smallest]}),
         (r"avoid\[0\] is no network of this space", {"avoid": ["largest"]}),

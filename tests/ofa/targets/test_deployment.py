@@ -87,7 +87,7 @@ def test_int8_is_scored_where_it_runs_beside_float32(run, target, file, runtime)
 
 def test_files_are_what_the_recipe_asks_for(run):
     session = litert.load(run / "models" / "phone" / "model.int8.tflite")
-    assert (session.given.dtype, session.wanted.dtype) == (np.uint8, np.float32)
+    assert (session.input.dtype, session.output.dtype) == (np.uint8, np.float32)
     for file in ("model.onnx", "model.int8.onnx"):
         model = onnx.load(run / "models" / "server" / file)
         assert opset_of(model) == 15 and model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1

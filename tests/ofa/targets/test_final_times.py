@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ofa.report.model_card import write_card
+from ofa.pipeline.artefacts.evaluation import Evaluation
+from ofa.pipeline.artefacts.report import Measured, Report
+from ofa.report.model_card import render_card
 from ofa.report.notes import notes
 from ofa.report.pace import drift_words, pace_note
 from ofa.report.tables import summary
@@ -25,24 +27,23 @@ def timed(tmp_path, monkeypatch):
             info = {} if reference is None else {"reference": {"subnet": {"of": reference}, "ms": reference}}
             write_json(tmp_path / "costs" / f"{name}.json", {"info": info})
         runtime = SimpleNamespace(
-            prepared=lambda session, shape: session, load=lambda model, threads: model, part=lambda *_: None
+            bind=lambda session, shape: session, load=lambda model, threads: model, convert=lambda *_: None
         )
         monkeypatch.setattr(Deployment, "module", property(lambda self: runtime))
         # A model stands for its own time.
         monkeypatch.setattr(
-            module, "_reference_model", lambda job, device, reference: (reference["ms"] * pace, (1, 8, 8))
+            module, "reference_model", lambda space, reference, part: (reference["ms"] * pace, (1, 8, 8))
         )
         monkeypatch.setattr(module, "interleaved", lambda calls, **_: 1e-3 * np.array([calls, calls], float))
         monkeypatch.setattr(
-            module, "measure_remote_latency", lambda device, job, models, rounds: [time for time, _ in models]
+            module, "measure_remote_latency", lambda _, models, threads, rounds: [time for time, _ in models]
         )
-        job = SimpleNamespace(folder=tmp_path, recipe=SimpleNamespace(measure=SimpleNamespace(threads=1)))
         address = "ssh:board" if remote else None
         ready = {
             name: Ready(Deployment("litert", 32, address), clock, clock, (1, 8, 8))
             for name, (clock, _) in models.items()
         }
-        return final_times(job, ready)
+        return final_times(ready, None, {}, threads=1, folder=tmp_path / "costs")
 
     return run
 
@@ -70,26 +71,26 @@ def test_a_table_without_a_reference_network_has_the_clocks_time_alone(timed):
         (0.95, None),
     ],
 )
-def test_table_notes_card_and_report_name_a_pace_that_changed(finished, tmp_path, pace, said):
+def test_table_notes_card_and_report_name_a_pace_that_changed(finished, pace, said):
     values = json.loads((finished.folder / "report.json").read_text())
     measured = values["targets"]["phone"]["measured"]
     assert measured["latency"] * measured["pace"] == pytest.approx(measured["latency_clock"])
     measured |= {"latency": 0.371, "latency_clock": 0.371 * pace, "pace": pace}
-    data = {"classes": ["0"], "mean": [0.5], "std": [0.5], "interpolation": "bilinear", "crop_pct": 1, "channels": 1}
-    card = write_card(tmp_path / "card.md", values, "phone", data | {"licence": None}).read_text()
-    latency = next(cell.text for cell in summary(values).rows[0] if " / 0.371" in cell.text)
+    report = Report.model_validate(values)
+    card = render_card(report, "phone", Evaluation.load(finished.folder), licence=None)
+    latency = next(cell.text for cell in summary(report).rows[0] if " / 0.371" in cell.text)
     clock = f"{0.371 * pace:.3f}"
-    found = [note for note in notes(values) if "the machine ran" in note]
+    found = [note for note in notes(report) if "the machine ran" in note]
     if said is None:
         assert not found and "the machine ran" not in card and latency.endswith("0.371")
     else:
-        assert found == [f"! phone: {pace_note(measured)}."] and said in found[0]
+        assert found == [f"! phone: {pace_note(report.targets['phone'].measured)}."] and said in found[0]
         assert f"the clock said {clock} ms, which is 0.371 ms at the table's pace" in card
         assert latency.endswith(f"0.371 (clock {clock})") or latency.endswith(f"0.371! (clock {clock})")
 
 
 def test_a_report_of_before_has_no_pace_and_no_note():
-    assert pace_note({"latency": 0.4}) is None
+    assert pace_note(Measured(validation_accuracy=0.5, test_accuracy=0.5, latency=0.4)) is None
 
 
 @pytest.mark.parametrize(("drift", "said"), [(None, ""), (1.05, ""), (1.4, "changed by 1.40 times meanwhile")])

@@ -83,7 +83,7 @@ def test_measure_goes_on_after_the_device_went_away(call, copied, monkeypatch):
 def test_a_whole_run(call, copied, ran, ssh, monkeypatch):
     code, out, err = call("run", copied, "--update", *PHONE, "--set", "targets.phone.remote=ssh:pi")
     assert code == 0, err
-    assert ran(out) == ["measure", "search", "export", "report"]
+    assert ran(out) == ["measure", "search", "export", "evaluate", "report"]
     report = json.loads((copied / "report.json").read_text())
     assert report["targets"]["phone"]["latency_table"]["device"] == "ssh:pi"
     verified = json.loads((copied / "models" / "phone" / "verify.json").read_text())
@@ -113,9 +113,9 @@ def test_another_device_measures_again(call, copied, ran):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--serial", "x"], "--serial names a phone; give it with --adb"),
-        (["--target", "phone"], "--target says whose device it is; give it with --ssh or --adb"),
-        (["--ssh", "pi", "--adb"], "--ssh and --adb are both given; name one"),
+        (["--serial", "x"], "--serial chooses a phone; use it with --adb"),
+        (["--target", "phone"], "--target chooses which target is timed; use it with --ssh or --adb"),
+        (["--ssh", "pi", "--adb"], "--ssh and --adb are both given; use one"),
         (["--ssh", "pi"], "no target has the runtime litert, which other devices run: phone"),
         (["--ssh", "pi", "--target", "fone"], '--target fone: no such target; did you mean "phone"?'),
         (["--adb", "--target", "phone"], "--set targets.phone.remote: onnxruntime is not timed on other devices"),

@@ -68,7 +68,7 @@ def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch):
     def missing(_name):
         raise ImportError("no module")
 
-    monkeypatch.setattr("ofa.predictors.costs.environment.import_module", missing)
+    monkeypatch.setattr("ofa.export.runtimes.import_module", missing)
     with pytest.raises(ValueError, match="measured elsewhere: with torch, which is not installed here"):
         CostTable.load(timed(tmp_path / "table.json", **HERE["torch"]))
 

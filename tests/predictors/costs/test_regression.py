@@ -62,7 +62,9 @@ def test_quality_is_what_unseen_networks_show():
     mape, tau = error(table, unseen, truth)
     quality = table.info["quality"]
     assert quality["mape"] == pytest.approx(mape, rel=0.2) and quality["kendall_tau"] == pytest.approx(tau, abs=0.03)
-    assert quality["rows"] == 300 and quality["mape"] == min(quality["shapes"].values())
+    assert quality["fit_subnets"] == quality["test_subnets"] == 300 and quality["mape"] == min(
+        quality["shapes"].values()
+    )
     assert table.info["source"] == "here"
     json.dumps(table.info, allow_nan=False)
 

@@ -9,7 +9,8 @@ import pytest
 
 from ofa.export.runtimes import timing
 from ofa.export.runtimes.remote import runner
-from ofa.export.runtimes.remote.connect import connect, timed, valid_address
+from ofa.export.runtimes.remote.address import valid_address
+from ofa.export.runtimes.remote.connect import connect, timed
 from ofa.export.runtimes.remote.link import DeviceLost, RemoteError
 from ofa.export.runtimes.remote.rounds import Plan, Round, Rounds
 

@@ -112,7 +112,7 @@ def board(server, monkeypatch):
 def models():
     """A slow one and a fast one."""
     slow, fast = nn.Conv2d(3, 64, 5, padding=2).eval(), nn.Conv2d(3, 4, 1).eval()
-    return [(litert.part(nn.Sequential(module), (3, 32, 32)), (3, 32, 32)) for module in (slow, fast)]
+    return [(litert.convert(nn.Sequential(module), (3, 32, 32)), (3, 32, 32)) for module in (slow, fast)]
 
 
 @needs_sshd

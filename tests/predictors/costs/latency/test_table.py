@@ -132,16 +132,16 @@ def test_every_shape_of_a_part_has_a_time_of_its_own(name, monkeypatch):
     """With a clock that tells pixels instead of time."""
     runtime, asked = RUNTIMES[name], []
 
-    def prepared(_session, shape):
+    def bind(_session, shape):
         asked.append(shape)
         return lambda: shape
 
-    monkeypatch.setattr(runtime, "prepared", prepared)
+    monkeypatch.setattr(runtime, "bind", bind)
     monkeypatch.setattr(
         timer, "interleaved", lambda calls, **_: np.array([[call()[-1] ** 2 * 1e-3 for call in calls]] * 4)
     )
     module = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
-    models = [(runtime.part(module, (3, side, side)), (3, side, side)) for side in (8, 16)]
+    models = [(runtime.convert(module, (3, side, side)), (3, side, side)) for side in (8, 16)]
     times = timer.in_this_process(runtime, threads=1)([*models, *models], rounds=4)
     assert times[0].tolist() == [64, 256, 64, 256] and len(asked) == 2
 

@@ -81,7 +81,7 @@ def test_the_table_sums_the_operators():
 def test_operator_shapes_are_those_of_the_operators_that_run():
     subnet = dataclasses.replace(SPACE.smallest, depths=(2, 2, 2, 2), resolution=28)
     module = mobilenetv3.build(mobilenetv3.describe(SPACE, subnet, **HEAD)).eval()
-    session = cortex_m.load(cortex_m.part(module, (1, 28, 28)))
+    session = cortex_m.load(cortex_m.convert_int8(module, (1, 28, 28)))
     found = [operator_from_profile(operator) for operator in cortex_m.operators(session)]
     assert sorted(found) == sorted(every_operator(SPACE, subnet, **HEAD))
 

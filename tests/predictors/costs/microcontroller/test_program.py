@@ -12,7 +12,7 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 from ofa.export.microcontroller.build import CPUS, missing_tools
 from ofa.export.microcontroller.export import write_sources
 from ofa.export.runtimes import cortex_m
-from ofa.export.runtimes.cortex_m import part
+from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.predictors.costs.microcontroller.program import STACK, flash, ram
 from ofa.supernet.families import mobilenetv3
 from ofa.supernet.integers import round_up
@@ -43,7 +43,7 @@ def test_arenas_are_those_that_programs_get(name, in_chans, tmp_path):
         module = mobilenetv3.build(mobilenetv3.describe(space, subnet, **head)).eval()
         names = [details.variant for details in CPUS.values()]
         image = np.zeros((1, *shape), np.float32)
-        made = write_sources(part(module, shape), tmp_path / f"{number}", images=image, names=names)
+        made = write_sources(convert_int8(module, shape), tmp_path / f"{number}", images=image, names=names)
         for cpu, details in CPUS.items():
             table = ram(space, **head, cpu=cpu)
             arena = table.predict(code[None])[0] - STACK[cpu] - round_up(int(np.prod(shape)), 4) - 8
@@ -86,7 +86,7 @@ def test_programs_need_what_the_tables_say_or_a_little_less(name, in_chans, cpu)
     code = space.sample(1, np.random.default_rng(6))
     subnet = space.decode(code[0])
     module = mobilenetv3.build(mobilenetv3.describe(space, subnet, **head)).eval()
-    session = cortex_m.load(part(module, (in_chans, subnet.resolution, subnet.resolution)), cpu=cpu)
+    session = cortex_m.load(convert_int8(module, (in_chans, subnet.resolution, subnet.resolution)), cpu=cpu)
     found = cortex_m.figures(session)
     assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
     assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 3000

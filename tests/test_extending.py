@@ -1,0 +1,110 @@
+"""What ``docs/extending.md`` promises: a module and an entry in one table, and a whole run works with it.
+
+The toys of ``tests/extending`` are outside the product. The recipe's types are made of the tables when it is imported,
+so every command runs in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+TOYS = Path(__file__).parent / "extending"
+RECIPE = """
+space:
+  family: mobilenetv3
+  resolutions: [16, 20]
+  stem: {width: 8, first_width: 8, stride: 2}
+  stages:
+    - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
+    - {width: 24, stride: 2, act: hard_swish, se: true, depths: [1, 2], kernels: [3], expands: [2, 3]}
+  head: {width: 48, features: 32}
+train: {epochs: 1, lr: 0.1}
+collect: {subnets: 12, calibration_images: 256}
+predictor: {kind: line}
+measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
+search: {strategy: climb, boldness: 0.4, population: 10, generations: 3}
+targets:
+  toy: {runtime: toy, limits: {energy_uj: 0.8x, latency: 1x}}
+"""
+
+
+def ofa(*arguments):
+    environment = os.environ | {"PYTHONPATH": str(TOYS)}
+    command = [sys.executable, str(TOYS / "with_toys.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toys") / "toys.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe):
+    folder = recipe.parent / "run"
+    done = ofa("run", recipe, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
+    done = ofa("check", recipe)
+    assert done.returncode == 0, done.stderr
+    assert "toy: toy, latency at most 1x the largest subnet's, energy at most 0.8x" in done.stdout
+    for override, words in {
+        "targets.toy.runtime=tou": "'cortex_m55' or 'toy'",
+        "targets.toy.precision=int8": "toy runs float32; leave precision out, or use onnxruntime or litert for int8",
+        "targets.toy.limits={energy: 1x}": "unknown key; did you mean",
+        "targets.toy.limits={energy_uj: 0.000001}": "every subnet costs more",
+        "search.boldness=2": "search.boldness: must be less than or equal to 1",
+        "predictor.kind=lime": "'auto'",
+    }.items():
+        done = ofa("check", recipe, "--set", override)
+        assert done.returncode == 2 and words in done.stderr, (override, done.stderr)
+
+
+def test_runtimes_lists_the_toy():
+    assert any(line.startswith("toy ") and "a test" in line for line in ofa("runtimes").stdout.splitlines())
+
+
+def test_a_whole_run_works_with_toys(run):
+    found = json.loads((run / "search" / "toy.json").read_text())
+    assert found["predicted"]["energy"] == pytest.approx(0.5 * found["predicted"]["macs"])
+    assert found["predicted"]["energy"] <= found["limits"]["energy"]
+    verified = json.loads((run / "models" / "toy" / "verify.json").read_text())
+    assert (verified["runtime"], verified["file"]) == ("toy", "weights.safetensors")
+    assert json.loads((run / "costs" / "toy.json").read_text())["info"]["runtime"] == "toy"
+    assert json.loads((run / "predictor" / "predictor.json").read_text())["chosen"] == "line"
+    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert stored["search"]["boldness"] == 0.4 and stored["targets"]["toy"]["limits"] == {
+        "energy_uj": "0.8x",
+        "latency": "1x",
+    }
+
+
+def test_reports_and_cards_show_the_toys(run):
+    done = ofa("show", run)
+    assert done.returncode == 0, done.stderr
+    assert "uJ energy" in done.stdout and " ms" in done.stdout
+    card = (run / "models" / "toy" / "card.md").read_text()
+    assert "| energy | " in card and "toy 1.0, 1 thread" in card
+
+
+def test_a_run_with_nothing_to_do_ends_at_once(run):
+    done = ofa("run", run)
+    assert done.returncode == 0 and "nothing to do, all stages are finished" in done.stdout, done.stderr
+
+
+def test_without_the_toys_the_run_is_refused_in_one_sentence_a_key(run):
+    command = [sys.executable, "-m", "ofa", "run", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    for key in ("targets.toy.runtime", "targets.toy.limits.energy_uj", "predictor.kind", "search.boldness"):
+        assert f"{key}: " in done.stderr
