@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ofa.predictors.metrics import top1
+from ofa.supernet import families
 from ofa.supernet.calibration import calibrate
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.step import resize
 
@@ -23,7 +23,7 @@ _CALIBRATION_IMAGES = 2000
 _EVALUATION_BATCH = 500
 
 # The preset for small images at the upper half of its resolutions: 2,187,000 networks of 0.3 to 4.8 million MACs.
-SPACE = SearchSpace.from_dict({**PRESETS["tiny_mbv3"], "resolutions": [24, 28, 32]})
+SPACE = SearchSpace.from_dict({**families.presets()["tiny_mbv3"], "resolutions": [24, 28, 32]})
 
 
 class Cifar10:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import ofa
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 
 SUBNETS = 20
 
@@ -20,7 +20,7 @@ SUBNETS = 20
 def main() -> None:
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {SUBNETS} random subnets\n\n| space | median ms | slowest ms |\n|---|---|---|")
-    for name in PRESETS:
+    for name in families.presets():
         space = ofa.SearchSpace.preset(name)
         net = ofa.Supernet(space, num_classes=1000)
         times = []

@@ -18,7 +18,7 @@ from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.timing import interleaved, lower_quartile
 from ofa.predictors.sampling import stratified_sample
-from ofa.supernet.supernet import FAMILIES
+from ofa.supernet import families
 
 SPACES = {"tiny_mbv3": 3, "mcu": 3, "ofa_mbv3": 4}
 KINDS = {
@@ -36,7 +36,8 @@ def main() -> None:
     rows = [(name, subnet) for name, count in SPACES.items() for subnet in _spread(name, count)]
     calls, sizes = [], []
     for name, subnet in rows:
-        family, space = FAMILIES["mobilenetv3"], ofa.SearchSpace.preset(name)
+        space = ofa.SearchSpace.preset(name)
+        family = families.model(space.family)
         model = family.build(family.describe(space, subnet, num_classes=1000, in_chans=3)).eval()
         shape = (3, subnet.resolution, subnet.resolution)
         for runtime, part in KINDS.values():

@@ -29,7 +29,7 @@ from scipy.stats import kendalltau
 from ofa.pipeline import estimate
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import stratified_sample
-from ofa.supernet.families.mobilenetv3 import build, describe
+from ofa.supernet.families.mobilenetv3.model import build, describe
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet

@@ -105,7 +105,7 @@ def tables(folder: Path) -> list[Table]:
     networks = json.loads((folder / "nas-bench-macro_cifar10.json").read_text())
     macro = CategoricalSpace([3] * 8)
     codes = np.array([[int(digit) for digit in name] for name in networks])
-    accuracy, costs = (np.full(macro.option_counts, np.nan) for _ in range(2))
+    accuracy, costs = (np.full(macro.num_options, np.nan) for _ in range(2))
     accuracy[tuple(codes.T)] = [values["mean_acc"] for values in networks.values()]
     costs[tuple(codes.T)] = [values["flops"] for values in networks.values()]
     found = [Table("NAS-Bench-Macro, CIFAR-10", macro, accuracy, costs)]
@@ -117,10 +117,10 @@ def tables(folder: Path) -> list[Table]:
         [part.split("~")[0] for part in row["ArchitectureString"].replace("+", "").split("|") if part] for row in rows
     ]
     codes = np.array([[OPERATIONS.index(operation) for operation in names] for names in chosen])
-    costs = np.full(cells.option_counts, np.nan)
+    costs = np.full(cells.num_options, np.nan)
     costs[tuple(codes.T)] = [sum(WEIGHTS.get(operation, 0) for operation in names) for names in chosen]
     for name, column in (("CIFAR-10", "CIFAR10"), ("CIFAR-100", "CIFAR100"), ("ImageNet16-120", "ImageNet")):
-        accuracy = np.full(cells.option_counts, np.nan)
+        accuracy = np.full(cells.num_options, np.nan)
         accuracy[tuple(codes.T)] = [float(row[f"{column}TestAccuracy200Epochs"]) for row in rows]
         found.append(Table(f"NAS-Bench-201, {name}", cells, accuracy, costs))
     for table in found:
@@ -222,7 +222,7 @@ def _pymoo() -> dict[str, Run]:
 
     class Networks(Problem):
         def __init__(self, space: ofa.SearchSpace, predictor: Recorded, cost: ofa.CostTable) -> None:
-            super().__init__(n_var=space.genes, n_obj=2, xl=0, xu=space.option_counts - 1, vtype=int)
+            super().__init__(n_var=space.num_genes, n_obj=2, xl=0, xu=space.num_options - 1, vtype=int)
             self.space, self._predictor, self._cost = space, predictor, cost
 
         def _evaluate(self, x: np.ndarray, out: dict, *_: object, **__: object) -> None:

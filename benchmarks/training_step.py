@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ofa
-from ofa.supernet.families.mobilenetv3 import build, describe
+from ofa.supernet.families.mobilenetv3.model import build, describe
 
 STEP_SUBNETS = 4
 MIB = 2**20

@@ -158,13 +158,15 @@ def spaces() -> None:
 
     Example: ofa spaces
     """
-    from ofa.supernet.presets import PRESETS
+    from ofa.supernet import families
     from ofa.supernet.space import SearchSpace
 
     rows = []
-    for name in PRESETS:
+    for name in families.presets():
         space = SearchSpace.preset(name)
-        rows.append((name, f"{space.genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px"))
+        rows.append(
+            (name, f"{space.num_genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px")
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, genes, size, resolutions in rows:
         typer.echo(f"{name:<{widths[0]}}  {genes:>{widths[1]}}  {size:>{widths[2]}}  {resolutions}")

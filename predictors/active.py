@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from ofa.predictors.accuracy.features import Space
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.table import Table
 from ofa.predictors.sampling import mutate, stratified_sample
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
 
 _LEVELS = 100
@@ -38,7 +38,7 @@ def candidates(
 
 
 def next_batch(
-    space: Space,
+    space: Genome,
     codes: np.ndarray,
     accuracy: np.ndarray,
     costs: np.ndarray,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space
 from ofa.predictors.costs.table import Table
+from ofa.supernet.genome import Genome
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace
 
@@ -57,12 +57,12 @@ def fit_and_test(
 def biased_sample(space: SearchSpace, n: int, rng: np.random.Generator) -> np.ndarray:
     """Codes whose genes lean to small or large options: the i-th uses ``u ** exponent`` of a uniform ``u``."""
     exponents = np.exp(rng.uniform(-2.5, 2.5, size=(n, 1)))
-    draws = rng.random((n, space.genes)) ** exponents
-    return space.canonical((draws * space.option_counts).astype(np.int8))
+    draws = rng.random((n, space.num_genes)) ** exponents
+    return space.canonical((draws * space.num_options).astype(np.int8))
 
 
-def mutate(space: Space, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def mutate(space: Genome, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """``n`` canonical codes ``(n, genes)`` that differ from random ones of ``codes`` in about two genes."""
     parents = codes[rng.integers(0, len(codes), n)]
-    redrawn = rng.integers(0, space.option_counts, size=parents.shape).astype(parents.dtype)
-    return space.canonical(np.where(rng.random(parents.shape) < 2 / space.genes, redrawn, parents))
+    redrawn = rng.integers(0, space.num_options, size=parents.shape).astype(parents.dtype)
+    return space.canonical(np.where(rng.random(parents.shape) < 2 / space.num_genes, redrawn, parents))

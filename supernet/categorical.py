@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ofa.supernet.space import DTYPE
+from ofa.supernet.genome import MAX_OPTIONS, Gene, Genome
 
 _FAMILY = "categorical"
 
 
-class CategoricalSpace:
-    """``genes`` independent choices, gene ``i`` among ``option_counts[i]`` options that have no order.
+class CategoricalSpace(Genome):
+    """Independent choices, gene ``i`` among ``option_counts[i]`` options that have no order.
 
-    It has the population calls of ``SearchSpace`` that predictors and searches need, so that both can be judged on
-    tables of networks that others have trained. Every code is canonical: no choice switches another one off.
+    Predictors and searches can so be judged on tables of networks that others have trained. Every code is canonical: no
+    choice switches another one off. A network is a tuple of integers, one option a gene.
 
     ``roles`` names what each gene chooses ("kernel", "expand"); genes of one role have the same options in the same
     order, so that a predictor can count how often an option is chosen in the whole network. Default: no two genes have
@@ -27,8 +27,8 @@ class CategoricalSpace:
     def __init__(self, option_counts: Sequence[int], *, roles: Sequence[str] | None = None) -> None:
         """Raises ``ValueError`` for counts that are no choice or do not fit a code, and for roles that disagree."""
         counts = [int(count) for count in option_counts]
-        if not counts or min(counts) < 1 or max(counts) > np.iinfo(DTYPE).max:
-            raise ValueError(f"option_counts {counts}: give each gene between 1 and {np.iinfo(DTYPE).max} options")
+        if not counts or min(counts) < 1 or max(counts) > MAX_OPTIONS:
+            raise ValueError(f"option_counts {counts}: give each gene between 1 and {MAX_OPTIONS} options")
         names = [f"gene {gene}" for gene in range(len(counts))] if roles is None else [str(role) for role in roles]
         if len(names) != len(counts):
             raise ValueError(f"{len(names)} roles for {len(counts)} genes; give one role a gene")
@@ -38,6 +38,11 @@ class CategoricalSpace:
                 raise ValueError(f"genes of the role {role!r} have {found} options; split it into one role each")
         self._counts = tuple(counts)
         self.roles = tuple(names)
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        choices = zip(self.roles, self._counts, strict=True)
+        return tuple(Gene(role, tuple(range(count)), ordered=False) for role, count in choices)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CategoricalSpace:
@@ -62,42 +67,10 @@ class CategoricalSpace:
     def __repr__(self) -> str:
         return f"CategoricalSpace({list(self._counts)})"
 
-    @property
-    def genes(self) -> int:
-        return len(self._counts)
-
-    @property
-    def option_counts(self) -> np.ndarray:
-        """Number of options of each gene ``(genes,)``."""
-        return np.array(self._counts)
-
-    @property
-    def size(self) -> int:
-        """Exact number of distinct networks."""
-        return math.prod(self._counts)
-
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """``n`` codes ``(n, genes)``, every gene drawn uniformly."""
-        return rng.integers(0, self.option_counts, size=(n, self.genes)).astype(DTYPE)
-
-    def canonical(self, codes: np.ndarray) -> np.ndarray:
-        """The codes themselves, as a new array: every code is one network and no other."""
-        return np.array(codes)
-
-    def one_hot(self, codes: np.ndarray) -> np.ndarray:
-        """Float32 ``(n, sum of option counts)``."""
-        columns = [codes[:, gene, None] == np.arange(count) for gene, count in enumerate(self._counts)]
-        return np.concatenate(columns, axis=1).astype(np.float32)
-
-    def decode(self, code: np.ndarray) -> tuple[int, ...]:
-        """One code ``(genes,)`` as plain integers: hashable, and JSON can hold it."""
-        return tuple(int(option) for option in code)
-
-    def encode(self, choices: Sequence[int]) -> np.ndarray:
+    def encode(self, network: Sequence[int]) -> np.ndarray:
         """The code ``(genes,)`` of one option a gene. Raises ``ValueError`` naming the gene that is wrong."""
-        if len(choices) != self.genes:
-            raise ValueError(f"{len(choices)} choices; this space has {self.genes} genes")
-        for gene, (choice, count) in enumerate(zip(choices, self._counts, strict=True)):
-            if not 0 <= int(choice) < count:
+        choices = [int(choice) for choice in network]
+        for gene, (choice, count) in enumerate(zip(choices, self._counts, strict=False)):
+            if not 0 <= choice < count:
                 raise ValueError(f"choices[{gene}] is {choice}; this space allows 0 to {count - 1}")
-        return np.array([int(choice) for choice in choices], DTYPE)
+        return super().encode(choices)

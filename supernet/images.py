@@ -39,7 +39,10 @@ def tell_images(
         known["input_size"] = (model.in_chans, resolution, resolution)
         known["crop_mode"] = "center"
     # timm looks here for the layers that users replace.
-    model.pretrained_cfg = {**known, "first_conv": "conv_stem", "classifier": "classifier"}
+    layers = list(model.named_modules())
+    first_conv = next(name for name, layer in layers if isinstance(layer, nn.Conv2d))
+    classifier = next(name for name, layer in reversed(layers) if isinstance(layer, nn.Linear))
+    model.pretrained_cfg = {**known, "first_conv": first_conv, "classifier": classifier}
     return model
 
 

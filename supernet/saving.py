@@ -10,12 +10,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ofa.supernet.extract import build_empty
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.images import tell_images, told_images
 from ofa.supernet.space import Subnet
-from ofa.supernet.supernet import FAMILIES
-
-_FAMILY_OF_CLASS = {"timm.models.MobileNetV3": FAMILIES["mobilenetv3"]}
 
 
 def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
@@ -51,7 +49,7 @@ def load_subnet(folder: Path) -> nn.Module:
     values = read_json(Path(folder) / "subnet.json")
     try:
         description = values["timm"]
-        model = _FAMILY_OF_CLASS[description["class"]].build(description, device="meta")
+        model = build_empty(description)
         tell_images(model, values["subnet"]["resolution"], **values.get("images", {}))
     except Exception as error:  # timm asserts and raises what it likes on blocks that it does not know
         raise ValueError(f"{Path(folder) / 'subnet.json'} is damaged: timm cannot build from it ({error!r})") from error

@@ -7,11 +7,11 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet import families
+from ofa.supernet.channel_sorting import sort_channels
+from ofa.supernet.extract import build_empty, extract_state
 from ofa.supernet.images import tell_images
 from ofa.supernet.space import SearchSpace, Subnet
-
-FAMILIES: dict[str, ModuleType] = {"mobilenetv3": mobilenetv3}
 
 
 class Supernet(nn.Module):
@@ -45,7 +45,7 @@ class Supernet(nn.Module):
 
     @property
     def family(self) -> ModuleType:
-        return FAMILIES[self.space.family]  # not kept: a module (of Python) cannot be copied with the network
+        return families.model(self.space.family)  # not kept: a module (of Python) cannot be copied with the network
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""
@@ -66,10 +66,10 @@ class Supernet(nn.Module):
         """
         self.space.encode(subnet)
         description = self.describe(subnet)
-        target = self.family.build(description, device="meta")
+        target = build_empty(description)
         target.description = description  # what ``save_subnet`` writes
         tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
-        target.load_state_dict(self.family.extract_state(self.model, target), assign=True)
+        target.load_state_dict(extract_state(self.model, target), assign=True)
         return target.to(memory_format=torch.channels_last).eval()
 
     def describe(self, subnet: Subnet) -> dict:
@@ -77,8 +77,8 @@ class Supernet(nn.Module):
         return self.family.describe(self.space, subnet, num_classes=self.num_classes, in_chans=self.in_chans)
 
     def sort_channels(self, *, opened: int = 1) -> None:
-        """Moves important channels to the front; see the family's ``sort_channels``."""
-        self.family.sort_channels(self.model, self.space, opened=opened)
+        """Moves important channels to the front; the ``opened`` largest options keep what they were trained to do."""
+        sort_channels(self.family.channel_groups(self.model, self.space), num_open=opened)
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.

@@ -15,7 +15,7 @@ import pytest
 
 from ofa.predictors.accuracy.features import features
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
 GOLDEN = Path(__file__).parent / "golden" / "presets.json"
@@ -49,7 +49,7 @@ def describe(preset: str) -> dict[str, Any]:
     ]
     return {
         "size": str(space.size),
-        "genes": space.genes,
+        "genes": space.num_genes,
         "subnets": shown,
         "codes": _digest(codes.astype(np.int8)),
         "ids": _digest(np.array([space.decode(code).id for code in codes[:50]])),
@@ -62,10 +62,11 @@ def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(families.presets()))
 def test_preset_is_what_it_was(preset: str) -> None:
     assert describe(preset) == json.loads(GOLDEN.read_text(encoding="utf-8"))[preset]
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({name: describe(name) for name in sorted(PRESETS)}, indent=1) + "\n", encoding="utf-8")
+    described = {name: describe(name) for name in sorted(families.presets())}
+    GOLDEN.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from ofa.config.types import UNPRINTABLE
 from ofa.errors import UserError
+from ofa.supernet.space import SearchSpace
 
 MAX_SHOWN = 20  # problems; those left out are shown when these are fixed
 Problem = tuple[str, str]  # dotted key, what is wrong with it
@@ -35,19 +36,19 @@ def recipe_error(problems: Sequence[Problem], *, source: str, overridden: Sequen
     return UserError("\n".join(lines))
 
 
-def invalid_keys(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Everything that pydantic found wrong with the values given for ``model``."""
+def invalid_keys(error: ValidationError, model: type[BaseModel], *, space: type[BaseModel]) -> list[Problem]:
+    """Everything wrong with the values given for ``model``, whose ``SearchSpace`` is of the class ``space``."""
     # A list whose items are all wrong is reported as empty as well.
     found = [one for one in error.errors(include_url=False) if one["type"] != "too_short" or not one["input"]]
     # Each sentence takes a while, as it looks for what was meant; those that nobody will read are only counted.
-    return [_problem(one, model) for one in found[:MAX_SHOWN]] + [("", "")] * (len(found) - MAX_SHOWN)
+    return [_problem(one, model, space) for one in found[:MAX_SHOWN]] + [("", "")] * (len(found) - MAX_SHOWN)
 
 
-def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
+def _problem(details: ErrorDetails, model: type[BaseModel], space: type[BaseModel]) -> Problem:
     places = [place for place in details["loc"] if not re.fullmatch(r"<\w+>|\[key\]", str(place))]
     key = ".".join(map(str, places)) or "recipe"
     if details["type"] == "extra_forbidden":
-        return key, f"unknown key{nearest(places[-1], _keys_at(model, places[:-1]))}"
+        return key, f"unknown key{nearest(places[-1], _keys_at(model, places[:-1], space))}"
     if details["type"] == "missing":
         return key, "missing; it has no default"
     text = re.sub(r"^\w+ should |^Value error, ", lambda found: "must " if "should" in found[0] else "", details["msg"])
@@ -80,11 +81,12 @@ def nearest(word: Any, allowed: Iterable[str], *, label: str = "Allowed") -> str
     return f"{guess} {label}: {', '.join(allowed)}"
 
 
-def _keys_at(model: type[BaseModel], places: Sequence[str | int]) -> list[str]:
+def _keys_at(model: type[BaseModel], places: Sequence[str | int], space: type[BaseModel]) -> list[str]:
     """The keys that the section of ``model`` at ``places`` may have."""
     kind: Any = model
     for place in places:
         kind = _child(kind, place)
+        kind = space if kind is SearchSpace else kind
     section = next(
         option for option in type_options(kind) if isinstance(option, type) and issubclass(option, BaseModel)
     )

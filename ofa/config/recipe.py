@@ -21,8 +21,8 @@ from ofa.config.target import Target, TargetName, target_problems
 from ofa.config.train import TrainConfig, train_problems
 from ofa.config.types import MAX_FILE_NAME, UNPRINTABLE, Section, Takes, reserved, whole
 from ofa.errors import UserError
-from ofa.supernet.presets import PRESETS
-from ofa.supernet.space import SearchSpace
+from ofa.supernet import families
+from ofa.supernet.space import SearchSpace, space_class_of
 
 
 def _folder_name(value: str) -> str:
@@ -86,7 +86,7 @@ class Recipe(Section):
             recipe = cls.model_validate_json(_as_json(values), strict=True)
             problems += _across_sections(recipe)
         except ValidationError as error:
-            problems += invalid_keys(error, cls)
+            problems += invalid_keys(error, cls, space=space_class_of(values["space"]))
         if problems:
             raise recipe_error(problems, source=source, overridden=overridden)
         return recipe
@@ -101,19 +101,20 @@ def _as_json(values: dict[str, Any]) -> str:
 
 def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
     """The space written out, from a preset's name, ``{preset: NAME, changes}`` or the whole mapping."""
+    presets = families.presets()
     if isinstance(given, str):
         given = {"preset": given}
     if given is None or given == {}:
-        return PRESETS["tiny_mbv3"], [("space", f"missing; give a preset ({', '.join(PRESETS)}) or a whole space")]
+        return presets["tiny_mbv3"], [("space", f"missing; give a preset ({', '.join(presets)}) or a whole space")]
     if not isinstance(given, dict) or "preset" not in given:
         return given, []
     name = given["preset"]
     changes = {key: value for key, value in given.items() if key != "preset"}
-    if not isinstance(name, str) or name not in PRESETS:
+    if not isinstance(name, str) or name not in presets:
         # The changes are still checked, so that one run of the command shows every problem.
-        text = f"unknown preset {short(name)}{nearest(name, PRESETS)}"
-        return {**PRESETS["tiny_mbv3"], **changes}, [("space.preset", text)]
-    return {**PRESETS[name], **changes}, []
+        text = f"unknown preset {short(name)}{nearest(name, presets)}"
+        return {**presets["tiny_mbv3"], **changes}, [("space.preset", text)]
+    return {**presets[name], **changes}, []
 
 
 def _across_sections(recipe: Recipe) -> list[Problem]:

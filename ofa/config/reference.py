@@ -19,6 +19,8 @@ from ofa.config.errors import type_options
 from ofa.config.recipe import Recipe
 from ofa.config.renamed import RENAMED_KEYS
 from ofa.config.types import Takes, ZeroOr
+from ofa.supernet import families
+from ofa.supernet.space import SearchSpace
 
 COMMAND = "python -m ofa.config.reference > docs/recipe.md"
 # What a section looks like in a recipe; a test loads each.
@@ -77,8 +79,11 @@ def sections(model: type[BaseModel] = Recipe, where: str = "") -> Iterator[tuple
             if get_origin(option) in (tuple, dict):
                 inside = get_args(option)[0 if get_origin(option) is tuple else 1]
                 suffix = ".N" if get_origin(option) is tuple else ".NAME"
-            if isinstance(inside, type) and issubclass(inside, BaseModel):
-                yield from sections(inside, place + suffix)
+            # Of a space every family has its own sections.
+            kinds = map(families.space_class, families.names()) if inside is SearchSpace else [inside]
+            for kind in kinds:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    yield from sections(kind, place + suffix)
 
 
 def keys(model: type[BaseModel]) -> Iterator[Key]:

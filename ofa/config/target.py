@@ -19,7 +19,7 @@ from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.costs.table import Table
 
 MIN_LIMIT, MAX_LIMIT = 1e-6, 1e18  # in any unit
 
@@ -34,7 +34,7 @@ class Limit:
     value: float
     relative: bool
 
-    def absolute(self, table: CostTable) -> float:
+    def absolute(self, table: Table) -> float:
         """The most in the unit of the cost's ``table``."""
         if not self.relative:
             return self.value
@@ -184,7 +184,7 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
         problems.append((f"{where}.remote", text))
     if target.precision and target.precision not in target.spec.precisions:
         problems.append((f"{where}.precision", _precision_problem(target)))
-    if lacking := _operators(space) - (target.spec.operators or _operators(space)):
+    if lacking := space.operators - (target.spec.operators or space.operators):
         known = " and ".join(sorted(target.spec.operators - {"conv"}))
         text = f"{target.runtime} runs {known}, not {', '.join(sorted(lacking))}; use a space such as mcu or mcu_32"
         problems.append((f"{where}.runtime", text))
@@ -216,9 +216,3 @@ def _precision_problem(target: Target) -> str:
     ]
     other = f", or use {' or '.join(able)} for {target.precision}" if able else ""
     return f"{target.runtime} runs {' and '.join(target.spec.precisions)}; leave precision out{other}"
-
-
-def _operators(space: SearchSpace) -> set[str]:
-    """What a runtime must be able to run: activations and ``squeeze_excite``."""
-    gates = {"squeeze_excite"} if any(stage.se for stage in space.stages) else set()
-    return {space.act, space.stem.first_act, *(stage.act for stage in space.stages)} | gates

@@ -20,7 +20,8 @@ from ofa.config.types import (
     whole,
     zero_or,
 )
-from ofa.supernet.space import MAX_OPTIONS, SearchSpace
+from ofa.supernet.genome import MAX_OPTIONS
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
 from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
 from ofa.supernet.training.sampling import SAMPLERS
@@ -171,7 +172,7 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
         except ValueError as error:
             problems.append((f"train.phases.{index}", str(error)))
         for key in ("kernel", "depth", "expand"):
-            most = max(len(getattr(stage, f"{key}s")) for stage in space.stages)
+            most = space.max_options(key)
             if (count := getattr(phase, key)) > most:
                 problems.append((f"train.phases.{index}.{key}", f"must be at most {most} (options); it is {count}"))
     return problems

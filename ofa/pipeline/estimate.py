@@ -50,7 +50,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     check_installed(recipe.targets)
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
-    yield f"space     {space.size:,} networks, {space.genes} genes"
+    yield f"space     {space.size:,} networks, {space.num_genes} genes"
     place = data_folder(recipe.data)
     if place is not None and not place.is_dir():
         yield from _schedule(training_phases(recipe), None)
@@ -162,11 +162,13 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, model_kwargs: dict[str, in
     """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
     space = recipe.space
     code = space.encode(space.largest)
-    code[0] = len(space.resolutions) // 2
+    middle = len(space.resolutions) // 2
+    code[space.genes_of("resolution")] = middle
+    resolution = space.resolutions[middle]
     net = Supernet(space, **model_kwargs).train()
-    fitting = _TRIAL_BYTES // image_bytes(space, space.resolutions[code[0]])
+    fitting = _TRIAL_BYTES // image_bytes(space, resolution)
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
-    images = torch.zeros(batch, model_kwargs["in_chans"], *2 * [space.resolutions[code[0]]])
+    images = torch.zeros(batch, model_kwargs["in_chans"], resolution, resolution)
     labels = torch.zeros(batch, dtype=torch.long)
 
     def step() -> None:

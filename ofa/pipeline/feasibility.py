@@ -15,9 +15,9 @@ import numpy as np
 from ofa.config.recipe import Recipe
 from ofa.config.target import Limit, Target
 from ofa.errors import UserError
-from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.microcontroller import tables as microcontroller
+from ofa.predictors.costs.table import Table
 from ofa.strategies.limits import InfeasibleLimit, feasible_codes
 from ofa.supernet.space import SearchSpace
 from ofa.targets import measuring
@@ -53,7 +53,7 @@ def check_limits(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
     return lines
 
 
-def known(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs, *, seed: int) -> dict[str, CostTable]:
+def known(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs, *, seed: int) -> dict[str, Table]:
     """The costs that need no measurement here, by name."""
     counted = measuring.counted(deployment, space, model_kwargs)
     # What is measured there is more than what is counted: flash is that of a whole program.
@@ -85,7 +85,7 @@ def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
     return lines
 
 
-def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, CostTable], recipe: Recipe) -> str | None:
+def _check(target: Target, exact: dict[str, Table], estimated: dict[str, Table], recipe: Recipe) -> str | None:
     tables = exact | estimated
     limits = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in target.limits if limit.cost in tables}
     try:
@@ -104,7 +104,7 @@ def _check(target: Target, exact: dict[str, CostTable], estimated: dict[str, Cos
     return None
 
 
-def _estimated(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs) -> dict[str, CostTable]:
+def _estimated(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs) -> dict[str, Table]:
     if deployment.has_latency:
         return {}
     return microcontroller.estimates(deployment.module, space, **model_kwargs)

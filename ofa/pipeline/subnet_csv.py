@@ -12,7 +12,10 @@ from ofa.pipeline.run_folder import quarantine
 from ofa.supernet.files import write_atomic
 from ofa.supernet.space import SearchSpace, Subnet
 
-HEADER = "resolution,depths,kernels,expands,accuracy"
+
+def header(subnet: Subnet) -> str:
+    """The first line: one column a role that the subnet's space has, then the accuracy."""
+    return ",".join((*subnet.to_dict(), "accuracy"))
 
 
 def append(path: Path, subnet: Subnet, accuracy: float) -> None:
@@ -22,9 +25,9 @@ def append(path: Path, subnet: Subnet, accuracy: float) -> None:
     there, or is another, was cut short by a kill, or damaged.
     """
     if not path.exists():
-        write_atomic(path, HEADER + "\n")
+        write_atomic(path, header(subnet) + "\n")
         write_atomic(_beside(path), "")
-    lists = (subnet.depths, subnet.kernels, subnet.expands)
+    lists = [values for values in subnet.to_dict().values() if isinstance(values, list)]
     row = [str(subnet.resolution), *("-".join(map(str, values)) for values in lists), f"{accuracy:.6f}"]
     _add(path, ",".join(row))
     _add(_beside(path), _digest(",".join(row)))
@@ -38,10 +41,11 @@ def finish(path: Path) -> None:
 def read(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     """Codes ``(n, genes)`` and accuracies ``(n,)``. Raises ``ValueError`` naming file and line."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    if not lines or lines[0] != HEADER:
-        raise ValueError(f"{path}, line 1: the header must be {HEADER}")
+    expected = header(space.largest)
+    if not lines or lines[0] != expected:
+        raise ValueError(f"{path}, line 1: the header must be {expected}")
     rows = [_parse(line, space, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
-    codes = np.array([code for code, _ in rows], np.int8).reshape(len(rows), space.genes)
+    codes = np.array([code for code, _ in rows], np.int8).reshape(len(rows), space.num_genes)
     return codes, np.array([accuracy for _, accuracy in rows], np.float64)
 
 
@@ -57,11 +61,12 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
     text = path.read_text(encoding="utf-8", errors="replace")
     whole, _, _ = text.rpartition("\n")
     lines, good, problem = whole.splitlines(), [], None
+    expected = header(space.largest)
     beside, digests = _beside(path), None
     if beside.exists():
         digests = beside.read_text(encoding="utf-8", errors="replace").splitlines()
-    if lines and lines[0] != HEADER:
-        lines, problem = [], f"{path}, line 1: the header must be {HEADER}"
+    if lines and lines[0] != expected:
+        lines, problem = [], f"{path}, line 1: the header must be {expected}"
     for number, line in enumerate(lines[1:], start=2):
         try:
             _parse(line, space, f"{path}, line {number}")
@@ -77,7 +82,7 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
     if problem:
         problem += f"; moved to {quarantine(path, 'damaged').name}, {len(good)} rows before it kept"
     write_atomic(beside, "".join(f"{_digest(line)}\n" for line in good))
-    write_atomic(path, "\n".join([HEADER, *good]) + "\n")
+    write_atomic(path, "\n".join([expected, *good]) + "\n")
     return len(good), problem
 
 
@@ -97,14 +102,17 @@ def _add(path: Path, line: str) -> None:
 
 
 def _parse(line: str, space: SearchSpace, where: str) -> tuple[np.ndarray, float]:
-    fields = line.split(",")
+    names, fields = header(space.largest).split(","), line.split(",")
     try:
-        if len(fields) != 5:
-            raise ValueError(f"{len(fields)} columns instead of 5")
-        depths, kernels, expands = (tuple(float(value) for value in field.split("-")) for field in fields[1:4])
-        accuracy = float(fields[4])
+        if len(fields) != len(names):
+            raise ValueError(f"{len(fields)} columns instead of {len(names)}")
+        lists = {
+            name: tuple(float(value) for value in field.split("-"))
+            for name, field in zip(names[1:-1], fields[1:-1], strict=True)
+        }
+        accuracy = float(fields[-1])
         if accuracy < 0 or accuracy > 1:  # NaN: a network that could not be measured
             raise ValueError(f"accuracy {accuracy} is not between 0 and 1")
-        return space.encode(Subnet(int(fields[0]), depths, kernels, expands)), accuracy
+        return space.encode(Subnet(int(fields[0]), **lists)), accuracy
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -18,6 +18,7 @@ from ofa.report.pace import pace_note
 from ofa.report.text import markdown_table
 from ofa.report.units import measured_costs, missing_measurement, with_unit
 from ofa.supernet.files import write_atomic
+from ofa.supernet.space import SearchSpace
 
 _MAX_CLASSES = 20
 
@@ -29,6 +30,11 @@ def write_card(folder: Path, report: Report, target: str, evaluation: Evaluation
     return path
 
 
+def _timm_class(report: Report) -> str:
+    """Whose networks they are; a report of an older version lacks the space."""
+    return SearchSpace.from_dict(report.space).timm_class if report.space else "timm model"
+
+
 def render_card(report: Report, target: str, evaluation: Evaluation, *, licence: str | None) -> str:
     """The card of one target."""
     found, classes = report.targets[target], evaluation.classes
@@ -36,7 +42,7 @@ def render_card(report: Report, target: str, evaluation: Evaluation, *, licence:
     names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
         f"# {markdown(report.name)}: {markdown(target)}",
-        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `timm.models.MobileNetV3` found by "
+        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `{_timm_class(report)}` found by "
         f"once-for-all, subnet `{found.id}`: {subnet.resolution} pixels, "
         f"stages of {', '.join(map(str, subnet.depths))} blocks, {predicted.cost('macs') / 1e6:.2f} M "
         f"multiply-accumulates, {predicted.cost('params') / 1e3:.0f} k parameters. `subnet.json` and "

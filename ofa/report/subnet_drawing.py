@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
-from ofa.supernet.space import SearchSpace, Subnet, mid_width
+from ofa.supernet.space import SearchSpace, Subnet
 
 _HIGH, _TOP, _LEFT, _GAP, _STAGE_GAP = 84, 34, 78, 5, 18
 _NARROW, _WIDE, _LOW = 22, 40, 6
+_WORDS = {"expand": "expand ratio"}  # roles that need another word
 
 
 class Block(NamedTuple):
-    """A block that runs: ``middle`` are the channels inside it, after expansion; ``size`` is the side it reads."""
+    """A block that runs.
 
-    kernel: int
-    expand: float
+    ``choices`` are the values of its own genes, by role; ``middle`` are the channels inside it, after expansion;
+    ``width`` those that it gives; ``size`` is the side that it reads.
+    """
+
+    choices: dict[str, Any]
     middle: int
+    width: int
     size: int
 
 
@@ -40,17 +45,15 @@ class SubnetDescription(NamedTuple):
 
 def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
     """The blocks of each stage that run."""
-    sizes = space.sizes(subnet.resolution)
-    stages: list[list[Block]] = [[] for _ in space.stages]
-    for index, slot in enumerate(space.slots):
-        if slot.index < subnet.depths[slot.stage]:
-            middle = mid_width(slot.in_width, subnet.expands[index])
-            block = Block(subnet.kernels[index], subnet.expands[index], middle, sizes[index])
-            stages[slot.stage].append(block)
+    choices = space.choices(subnet)
+    stages: dict[int, list[Block]] = {}
+    for position, _, middle, width, side, _ in space.shapes(subnet):
+        block = Block(choices.get((position.stage, position.index), {}), middle, width, side)
+        stages.setdefault(position.stage, []).append(block)
     return SubnetDescription(
         name,
         subnet.resolution,
-        tuple(Stage(stage.width, tuple(blocks)) for stage, blocks in zip(space.stages, stages, strict=True)),
+        tuple(Stage(blocks[-1].width, tuple(blocks)) for blocks in stages.values()),
     )
 
 
@@ -65,10 +68,14 @@ def chosen_subnets(report: Report) -> list[SubnetDescription]:
 def subnet_line(subnet: SubnetDescription) -> str:
     """One line: resolution, then each stage's width and blocks, such as ``24 px  24: k3e4 k5e6 | 40: k3e3``."""
     stages = (
-        f"{stage.width}: " + " ".join(f"k{block.kernel}e{block.expand:g}" for block in stage.blocks)
-        for stage in subnet.stages
+        f"{stage.width}: " + " ".join("".join(_labels(block)) for block in stage.blocks) for stage in subnet.stages
     )
     return f"{subnet.resolution} px  " + " | ".join(stages)
+
+
+def _labels(block: Block) -> list[str]:
+    """Each choice as the first letter of its role and its value."""
+    return [f"{role[0]}{value:g}" for role, value in block.choices.items()]
 
 
 def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
@@ -76,23 +83,28 @@ def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
     if not subnets:
         return ""
     blocks = [block for subnet in subnets for stage in subnet.stages for block in stage.blocks]
-    kernels = sorted({block.kernel for block in blocks})
+    # Colours tell the blocks' first choice: the kernel, where there is one.
+    role = next((role for block in blocks for role in block.choices), "")
+    shades = sorted({block.choices[role] for block in blocks if role in block.choices})
     most = max(block.middle for block in blocks)
     widest = max(stage.width for subnet in subnets for stage in subnet.stages)
-    figures = "".join(_draw_subnet(subnet, kernels, most, widest) for subnet in subnets)
+    figures = "".join(_draw_subnet(subnet, role, shades, most, widest) for subnet in subnets)
+    sides = " x {:g}" if role == "kernel" else ""
     keys = "".join(
         f'<li><svg viewBox="0 0 24 16" class="key" aria-hidden="true"><rect class="k{number % 4}" x="4" y="1" '
-        f'width="16" height="14"/></svg>kernel {kernel} x {kernel}</li>'
-        for number, kernel in enumerate(kernels)
+        f'width="16" height="14"/></svg>{_WORDS.get(role, role)} {value:g}{sides.format(value)}</li>'
+        for number, value in enumerate(shades)
     )
+    others = dict.fromkeys(other for block in blocks for other in block.choices if other != role)
+    letters = "".join(f"<li>{other[0]}: {_WORDS.get(other, other)}</li>" for other in others)
     return (
         f'<div class="row">{figures}</div><ul class="legend">{keys}'
         "<li>height: channels inside the block (square-root scale)</li>"
-        "<li>width: channels that the stage gives (ch)</li><li>e: expand ratio</li></ul>"
+        f"<li>width: channels that the stage gives (ch)</li>{letters}</ul>"
     )
 
 
-def _draw_subnet(subnet: SubnetDescription, kernels: list[int], most: int, widest: int) -> str:
+def _draw_subnet(subnet: SubnetDescription, role: str, shades: list[Any], most: int, widest: int) -> str:
     base = _TOP + _HIGH
     middle = _TOP + _HIGH / 2
     parts = [
@@ -107,15 +119,16 @@ def _draw_subnet(subnet: SubnetDescription, kernels: list[int], most: int, wides
         start = left
         for block in stage.blocks:
             high = max(_LOW, _HIGH * math.sqrt(block.middle / most))
-            shade = f"k{kernels.index(block.kernel) % 4}"
-            tooltip = f"kernel {block.kernel}, expand ratio {block.expand:g}, {block.middle} channels inside, "
-            tooltip += f"{stage.width} out, reads {block.size} x {block.size}"
+            shade = f"k{shades.index(block.choices[role]) % 4}" if role in block.choices else "k0"
+            tooltip = "".join(f"{_WORDS.get(name, name)} {value:g}, " for name, value in block.choices.items())
+            tooltip += f"{block.middle} channels inside, {stage.width} out, reads {block.size} x {block.size}"
+            above, below = [*_labels(block), "", ""][:2]
             centre = left + wide / 2
             parts.append(
                 f'<rect class="{shade}" x="{left:.1f}" y="{base - high:.1f}" width="{wide:.1f}" height="{high:.1f}" '
                 f'rx="2"><title>{tooltip}</title></rect>'
-                f'<text x="{centre:.1f}" y="{base - high - 5:.1f}" text-anchor="middle">k{block.kernel}</text>'
-                f'<text x="{centre:.1f}" y="{base + 14}" text-anchor="middle">e{block.expand:g}</text>'
+                f'<text x="{centre:.1f}" y="{base - high - 5:.1f}" text-anchor="middle">{above}</text>'
+                f'<text x="{centre:.1f}" y="{base + 14}" text-anchor="middle">{below}</text>'
             )
             left += wide + _GAP
         stop = max(left - _GAP, start + 34)

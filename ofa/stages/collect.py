@@ -28,7 +28,7 @@ def run(job: Job) -> Outcome:
     config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
     first_rank = distributed.rank() == 0
     job.broadcast_supernet()
-    stored = _recover(path, space) if first_rank else np.empty((0, space.genes), DTYPE)
+    stored = _recover(path, space) if first_rank else np.empty((0, space.num_genes), DTYPE)
     codes, accuracies = stored[:0], np.empty(0)
     bar = tqdm(
         desc="measure accuracy",
@@ -100,13 +100,13 @@ def _next_batch(
         pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
         chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=count, seed=seed)
         batch = pool[chosen]
-    return batch[np.argsort(batch[:, 0], kind="stable")]
+    return batch[np.argsort(batch[:, space.genes_of("resolution")[0]], kind="stable")]
 
 
 def _broadcast_batch(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
     """Rank 0's batch on every rank."""
     content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
-    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.genes)
+    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
 
 
 def _waves(codes: np.ndarray) -> list[np.ndarray]:
@@ -135,4 +135,4 @@ def _recover(path: Path, space: SearchSpace) -> np.ndarray:
     count, problem = subnet_csv.recover(path, space)
     if problem:
         print(problem, flush=True)
-    return subnet_csv.read(path, space)[0] if count else np.empty((0, space.genes), DTYPE)
+    return subnet_csv.read(path, space)[0] if count else np.empty((0, space.num_genes), DTYPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ofa.pipeline.artefacts.cost_info import TableQuality
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
-from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.table import Table
 from ofa.report.pace import drift_words
 from ofa.targets.cost_files import table_paths
 from ofa.targets.deployment import Deployment, deployment_of
@@ -14,7 +14,7 @@ from ofa.targets.own_costs import how_good
 
 
 def run(job: Job) -> Outcome:
-    tables: dict[Deployment, dict[str, CostTable]] = {}
+    tables: dict[Deployment, dict[str, Table]] = {}
     files, lines, costs = [], [], job.folder / "costs"
     for name, target in job.recipe.targets.items():
         deployment = deployment_of(target)
@@ -39,7 +39,7 @@ def run(job: Job) -> Outcome:
     return Outcome(files, "; ".join(lines))
 
 
-def _line(deployment: Deployment, table: CostTable) -> str:
+def _line(deployment: Deployment, table: Table) -> str:
     """How well the table predicted whole subnets that it was not fitted to."""
     if table.name == "latency" and deployment.costs:
         return f"latency of {deployment.name}: {how_good(table.info['quality'])}"

@@ -17,7 +17,7 @@ from ofa.pipeline.artefacts.search import Candidate, Figures, Predicted, SearchR
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
-from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import top1
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.integers import ceil_div
@@ -28,7 +28,7 @@ from ofa.targets.measuring import counted, measure_subnets
 
 ATTEMPTS = 4
 
-Limits = dict[CostTable, float]
+Limits = dict[Table, float]
 Costs = dict[str, float]  # measured, by the cost's name
 
 
@@ -37,7 +37,7 @@ class _Question(NamedTuple):
 
     deployment: Deployment
     predictor: AccuracyPredictor
-    costs: dict[str, CostTable]
+    costs: dict[str, Table]
     limits: Limits
 
 

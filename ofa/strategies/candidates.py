@@ -8,7 +8,7 @@ import numpy as np
 
 from ofa.strategies.archive import Archive
 from ofa.strategies.problem import Problem
-from ofa.strategies.variation import children, draw, mend
+from ofa.strategies.variation import repair, sample, vary
 
 # Redraws of candidates that are infeasible or known: enough in practice, and never for ever.
 MAX_ROUNDS = 10
@@ -29,10 +29,10 @@ def sample_feasible(problem: Problem, archive: Archive, n: int, rng: np.random.G
 
     All of ``include`` come, even when they are more than ``n``.
     """
-    tried = draw(problem.space, 2 * n, rng)
+    tried = sample(problem.space, 2 * n, rng)
     codes, costs, good = problem.filter_feasible(tried)
     targets = problem.feasible_seeds[rng.integers(len(problem.feasible_seeds), size=(~good).sum())]
-    repaired = mend(problem.space, tried[~good], targets, lambda mixed: problem.filter_feasible(mixed)[2], rng)
+    repaired = repair(problem.space, tried[~good], targets, lambda mixed: problem.filter_feasible(mixed)[2], rng)
     repaired, repaired_costs, _ = problem.filter_feasible(repaired)
     # The repaired ones first: they lie near the limit, where the best networks are.
     codes = np.concatenate([problem.include, problem.feasible_seeds, repaired, codes])
@@ -60,7 +60,7 @@ def breed(
         # Later rounds make as many as should do by what became of those before.
         more = min(made // len(codes) * (n - len(codes)) + n // 2, _SPARE * n) if len(codes) else _SPARE * n
         made += more
-        offspring = children(problem.space, parents, more, rng, mutation=mutation, crossover=crossover)
+        offspring = vary(problem.space, parents, more, rng, mutation=mutation, crossover=crossover)
         offspring = np.concatenate([codes, offspring])
         # What has a code already is not costed: near a good network most children are known.
         new = offspring[archive.unseen(offspring)[len(codes) :]]

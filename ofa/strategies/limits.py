@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ofa.errors import UserError
-from ofa.strategies.problem import Function, Space
-from ofa.strategies.variation import draw
-from ofa.supernet.space import DTYPE, Subnet
+from ofa.strategies.problem import Function
+from ofa.strategies.variation import sample
+from ofa.supernet.genome import DTYPE, Genome
+from ofa.supernet.space import Subnet
 
 # Where descents start, beside the smallest network: costs that were measured can have more than one valley.
 _DRAWS, _STARTS = 1000, 8
@@ -32,13 +33,13 @@ class InfeasibleLimit(UserError, ValueError):
     """No network of the space meets the limits; the message says which limit and what the cheapest network needs."""
 
 
-def feasible_codes(space: Space, limits: Mapping[Cost, float], *, seed: int) -> np.ndarray:
+def feasible_codes(space: Genome, limits: Mapping[Cost, float], *, seed: int) -> np.ndarray:
     """Feasible codes ``(k, genes)``, at least one: the smallest network where it is feasible, else one by descent.
 
     Raises ``InfeasibleLimit``.
     """
     highest = np.array(list(limits.values()), float)
-    smallest = space.canonical(np.zeros((1, space.genes), DTYPE))
+    smallest = space.canonical(np.zeros((1, space.num_genes), DTYPE))
 
     def costs(codes: np.ndarray) -> np.ndarray:
         return np.stack([np.asarray(cost.predict(codes), float) for cost in limits], axis=1)
@@ -48,7 +49,7 @@ def feasible_codes(space: Space, limits: Mapping[Cost, float], *, seed: int) -> 
 
     if not limits or (costs(smallest) <= highest).all():
         return smallest
-    drawn = draw(space, _DRAWS, np.random.default_rng(seed))
+    drawn = sample(space, _DRAWS, np.random.default_rng(seed))
     code, over = descend(space, excess, _starts(smallest, drawn, excess))
     if over > 0:
         # Start once more from where each limit alone is met, and say so when one cannot be.
@@ -66,7 +67,7 @@ def feasible_codes(space: Space, limits: Mapping[Cost, float], *, seed: int) -> 
     return code[None]
 
 
-def descend(space: Space, objective: Function, starts: np.ndarray) -> tuple[np.ndarray, float]:
+def descend(space: Genome, objective: Function, starts: np.ndarray) -> tuple[np.ndarray, float]:
     """The code ``(genes,)`` of the lowest ``objective`` reached by changing one gene at a time, and its value.
 
     Coordinate descent from every start at once; on a sum over blocks that is the smallest there is.
@@ -76,10 +77,10 @@ def descend(space: Space, objective: Function, starts: np.ndarray) -> tuple[np.n
     rows = np.arange(len(codes))
     for _ in range(_SWEEPS):
         before = values
-        for gene, count in enumerate(space.option_counts):
+        for gene, count in enumerate(space.num_options):
             tries = np.repeat(codes[:, None], count, axis=1)
             tries[:, :, gene] = np.arange(count)
-            tries = space.canonical(tries.reshape(-1, space.genes))
+            tries = space.canonical(tries.reshape(-1, space.num_genes))
             found = objective(tries).reshape(len(codes), count)
             choice = found.argmin(axis=1)
             lower = found[rows, choice] < values
@@ -106,7 +107,7 @@ def _starts(smallest: np.ndarray, drawn: np.ndarray, objective: Function) -> np.
     return np.concatenate([smallest, drawn[objective(drawn).argsort(kind="stable")[:_STARTS]]])
 
 
-def _cheapest(space: Space, cost: Cost, limit: float, starts: np.ndarray) -> np.ndarray:
+def _cheapest(space: Genome, cost: Cost, limit: float, starts: np.ndarray) -> np.ndarray:
     code, value = descend(space, cost.predict, starts)
     if value > limit:
         raise InfeasibleLimit(

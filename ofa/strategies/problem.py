@@ -5,30 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
+from ofa.supernet.genome import Genome
+
 Function = Callable[[np.ndarray], np.ndarray]
-
-
-class Space(Protocol):
-    """What a search asks of a space: ``ofa.SearchSpace``, ``CategoricalSpace`` or anything like them."""
-
-    @property
-    def genes(self) -> int: ...
-
-    @property
-    def option_counts(self) -> np.ndarray:
-        """Number of options of each gene ``(genes,)``."""
-
-    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
-
-    def canonical(self, codes: np.ndarray) -> np.ndarray: ...
-
-    def decode(self, code: np.ndarray) -> Any: ...
-
-    def encode(self, subnet: Any) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +30,7 @@ class Problem:
         progress: whether a bar is shown.
     """
 
-    space: Space
+    space: Genome
     score: Function
     costs: Function
     limits: np.ndarray

@@ -14,10 +14,11 @@ from ofa.errors import UserError
 from ofa.strategies.archive import Archive, best_first
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.pareto import front
-from ofa.strategies.problem import Problem, Space
+from ofa.strategies.problem import Problem
 from ofa.strategies.settings import chosen
 from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.strategies.validation import check_costs, check_include, codes_of
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import Subnet
 
 _TOP = 20
@@ -69,7 +70,7 @@ def _short(subnet: Any) -> str:
 
 
 def search(
-    space: Space,
+    space: Genome,
     predictor: Predictor,
     *,
     limits: Mapping[Cost, float],

@@ -9,11 +9,10 @@ import numpy as np
 
 from ofa.errors import UserError
 from ofa.strategies.limits import Cost, named, quantity
-from ofa.strategies.problem import Space
-from ofa.supernet.space import DTYPE
+from ofa.supernet.genome import DTYPE, Genome
 
 
-def check_costs(space: Space, limits: Mapping[Cost, float], objectives: Sequence[Cost]) -> None:
+def check_costs(space: Genome, limits: Mapping[Cost, float], objectives: Sequence[Cost]) -> None:
     """Raises ``UserError`` for limits that are no limit, two costs of one name, and a table of another space."""
     for cost, limit in limits.items():
         if not limit > 0:
@@ -29,9 +28,9 @@ def check_costs(space: Space, limits: Mapping[Cost, float], objectives: Sequence
             raise UserError(f"cost {cost.name} is of another search space; make or measure it for this one")
 
 
-def codes_of(space: Space, name: str, subnets: Sequence[Any]) -> np.ndarray:
+def codes_of(space: Genome, name: str, subnets: Sequence[Any]) -> np.ndarray:
     """Codes ``(n, genes)`` of the subnets; ``UserError`` names the one that is not of this space."""
-    codes = np.empty((len(subnets), space.genes), DTYPE)
+    codes = np.empty((len(subnets), space.num_genes), DTYPE)
     for row, subnet in enumerate(subnets):
         try:
             codes[row] = space.encode(subnet)
@@ -41,7 +40,7 @@ def codes_of(space: Space, name: str, subnets: Sequence[Any]) -> np.ndarray:
 
 
 def check_include(
-    space: Space, limits: Mapping[Cost, float], include: np.ndarray, avoid: np.ndarray, subnets: Sequence[Any]
+    space: Genome, limits: Mapping[Cost, float], include: np.ndarray, avoid: np.ndarray, subnets: Sequence[Any]
 ) -> None:
     """Raises ``UserError`` when a network to include breaks a limit or is also one to avoid."""
     for row, code in enumerate(include):

@@ -7,23 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ofa.strategies.problem import Space
-from ofa.supernet.space import DTYPE, SearchSpace
+from ofa.supernet.genome import DTYPE, Genome
 
 
-def draw(space: Space, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` canonical codes. Where options have an order, of all sizes: half uniform, half below a random share of each
-    gene's options. Uniform draws alone bunch at the middle size, and none is small.
+def sample(space: Genome, n: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` canonical codes. Where options have an order, of all sizes: half uniform, half below a random fraction of
+    each gene's options. Uniform samples alone bunch at the middle size, and none is small.
     """
-    if not isinstance(space, SearchSpace):
+    if not space.ordered.any():
         return space.sample(n, rng)
-    share = np.minimum(1, 2 * rng.random((n, 1)))
-    top = 1 + share * (space.option_counts - 1)
-    return space.canonical((rng.random((n, space.genes)) * top).astype(DTYPE))
+    fraction = np.minimum(1, 2 * rng.random((n, 1)))
+    top = 1 + np.where(space.ordered, fraction, 1) * (space.num_options - 1)
+    return space.canonical((rng.random((n, space.num_genes)) * top).astype(DTYPE))
 
 
-def children(
-    space: Space, parents: np.ndarray, n: int, rng: np.random.Generator, *, mutation: float, crossover: float
+def vary(
+    space: Genome, parents: np.ndarray, n: int, rng: np.random.Generator, *, mutation: float, crossover: float
 ) -> np.ndarray:
     """``n`` canonical codes: ``crossover`` of them take each gene from one of two parents, the others change each gene
     of one parent with probability ``mutation``.
@@ -31,25 +30,25 @@ def children(
     A changed gene is redrawn; where options have an order, every other one moves to the next option instead: networks
     that differ by a step score alike, so such a child is more often good.
     """
-    asleep = _asleep(space, parents)
-    counts = space.option_counts.astype(np.float32)
-    redrawn = np.minimum(rng.random((n, space.genes), np.float32) * counts, counts - 1).astype(DTYPE)
+    inactive = ~space.active_genes(parents)
+    counts = space.num_options.astype(np.float32)
+    redrawn = np.minimum(rng.random((n, space.num_genes), np.float32) * counts, counts - 1).astype(DTYPE)
     first, second = rng.integers(len(parents), size=(2, n))
     # Canonical zeros would make every block that a child switches on start from its smallest options.
-    one, two = (np.where(asleep[rows], redrawn, parents[rows]) for rows in (first, second))
+    one, two = (np.where(inactive[rows], redrawn, parents[rows]) for rows in (first, second))
     crossed = rng.random((n, 1)) < crossover
-    chance = rng.random((n, space.genes), np.float32)
+    chance = rng.random((n, space.num_genes), np.float32)
     changed = chance < np.where(crossed, np.float32(0.5), np.float32(mutation))
-    if isinstance(space, SearchSpace):
+    if space.ordered.any():
         # Below a quarter of the rate the change is a step down, below half of it a step up.
         step = np.where(chance < np.float32(mutation / 4), DTYPE(-1), DTYPE(1))
         stepped = np.minimum(np.maximum(one + step, 0), (counts - 1).astype(DTYPE))
-        redrawn = np.where(chance < np.float32(mutation / 2), stepped, redrawn)
+        redrawn = np.where(space.ordered & (chance < np.float32(mutation / 2)), stepped, redrawn)
     return space.canonical(np.where(changed, np.where(crossed, two, redrawn), one))
 
 
-def mend(
-    space: Space,
+def repair(
+    space: Genome,
     codes: np.ndarray,
     targets: np.ndarray,
     feasible: Callable[[np.ndarray], np.ndarray],
@@ -64,17 +63,9 @@ def mend(
     def mixed(count: np.ndarray) -> np.ndarray:
         return space.canonical(np.where(turn < count[:, None], targets, codes))
 
-    low, high = np.zeros(len(codes), int), np.full(len(codes), space.genes)
-    for _ in range(math.ceil(math.log2(space.genes)) + 1):
+    low, high = np.zeros(len(codes), int), np.full(len(codes), space.num_genes)
+    for _ in range(math.ceil(math.log2(space.num_genes)) + 1):
         middle = (low + high) // 2
         good = feasible(mixed(middle))
         low, high = np.where(good, low, middle), np.where(good, middle, high)
     return mixed(high)
-
-
-def _asleep(space: Space, codes: np.ndarray) -> np.ndarray:
-    """Which genes mean nothing because their block is off: boolean ``(n, genes)``."""
-    asleep = np.zeros(codes.shape, bool)
-    if isinstance(space, SearchSpace):
-        asleep[:, space.kernel_genes] = asleep[:, space.expand_genes] = ~space.active(codes)
-    return asleep

@@ -15,10 +15,10 @@ from ofa.errors import UserError
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.timing import lower_quartile
 from ofa.predictors.costs import names
-from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency import table as latency
 from ofa.predictors.costs.latency.timer import ModelTimer
 from ofa.predictors.costs.microcontroller import tables as microcontroller
+from ofa.predictors.costs.table import Table
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.targets.deployment import Deployment, environment, remote_errors
 from ofa.targets.own_costs import own_table
@@ -27,14 +27,14 @@ from ofa.targets.own_costs import own_table
 _MAX_FIT_PROGRAMS, _MAX_TEST_PROGRAMS = 10, 6
 
 
-def counted(deployment: Deployment, space: SearchSpace, model_kwargs: Mapping[str, int]) -> dict[str, CostTable]:
+def counted(deployment: Deployment, space: SearchSpace, model_kwargs: Mapping[str, int]) -> dict[str, Table]:
     """The costs that are known without a measurement, by name; ``model_kwargs``: ``num_classes`` and ``in_chans``."""
     return names.counted_costs(space, **model_kwargs, bits=deployment.bits)
 
 
 def own_costs(
     deployment: Deployment, space: SearchSpace, model_kwargs: Mapping[str, int], *, seed: int
-) -> dict[str, CostTable]:
+) -> dict[str, Table]:
     """The costs that are read from the user's own file, by name."""
     if deployment.costs is None:
         return {}
@@ -49,7 +49,7 @@ def measure_tables(
     config: MeasureConfig,
     seed: int,
     folder: Path,
-) -> dict[str, CostTable]:
+) -> dict[str, Table]:
     """The cost tables that the deployment is measured for, by name; the first is the one that reports show.
 
     ``folder`` keeps the rounds of a measurement on another device, until ``delete_rounds``.
@@ -94,7 +94,7 @@ def measure_subnets(
     subnets: list[Subnet],
     model_kwargs: Mapping[str, int],
     *,
-    tables: Mapping[str, CostTable],
+    tables: Mapping[str, Table],
     threads: int,
 ) -> list[dict[str, float]]:
     """Each whole subnet's measured costs, comparable with the deployment's ``tables``; weights do not matter.

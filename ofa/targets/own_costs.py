@@ -16,12 +16,12 @@ from ofa.pipeline.manifest import digest, file_digest
 from ofa.supernet.space import SearchSpace
 
 if TYPE_CHECKING:
-    from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.costs.table import Table
 
 _YAML = (".yaml", ".yml")
 
 
-def own_table(space: SearchSpace, path: Path, *, num_classes: int, in_chans: int, seed: int) -> CostTable:
+def own_table(space: SearchSpace, path: Path, *, num_classes: int, in_chans: int, seed: int) -> Table:
     """Latency in ms of every network of the space, from ``path``.
 
     ``info["quality"]`` is the error on rows that a fit never saw (cross-validation); of look-up tables it is unknown.

@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.features import features
 from ofa.predictors.metrics import ONE_STD
 from ofa.predictors.sampling import mutate
+from ofa.supernet.genome import Genome
 
 Arrays = dict[str, np.ndarray]
 Kind = TypeVar("Kind", bound="Ensemble")
@@ -22,7 +23,7 @@ class Ensemble:
     A kind says how one member is fitted and asked. A member is a dict of arrays, so that an ensemble can be stored.
     """
 
-    def __init__(self, space: Space, arrays: Arrays) -> None:
+    def __init__(self, space: Genome, arrays: Arrays) -> None:
         self._arrays = arrays
         self._noise = float(arrays["noise"])
         self._members = [_member(arrays, number) for number in range(int(arrays["members"]))]
@@ -36,9 +37,9 @@ class Ensemble:
         raise NotImplementedError
 
     @classmethod
-    def learn(
+    def fit(
         cls: type[Kind],
-        space: Space,
+        space: Genome,
         codes: np.ndarray,
         targets: np.ndarray,
         networks: np.ndarray,

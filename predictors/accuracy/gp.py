@@ -6,8 +6,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from ofa.predictors.accuracy.features import Space, feature_groups, features
+from ofa.predictors.accuracy.features import feature_groups, features
 from ofa.predictors.metrics import ONE_STD
+from ofa.supernet.genome import Genome
 
 Arrays = dict[str, np.ndarray]
 
@@ -22,7 +23,7 @@ class GaussianProcess:
     # Some ten hyper-parameters need no more, and the cost of fitting them grows with the cube of the rows.
     _TUNING_ROWS = 400
 
-    def __init__(self, space: Space, arrays: Arrays) -> None:
+    def __init__(self, space: Genome, arrays: Arrays) -> None:
         self._codes, self._targets, self._theta = arrays["codes"], arrays["targets"], arrays["theta"]
         groups = feature_groups(space)
         self._weights = np.repeat(np.exp(-self._theta[: len(groups)]), [group.stop - group.start for group in groups])
@@ -34,9 +35,9 @@ class GaussianProcess:
         self._std_scale = self._leave_one_out_scale()
 
     @classmethod
-    def learn(
+    def fit(
         cls,
-        space: Space,
+        space: Genome,
         codes: np.ndarray,
         targets: np.ndarray,
         networks: np.ndarray,
@@ -87,7 +88,7 @@ class GaussianProcess:
         return float(np.clip(np.quantile(ratios, ONE_STD), 0.1, 10))
 
 
-def _start(space: Space) -> np.ndarray:
+def _start(space: Genome) -> np.ndarray:
     """Logarithms to begin with: the groups' lengths, the signal's variance, the noise's.
 
     Lengths start from how far networks of the space lie apart, not the rows: all rows may have one resolution, say, and

@@ -16,7 +16,7 @@ class PredictorKind:
 
     Attributes:
         help: a few words, for the recipe's reference.
-        load: gives its class, which has ``learn`` and is made of stored arrays: see ``gp.GaussianProcess``.
+        load: gives its class, which has ``fit`` and is made of stored arrays: see ``gp.GaussianProcess``.
     """
 
     help: str
@@ -30,15 +30,15 @@ def _gp() -> type[Any]:
 
 
 def _mlp() -> type[Any]:
-    from ofa.predictors.accuracy.mlp import Networks
+    from ofa.predictors.accuracy.mlp import MLPEnsemble
 
-    return Networks
+    return MLPEnsemble
 
 
 def _trees() -> type[Any]:
-    from ofa.predictors.accuracy.trees import Trees
+    from ofa.predictors.accuracy.trees import GradientBoostingEnsemble
 
-    return Trees
+    return GradientBoostingEnsemble
 
 
 # Of equal scores, "auto" takes the first.

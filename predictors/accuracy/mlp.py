@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPRegressor
 from ofa.predictors.accuracy.ensemble import Arrays, Ensemble
 
 
-class Networks(Ensemble):
+class MLPEnsemble(Ensemble):
     """Networks of one hidden layer, fitted by L-BFGS."""
 
     @staticmethod

@@ -11,13 +11,14 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors.accuracy import serialization
-from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.features import features
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.metrics import networks_of
+from ofa.supernet.genome import Genome
 
 _CHUNK = 1024
 # Fewer rows cannot tell kinds apart: their comparison would be a draw of lots.
@@ -39,7 +40,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     the accuracies, which are standardised for the fit.
     """
 
-    def __init__(self, space: Space, *, kind: str = "gp", model: Any = None, seed: int = 0) -> None:
+    def __init__(self, space: Genome, *, kind: str = "gp", model: Any = None, seed: int = 0) -> None:
         self.space = space
         self.kind = kind
         self.model = model
@@ -82,14 +83,14 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.scores_ = {}
         if self.model is not None:
             self.kind_ = type(self.model).__name__
-            self.model_ = SklearnRegressor.learn(self.model, self.space, codes, targets, networks, self.seed)
+            self.model_ = SklearnRegressor.fit(self.model, self.space, codes, targets, networks, self.seed)
             return self
         self.kind_ = self.kind
         if self.kind == AUTO:
             few = len(codes) < _COMPARABLE or constant
             self.scores_ = {} if few else compare(self.space, codes, targets, self.seed)
             self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default="gp")
-        self.model_ = KINDS[self.kind_].load().learn(self.space, codes, targets, networks, self.seed)
+        self.model_ = KINDS[self.kind_].load().fit(self.space, codes, targets, networks, self.seed)
         return self
 
     @one_blas_thread
@@ -164,8 +165,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
 
     def _checked(self, codes: np.ndarray) -> np.ndarray:
         codes = np.asarray(codes)
-        if codes.ndim != 2 or codes.shape[1] != self.space.genes:
-            raise ValueError(f"codes have the shape {codes.shape}; this space needs (n, {self.space.genes})")
+        if codes.ndim != 2 or codes.shape[1] != self.space.num_genes:
+            raise ValueError(f"codes have the shape {codes.shape}; this space needs (n, {self.space.num_genes})")
         return codes
 
 

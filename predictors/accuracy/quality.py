@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.metrics import kendall_tau, networks_of
+from ofa.supernet.genome import Genome
 from ofa.supernet.integers import ceil_div
 
 
 def quality(
-    space: Space, codes: np.ndarray, accuracy: np.ndarray, *, kind: str = "gp", model: Any = None, seed: int = 0
+    space: Genome, codes: np.ndarray, accuracy: np.ndarray, *, kind: str = "gp", model: Any = None, seed: int = 0
 ) -> dict[str, Any]:
     """How well ``kind`` predicts networks it has not seen: fitted on four fifths of the networks, judged on the others.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.features import features
 from ofa.predictors.accuracy.kinds import KINDS
 from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
+from ofa.supernet.genome import Genome
 
 _FOLDS = 4
 # Which kind is best changes slowly with more rows; the time to find out does not.
 _ROWS = 500
 
 
-def compare(space: Space, codes: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, float]:
+def compare(space: Genome, codes: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, float]:
     """Kendall tau of each kind on rows of networks left out of its fit, in four folds of at most 500 rows.
 
     The ensembles are smaller here than in a real fit, which costs each of them about as much tau.
@@ -29,7 +30,7 @@ def compare(space: Space, codes: np.ndarray, targets: np.ndarray, seed: int) -> 
         for fold in range(folds.max() + 1):
             out = folds == fold
             fitted = networks_of(codes[~out])
-            model = kind.load().learn(space, codes[~out], targets[~out], fitted, seed, quick=True)
+            model = kind.load().fit(space, codes[~out], targets[~out], fitted, seed, quick=True)
             predicted[out], _ = model.predict(inputs[out], return_std=False)
         scores[name] = kendall_tau(predicted, targets)
     return scores

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ofa.predictors.accuracy.features import Space
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.files import write_atomic, write_json
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
 
 # Raise it when features or models change: an older file would load and predict something else.
@@ -21,7 +21,7 @@ _FORMAT = 2
 _JSON, _ARRAYS = "predictor.json", "predictor.npz"
 
 
-def write(folder: Path, values: dict[str, Any], space: Space, arrays: dict[str, np.ndarray]) -> None:
+def write(folder: Path, values: dict[str, Any], space: Genome, arrays: dict[str, np.ndarray]) -> None:
     """Each file whole or not at all. ``values`` must be what JSON can hold."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -33,7 +33,7 @@ def write(folder: Path, values: dict[str, Any], space: Space, arrays: dict[str, 
     write_json(folder / _JSON, document)
 
 
-def read(folder: Path, *keys: str) -> tuple[dict[str, Any], Space, dict[str, np.ndarray]]:
+def read(folder: Path, *keys: str) -> tuple[dict[str, Any], Genome, dict[str, np.ndarray]]:
     """What ``write`` wrote. Raises ``ValueError`` naming the file that is missing, damaged or of another version.
 
     ``keys`` are those of ``values`` that must be there.

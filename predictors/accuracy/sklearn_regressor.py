@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from ofa.predictors.accuracy.features import Space, features
+from ofa.predictors.accuracy.features import features
 from ofa.predictors.metrics import ONE_STD, folds_of
+from ofa.supernet.genome import Genome
 
 _FOLDS = 5
 
@@ -23,8 +24,8 @@ class SklearnRegressor:
         self._regressor, self._deviation = regressor, deviation
 
     @classmethod
-    def learn(
-        cls, regressor: Any, space: Space, codes: np.ndarray, targets: np.ndarray, networks: np.ndarray, seed: int
+    def fit(
+        cls, regressor: Any, space: Genome, codes: np.ndarray, targets: np.ndarray, networks: np.ndarray, seed: int
     ) -> SklearnRegressor:
         inputs = features(space, codes).astype(float)
         folds = folds_of(networks, _FOLDS, seed)

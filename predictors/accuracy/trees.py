@@ -11,7 +11,7 @@ _DEPTH = 4
 _INNER, _LEAVES = 2**_DEPTH - 1, 2**_DEPTH
 
 
-class Trees(Ensemble):
+class GradientBoostingEnsemble(Ensemble):
     """scikit-learn's gradient boosting, kept as complete binary trees: node ``i`` has the children 2i+1 and 2i+2.
 
     A member's arrays: ``column`` and ``threshold`` ``(trees, inner nodes)``, ``value`` ``(trees, leaves)``, ``base``.

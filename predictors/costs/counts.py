@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -73,18 +72,19 @@ def fold_table(
 
 
 def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
-    """``fold`` over the operators of every block: for each slot ``(resolutions, kernels, expands)``."""
+    """``fold`` over the operators of every block: for each ``(resolutions, options of its first gene, ...)``."""
     family, sides = operators_of_family(space), sides_read(space)
     blocks = []
-    for index, slot in enumerate(space.slots):
-        stage = space.stages[slot.stage]
-        costs = np.empty((len(sides), len(stage.kernels), len(stage.expands)))
-        for (k, kernel), (e, expand) in product(enumerate(stage.kernels), enumerate(stage.expands)):
-            costs[:, k, e] = fold(family.block(space, slot, kernel=kernel, expand=expand), sides[:, index])
+    for position, block in enumerate(space.blocks):
+        genes = [space.genes[column] for column in space.genes_of_block(block.stage, block.index)]
+        costs = np.empty((len(sides), *(len(gene.options) for gene in genes)))
+        for index in np.ndindex(*costs.shape[1:]):
+            choices = {gene.role: gene.options[option] for gene, option in zip(genes, index, strict=True)}
+            costs[(slice(None), *index)] = fold(family.block(space, block, **choices), sides[:, position])
         blocks.append(costs)
     return blocks
 
 
 def sides_read(space: SearchSpace) -> np.ndarray:
-    """The side of the input map of each block, and last of the head: ``(resolutions, slots + 1)``."""
+    """The side of the input map of each block, and last of the head: ``(resolutions, blocks + 1)``."""
     return np.array([space.sizes(resolution) for resolution in space.resolutions])

@@ -77,12 +77,12 @@ def arena(part: Operators, side: int) -> int:
 def _check_planned(space: SearchSpace, *, bits: int, planner: str) -> None:
     if planner != "tflm" or bits != 8:
         raise ValueError(f"planner is {planner!r} with bits {bits}; there is 'tflm' with bits 8")
-    acts = {space.act, space.stem.first_act, *(stage.act for stage in space.stages)}
-    if any(stage.se for stage in space.stages) or not acts <= {"relu", "relu6"}:
+    acts = space.operators - {"squeeze_excite"}
+    if not space.operators <= {"relu", "relu6"}:
         raise ValueError(
             "memory of TensorFlow Lite Micro is known for spaces without squeeze-and-excite whose activations are all "
             f"relu or relu6 (such as the preset mcu); this space has {', '.join(sorted(acts))}"
-            f"{' and squeeze-and-excite' if any(stage.se for stage in space.stages) else ''}"
+            f"{' and squeeze-and-excite' if 'squeeze_excite' in space.operators else ''}"
         )
 
 

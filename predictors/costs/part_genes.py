@@ -23,18 +23,16 @@ class PartGenes(NamedTuple):
 
 
 def part_genes(space: SearchSpace) -> tuple[PartGenes, ...]:
-    """Stem and head together (resolution), then each block slot (resolution, kernel, expand ratio)."""
-    resolution, rows = 0, [PartGenes((0,))]
-    for number, slot in enumerate(space.slots):
-        genes = (resolution, space.kernel_genes.start + number, space.expand_genes.start + number)
-        depths = space.stages[slot.stage].depths
-        rows.append(
-            PartGenes(genes, space.depth_genes.start + slot.stage, sum(depth <= slot.index for depth in depths))
-        )
+    """Stem and head together (resolution), then each block (resolution, and its own genes in their order)."""
+    resolution = tuple(space.genes_of("resolution").tolist())
+    rows = [PartGenes(resolution)]
+    for block in space.blocks:
+        own = space.genes_of_block(block.stage, block.index)
+        rows.append(PartGenes((*resolution, *own), *space.depth_switch(block.stage, block.index)))
     return tuple(rows)
 
 
 def parts_of(space: SearchSpace, ends: np.ndarray, blocks: Sequence[np.ndarray]) -> tuple[Part, ...]:
-    """Parts of costs: ``ends`` of stem and head ``(resolutions,)``, each block ``(resolutions, kernels, expands)``."""
+    """Parts of costs: ``ends`` of stem and head ``(resolutions,)``, each block ``(resolutions, options ...)``."""
     costs = [np.asarray(ends), *blocks]
     return tuple(row.part(values) for row, values in zip(part_genes(space), costs, strict=True))

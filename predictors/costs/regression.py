@@ -139,9 +139,10 @@ def _features(space: SearchSpace, parts: Sequence[Part]) -> Iterator[tuple[list[
         yield [row, *blocks], 1
         yield [ends, *(block * _along_resolution(row, block) for block in macs)], 1
     # Each stage.
-    for stage in range(len(space.stages)):
+    for stage in sorted({block.stage for block in space.blocks}):
+        inside = [block.stage == stage for block in space.blocks]
         for work in works:
-            yield [ends, *(block * (slot.stage == stage) for block, slot in zip(work, space.slots, strict=True))], 2
+            yield [ends, *(block * here for block, here in zip(work, inside, strict=True))], 2
     # Each block, and each option of the genes that it alone depends on.
     for number, part in enumerate(parts[1:]):
         here = [work[number] for work in works[:3]]

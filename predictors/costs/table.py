@@ -20,7 +20,7 @@ from ofa.predictors.bounds import above_zero
 from ofa.predictors.costs import table_file
 from ofa.predictors.costs.environment import differences
 from ofa.predictors.costs.parts import Part, PartLookup
-from ofa.predictors.costs.table_file import Space
+from ofa.supernet.genome import Genome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Table:
     """``intercept + slope * (sum over the parts that run)``, or the largest of these instead of their sum.
 
     Attributes:
-        space: any space of codes with ``option_counts`` and ``to_dict``.
+        space: any genome with a ``to_dict``.
         name, unit: e.g. ``"latency"`` in ``"ms"``.
         parts: what each part of a network costs. The first is added last, to the sum of the others: floats add up
             differently in another order, and a saved table predicts what it did.
@@ -50,7 +50,7 @@ class Table:
     Raises ``ValueError`` for another ``combine``, and for parts that do not fit the genes of the space.
     """
 
-    space: Space
+    space: Genome
     name: str
     unit: str
     parts: tuple[Part, ...]
@@ -65,7 +65,7 @@ class Table:
             raise ValueError(f"combine is {self.combine!r}; it must be one of {', '.join(_COMBINE)}")
         if not self.parts:
             raise ValueError("a cost table has no parts; give at least one")
-        num_options = self.space.option_counts
+        num_options = self.space.num_options
         for number, part in enumerate(self.parts):
             genes = (*part.genes, *(() if part.depth_gene is None else (part.depth_gene,)))
             if not all(0 <= gene < len(num_options) for gene in genes):
@@ -111,7 +111,7 @@ class Table:
 
     @cached_property
     def _lookup(self) -> PartLookup:
-        return PartLookup(self.parts, self.space.option_counts, off=_COMBINE[self.combine][1])
+        return PartLookup(self.parts, self.space.num_options, off=_COMBINE[self.combine][1])
 
     def save(self, path: Path) -> None:
         """As JSON, atomically."""

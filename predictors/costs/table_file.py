@@ -13,16 +13,15 @@ from ofa.predictors.costs.part_genes import part_genes
 from ofa.predictors.costs.parts import Part
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.files import read_json, write_json
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
-
-Space = SearchSpace | CategoricalSpace
 
 # Format 1 had no such key: ``fixed`` (resolutions) was stem and head, ``blocks`` (resolutions, blocks, kernels,
 # expands) had null where a stage has fewer options than another.
 FORMAT = 2
 
 
-def write(path: Path, space: Space, parts: Sequence[Part], values: Mapping[str, Any]) -> None:
+def write(path: Path, space: Genome, parts: Sequence[Part], values: Mapping[str, Any]) -> None:
     """Atomically; ``values`` are what JSON can hold."""
     rows = [
         {
@@ -48,7 +47,7 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def parse(document: Mapping[str, Any]) -> tuple[Space, tuple[Part, ...], dict[str, Any]]:
+def parse(document: Mapping[str, Any]) -> tuple[Genome, tuple[Part, ...], dict[str, Any]]:
     """Space, parts and all other values. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for what is no table."""
     values = dict(document)
     version = values.pop("format", 1)
@@ -68,7 +67,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Space, tuple[Part, ...], dict[st
 def _parts_of_format_1(space: SearchSpace, fixed: list[float], blocks: list[Any]) -> tuple[Part, ...]:
     ends, table = np.array(fixed, np.float64), np.array(blocks, np.float64)
     rows = part_genes(space)
-    shapes = [tuple(space.option_counts[list(row.genes)]) for row in rows[1:]]
+    shapes = [tuple(space.num_options[list(row.genes)]) for row in rows[1:]]
     if table.shape != (len(ends), len(shapes), *np.max(shapes, axis=0)[1:]):
         raise ValueError("its table has not the shape of its space")
     costs = [ends, *(table[:, number, : shape[1], : shape[2]] for number, shape in enumerate(shapes))]

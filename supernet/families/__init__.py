@@ -1,1 +1,40 @@
-"""Per timm family: how a Subnet becomes timm constructor arguments, and which leaves are elastic."""
+"""Families of networks, one folder each, found by its name. ``protocol`` says what a folder must hold.
+
+Nothing outside this package names a family. A folder on ``__path__`` is enough: there is no list to enter it in.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+DEFAULT = "mobilenetv3"  # of a space that names none
+
+
+def names() -> tuple[str, ...]:
+    """The folders of this package, in order; those that begin with an underscore hold what several families share."""
+    return tuple(sorted(found.name for found in iter_modules(__path__) if found.ispkg and found.name[0] != "_"))
+
+
+def space_class(name: str) -> Any:
+    """The ``SearchSpace`` of a family; does not import torch."""
+    return import_module(f"{__name__}.{name}.space").Space
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """The published spaces of all families, as ``SearchSpace.from_dict`` takes them; does not import torch."""
+    modules = [import_module(f"{__name__}.{name}.presets") for name in names()]
+    return {preset: values for module in modules for preset, values in module.PRESETS.items()}
+
+
+def model(name: str) -> ModuleType:
+    """How networks of a family are built and made elastic (``protocol.FamilyModel``); imports torch and timm."""
+    return import_module(f"{__name__}.{name}.model")
+
+
+def of_timm_class(timm_class: str) -> str:
+    """The family whose networks are of a class of timm. Raises ``KeyError`` where there is none."""
+    classes = {space_class(name).timm_class: name for name in names()}
+    return classes[timm_class]

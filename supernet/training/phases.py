@@ -65,8 +65,7 @@ class Phase:
 
 def all_open(space: SearchSpace) -> dict[str, int]:
     """``kernel``, ``depth`` and ``expand`` of a phase that opens every option."""
-    choices = {"kernel": "kernels", "depth": "depths", "expand": "expands"}
-    return {key: max(len(getattr(stage, name)) for stage in space.stages) for key, name in choices.items()}
+    return {role: max(1, space.max_options(role)) for role in ("kernel", "depth", "expand")}
 
 
 # The published schedule (https://arxiv.org/abs/1908.09791, section 4.1), per 180 epochs of the full network at learning
@@ -154,13 +153,13 @@ SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
 
 def min_options(space: SearchSpace, phase: Phase) -> np.ndarray:
     """The smallest option index that each gene may take in ``phase`` ``(genes,)``; resolutions are always all open."""
-    smallest = np.zeros(space.genes, int)
+    smallest = np.zeros(space.num_genes, int)
     for genes, num_open in (
-        (space.depth_genes, phase.depth),
-        (space.kernel_genes, phase.kernel),
-        (space.expand_genes, phase.expand),
+        (space.genes_of("depth"), phase.depth),
+        (space.genes_of("kernel"), phase.kernel),
+        (space.genes_of("expand"), phase.expand),
     ):
-        smallest[genes] = np.maximum(space.option_counts[genes] - num_open, 0)
+        smallest[genes] = np.maximum(space.num_options[genes] - num_open, 0)
     return smallest
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from ofa.supernet.space import DTYPE, SearchSpace
+from ofa.supernet.genome import DTYPE
+from ofa.supernet.space import SearchSpace
 
 POOL_SIZE = 256  # codes that attentive sampling chooses from: enough for three near every stratum
 NUM_CANDIDATES = 3  # BestUp-3 and WorstUp-3
@@ -100,7 +101,7 @@ def sample_resolution(space: SearchSpace, rng: Generator) -> int:
 
 def _largest_and_smallest(space: SearchSpace, min_options: np.ndarray, resolution: int) -> np.ndarray:
     """The largest and the smallest open network ``(2, genes)``."""
-    ends = np.stack([space.option_counts - 1, min_options])
+    ends = np.stack([space.num_options - 1, min_options])
     ends[:, 0] = resolution
     return space.canonical(ends.astype(DTYPE))
 

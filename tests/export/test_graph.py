@@ -4,13 +4,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from shared_networks import scramble
 from timm.layers import BatchNormAct2d
 from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.supernet.families.mobilenetv3 import parts
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
+from ofa.supernet.families.mobilenetv3.model import parts
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -24,18 +25,6 @@ def space(act):
     ]
     stem = {"width": 8, "first_width": 12, "first_act": act, "stride": 1}
     return SearchSpace.from_dict({"resolutions": [17], "stem": stem, "stages": stages, "act": act})
-
-
-def scrambled(module):
-    """With random batch norms: folding them must not be checked on ones and zeros."""
-    torch.manual_seed(0)
-    for norm in module.modules():
-        if isinstance(norm, BatchNormAct2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0, 0.3)
-            norm.running_mean.normal_(0, 0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module.eval()
 
 
 @torch.no_grad()
@@ -55,34 +44,34 @@ def assert_same(module, shape, *, batch=3):
 )
 def test_every_activation(act, ops):
     given = space(act)
-    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5).extract(given.largest))
     written = [node.op_type for node in assert_same(model, (3, 17, 17)).graph.node]
     # Stem and first block have one each, the four elastic blocks two, the head two; squeeze-excite always has a ReLU.
     assert written.count(ops) == 2 + 4 * 2 + 2 + (2 if act == "relu" else 0)
     assert "BatchNormalization" not in written
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]
     subnet = given.decode(code)
-    model = scrambled(Supernet(given, num_classes=5, in_chans=1).extract(subnet))
+    model = scramble(Supernet(given, num_classes=5, in_chans=1).extract(subnet))
     side = given.resolutions[0]
     assert_same(model, (1, side, side), batch=2)
 
     stem, stages, head = parts(model)
     sizes = given.sizes(side)
     assert_same(stem, (1, side, side))
-    for slot, size in zip(given.slots, sizes, strict=False):
+    for slot, size in zip(given.blocks, sizes, strict=False):
         if slot.index < subnet.depths[slot.stage]:
-            assert_same(stages[slot.stage][slot.index], (slot.in_width, size, size))
+            assert_same(stages[slot.stage][slot.index], (slot.in_channels, size, size))
     assert_same(head, (given.stages[-1].width, sizes[-1], sizes[-1]))
 
 
 def test_parts_in_a_row_are_the_model():
     given = SearchSpace.preset("tiny_mbv3")
-    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5).extract(given.largest))
     stem, stages, head = parts(model)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(nn.Sequential(stem, *stages, head)(x), model(x))
@@ -110,7 +99,7 @@ def test_convolution_variants():
         BatchNormAct2d(6, apply_act=False),
         nn.Sigmoid(),
     ]
-    assert_same(scrambled(nn.Sequential(*layers)), (4, 13, 13))
+    assert_same(scramble(nn.Sequential(*layers)), (4, 13, 13))
 
 
 class Subtracts(nn.Module):

@@ -10,7 +10,7 @@ class Line:
         self._line, self._noise = arrays["line"], float(arrays["noise"])
 
     @classmethod
-    def learn(cls, space, codes, targets, networks, seed, *, quick=False):
+    def fit(cls, space, codes, targets, networks, seed, *, quick=False):
         sums = features(space, codes).astype(float).sum(axis=1)
         line = np.polyfit(sums, targets, 1)
         return cls(space, {"line": line, "noise": np.array(np.std(targets - np.polyval(line, sums)) + 1e-6)})

@@ -1,6 +1,7 @@
 """One small run, made once for all tests that look at a finished run."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -99,8 +100,9 @@ def ran():
     """``ran(output)``: the stages that a command's output says were run."""
 
     def names(output: str) -> list[str]:
-        first = [line.split()[:1] for line in output.splitlines() if " s  " in line]
-        return [words[0] for words in first if words[0] in STAGES]
+        # A long summary begins on the line after the seconds.
+        found = re.findall(r"^(\w+) +[\d.]+ s\b", output, flags=re.MULTILINE)
+        return [name for name in found if name in STAGES]
 
     return names
 

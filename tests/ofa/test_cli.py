@@ -13,7 +13,7 @@ from ofa.config.recipe_file import find_recipe
 from ofa.config.target import Target
 from ofa.errors import UserError
 from ofa.stages import STAGES
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.targets import requirements
 
@@ -69,10 +69,10 @@ def test_spaces_prints_exact_sizes(capsys):
     code, text, _ = ofa(capsys, "spaces")
     rows = {line.split()[0]: line for line in text.splitlines()}
     assert code == 0
-    assert list(rows) == list(PRESETS)
+    assert list(rows) == list(families.presets())
     for name, row in rows.items():
         space = SearchSpace.preset(name)
-        assert f" {space.genes} genes " in row
+        assert f" {space.num_genes} genes " in row
         assert f" {space.size:,} networks " in row
     assert rows["ofa_mbv3"].endswith("128 to 224 by 4 px")
 

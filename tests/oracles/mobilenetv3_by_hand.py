@@ -11,45 +11,48 @@ from collections.abc import Iterable, Sequence
 
 from ofa.export.microcontroller.scratch import convolution_scratch
 from ofa.predictors.costs.microcontroller.instructions import OperatorShape, conv
-from ofa.supernet.space import SearchSpace, Slot, mid_width
+from ofa.supernet.families.mobilenetv3.space import mid_channels
+from ofa.supernet.space import BlockPosition, SearchSpace
 
 
 def squeeze_width(width: int) -> int:
     """Channels inside the squeeze-excite of a block with ``width`` middle channels."""
-    return mid_width(width, 0.25)
+    return mid_channels(width, 0.25)
 
 
-def block_macs(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> int:
+def block_macs(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int) -> int:
     """Of one elastic block that reads a feature map of ``size`` x ``size``."""
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     out_size = -(-size // (stage.stride if slot.index == 0 else 1))
     squeeze = 2 * mid * squeeze_width(mid) if stage.se else 0
-    return slot.in_width * mid * size**2 + mid * (kernel**2 + stage.width) * out_size**2 + squeeze
+    return slot.in_channels * mid * size**2 + mid * (kernel**2 + stage.width) * out_size**2 + squeeze
 
 
-def block_weights(space: SearchSpace, slot: Slot, *, kernel: int, expand: float) -> tuple[int, int]:
+def block_weights(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float) -> tuple[int, int]:
     """Weights and biases of one elastic block."""
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     squeezed = squeeze_width(mid)
-    weights, biases = mid * (slot.in_width + kernel**2 + stage.width), 2 * mid + stage.width
+    weights, biases = mid * (slot.in_channels + kernel**2 + stage.width), 2 * mid + stage.width
     return (weights + 2 * mid * squeezed, biases + squeezed + mid) if stage.se else (weights, biases)
 
 
-def block_params(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> int:
+def block_params(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int) -> int:
     """Of one elastic block; ``size`` does not matter."""
     del size
-    normed = 2 * mid_width(slot.in_width, expand) + space.stages[slot.stage].width  # a scale each, besides the shift
+    normed = (
+        2 * mid_channels(slot.in_channels, expand) + space.stages[slot.stage].width
+    )  # a scale each, besides the shift
     return sum(block_weights(space, slot, kernel=kernel, expand=expand)) + normed
 
 
-def block_live(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> int:
+def block_live(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int) -> int:
     """The most values that one elastic block keeps at once; ``kernel`` does not matter."""
     del kernel
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
-    read, wide = slot.in_width * size**2, mid * size**2
+    read, wide = slot.in_channels * size**2, mid * size**2
     narrow, written = (width * (-(-size // stride)) ** 2 for width in (mid, stage.width))
-    waiting = read if stride == 1 and slot.in_width == stage.width else 0  # the residual's input
+    waiting = read if stride == 1 and slot.in_channels == stage.width else 0  # the residual's input
     operators = [read + wide, waiting + wide + narrow, waiting + narrow + written]
     if waiting:
         operators.append(waiting + 2 * written)  # the addition
@@ -102,14 +105,15 @@ def fixed_live(space: SearchSpace, resolution: int, *, num_classes: int, in_chan
 # -- TensorFlow Lite Micro's arena ---
 
 
-def planned_block(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> int:
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+def planned_block(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int) -> int:
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
     small = -(-size // stride)
     read, wide, narrow, written = (
-        _tensor(width, side) for width, side in ((slot.in_width, size), (mid, size), (mid, small), (stage.width, small))
+        _tensor(width, side)
+        for width, side in ((slot.in_channels, size), (mid, size), (mid, small), (stage.width, small))
     )
-    waiting = read if stride == 1 and slot.in_width == stage.width else 0  # the residual's input
+    waiting = read if stride == 1 and slot.in_channels == stage.width else 0  # the residual's input
     return max(
         read + wide,
         waiting + _convolved(mid, size, mid, kernel=kernel, stride=stride),
@@ -155,12 +159,14 @@ def _moment(values: Iterable[int], scratch: int = 0) -> int:
     return -(-(sum(_aligned(value) for value in values) + _aligned(scratch)) // 16) * 16
 
 
-def program_block(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int, vectors: bool) -> int:
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+def program_block(
+    space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int, vectors: bool
+) -> int:
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
     out = (-(-size // stride)) ** 2
-    given, wide, narrow, wanted = slot.in_width * size**2, mid * size**2, mid * out, stage.width * out
-    kept = [given] if stride == 1 and slot.in_width == stage.width else []
+    given, wide, narrow, wanted = slot.in_channels * size**2, mid * size**2, mid * out, stage.width * out
+    kept = [given] if stride == 1 and slot.in_channels == stage.width else []
     scratch = convolution_scratch(kernel, mid, depthwise=True, vectors=vectors)
     moments = [_moment([given, wide]), _moment([*kept, wide, narrow], scratch), _moment([*kept, narrow, wanted])]
     if kept:
@@ -192,14 +198,16 @@ def _aligned(size: int) -> int:
 # -- instructions ---
 
 
-def block_operators(space: SearchSpace, slot: Slot, *, kernel: int, expand: float, size: int) -> list[OperatorShape]:
+def block_operators(
+    space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int
+) -> list[OperatorShape]:
     """The operators of one elastic block that reads a map of ``size`` x ``size``."""
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
     narrow = conv(size, mid, mid, kernel=kernel, stride=stride, depthwise=True)
     out = -(-size // stride)
-    operators = [conv(size, slot.in_width, mid), narrow, conv(out, mid, stage.width)]
-    if stride == 1 and slot.in_width == stage.width:
+    operators = [conv(size, slot.in_channels, mid), narrow, conv(out, mid, stage.width)]
+    if stride == 1 and slot.in_channels == stage.width:
         operators.append(OperatorShape("add", 0, out * out, 0, stage.width))
     return operators
 
@@ -240,12 +248,12 @@ def fixed_names(space: SearchSpace, resolution: int, num_classes: int, in_chans:
     ]
 
 
-def block_name(space: SearchSpace, slot: Slot, kernel: int, expand: float, size: int) -> str:
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
+def block_name(space: SearchSpace, slot: BlockPosition, kernel: int, expand: float, size: int) -> str:
+    stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
-    skip = stride == 1 and slot.in_width == stage.width
+    skip = stride == 1 and slot.in_channels == stage.width
     return (
-        _name("expanded_conv", (size, slot.in_width), (-(-size // stride), stage.width))
+        _name("expanded_conv", (size, slot.in_channels), (-(-size // stride), stage.width))
         + f"-expand:{mid}-kernel:{kernel}-stride:{stride}-idskip:{int(skip)}"
         + f"-se:{int(stage.se)}-hs:{int(stage.act == 'hard_swish')}"
     )

@@ -11,7 +11,7 @@ from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.space import SearchSpace
 
 SPACE = CategoricalSpace([3] * 7, roles=["layer"] * 7)
-POOL = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.option_counts), axis=1).astype(np.int8)
+POOL = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.num_options), axis=1).astype(np.int8)
 COSTS = 1.0 + POOL @ np.array([1.0, 2, 1, 3, 1, 2, 1])
 GAINS = np.random.default_rng(5).uniform(0, 3, (7, 3))
 TRUTH = GAINS[np.arange(7), POOL].sum(axis=1) + 0.5 * (POOL[:, 0] == 2) * (POOL[:, 6] == 2)

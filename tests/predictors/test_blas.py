@@ -67,7 +67,7 @@ def test_a_predictor_has_one_thread(two_threads, tmp_path, monkeypatch):
 
 
 def test_so_has_a_prediction_of_costs(two_threads, monkeypatch):
-    """Its matrix product is large enough for threads, which made it up to twenty times slower on a busy machine."""
+    """Its matrix product is large enough for threads, which on a busy machine made it over ten times slower."""
     seen, original = set(), PartLookup.costs
 
     def costs(lookup, codes):

@@ -7,10 +7,10 @@ import pytest
 
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.sampling import fit_and_test, stratified_sample
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 SMALL = SearchSpace.from_dict(
     {
         "resolutions": [16, 24],
@@ -37,7 +37,7 @@ def test_spread_evenly_from_end_to_end(name, n):
     space = SPACES[name]
     table = macs(space)
     codes = stratified_sample(space, n, table, np.random.default_rng(0))
-    assert codes.shape == (n, space.genes) and codes.dtype == np.int8
+    assert codes.shape == (n, space.num_genes) and codes.dtype == np.int8
     assert np.array_equal(space.canonical(codes), codes)
     assert len(np.unique(codes, axis=0)) == n
 
@@ -66,7 +66,7 @@ def test_depends_on_the_generator_alone():
 
 @pytest.mark.parametrize("more", [0, 1, 1000])
 def test_whole_space_when_it_has_no_more(more):
-    every = np.array(list(product(*map(range, SMALL.option_counts))), np.int8)
+    every = np.array(list(product(*map(range, SMALL.num_options))), np.int8)
     every = np.unique(SMALL.canonical(every), axis=0)
     codes = stratified_sample(SMALL, SMALL.size + more, macs(SMALL), np.random.default_rng(0))
     assert len(codes) == SMALL.size == len(every)

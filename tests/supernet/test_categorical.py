@@ -14,13 +14,13 @@ SPACE = CategoricalSpace([3, 2, 3, 4], roles=["kernel", "excite", "kernel", "dep
 def test_size_is_what_enumeration_finds():
     codes = np.unique(SPACE.sample(5000, np.random.default_rng(0)), axis=0)
     assert len(codes) == SPACE.size == 72
-    assert (codes.min(axis=0) == 0).all() and (codes.max(axis=0) == SPACE.option_counts - 1).all()
+    assert (codes.min(axis=0) == 0).all() and (codes.max(axis=0) == SPACE.num_options - 1).all()
 
 
 def test_codes_are_like_those_of_a_search_space():
     other = SearchSpace.preset("tiny_mbv3")
     codes, theirs = (space.sample(9, np.random.default_rng(0)) for space in (SPACE, other))
-    assert codes.dtype == theirs.dtype and codes.shape == (9, SPACE.genes)
+    assert codes.dtype == theirs.dtype and codes.shape == (9, SPACE.num_genes)
     assert np.array_equal(codes, SPACE.sample(9, np.random.default_rng(0)))
     canonical = SPACE.canonical(codes)
     assert np.array_equal(canonical, codes) and not np.shares_memory(canonical, codes)
@@ -29,7 +29,7 @@ def test_codes_are_like_those_of_a_search_space():
 def test_one_hot_has_one_column_an_option():
     codes = SPACE.sample(50, np.random.default_rng(1))
     columns = SPACE.one_hot(codes)
-    assert columns.shape == (50, 12) and columns.dtype == np.float32 and (columns.sum(axis=1) == SPACE.genes).all()
+    assert columns.shape == (50, 12) and columns.dtype == np.float32 and (columns.sum(axis=1) == SPACE.num_genes).all()
     starts = np.cumsum([0, 3, 2, 3])
     assert (np.take_along_axis(columns, starts + codes, axis=1) == 1).all()
 

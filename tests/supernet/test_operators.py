@@ -6,12 +6,11 @@ import timm
 import torch
 from torch import nn
 
+from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.integers import ceil_div, round_up
 from ofa.supernet.operators import Builder, Operator, biases, lifetimes, macs, moments, params, peak_activation, weights
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.supernet import FAMILIES
 from ofa.supernet.traced_operators import operators_of
 
 ODD = {
@@ -23,7 +22,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**PRESETS, "odd": ODD}.items()}
+SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
 
 
 @pytest.fixture
@@ -68,17 +67,17 @@ def test_sides_are_those_of_torch(side, kernel, stride, padding):
 def test_a_family_lists_what_its_modules_do(name):
     """Random subnets, cut as timing cuts them: every part is listed as the module of timm is traced to."""
     space, head = SPACES[name], {"num_classes": 7, "in_chans": 1}
-    own, family = operators_of_family(space), FAMILIES[space.family]
+    own, family = operators_of_family(space), families.model(space.family)
     codes = np.concatenate([space.sample(3, np.random.default_rng(0)), [space.encode(space.largest)]])
     for subnet in map(space.decode, codes):
         model = family.build(family.describe(space, subnet, **head), device="meta").eval()
         stem, stages, end = family.parts(model)
         assert own.stem(space, in_chans=1) == operators_of(stem, 1)
         assert own.head(space, num_classes=7) == operators_of(end, space.stages[-1].width)
-        for slot, kernel, expand in zip(space.slots, subnet.kernels, subnet.expands, strict=True):
+        for slot, kernel, expand in zip(space.blocks, subnet.kernels, subnet.expands, strict=True):
             if slot.index < subnet.depths[slot.stage]:
                 listed = own.block(space, slot, kernel=kernel, expand=expand)
-                assert listed == operators_of(stages[slot.stage][slot.index], slot.in_width)
+                assert listed == operators_of(stages[slot.stage][slot.index], slot.in_channels)
 
 
 # MACs as published, in millions: https://arxiv.org/abs/1512.03385 and others, counted as multiply-accumulates.
@@ -116,7 +115,7 @@ def test_integers_are_rounded_up():
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_parts_of_a_subnet_are_its_model(name):
-    space, family = SPACES[name], FAMILIES[SPACES[name].family]
+    space, family = SPACES[name], families.model(SPACES[name].family)
     for subnet in map(space.decode, space.sample(3, np.random.default_rng(1))):
         model = family.build(family.describe(space, subnet, num_classes=7, in_chans=3), device="meta").eval()
         parts, whole = parts_of_subnet(space, subnet, num_classes=7, in_chans=3), operators_of(model, 3)

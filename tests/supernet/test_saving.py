@@ -15,11 +15,11 @@ import timm
 import timm.models
 import torch
 
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 TINY = SPACES["tiny_mbv3"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"

@@ -24,10 +24,10 @@ def corrected_table(
 ) -> Table:
     """The latency table that fits what the networks ``codes`` took: ``measured`` ms ``(n,)``.
 
-    ``cold`` and ``warm``: ms of stem and head ``(resolutions,)``, then of each block ``(resolutions, kernels,
-    expands)``, from cold and from warm caches.
+    ``cold`` and ``warm``: ms of stem and head ``(resolutions,)``, then of each block ``(resolutions, options
+    ...)``, from cold and from warm caches.
     """
-    stages = [slot.stage for slot in space.slots]
+    stages = [block.stage for block in space.blocks]
     cold_groups, warm_groups = (_group_times(space, costs, codes, stages) for costs in (cold, warm))
     fraction = cold_fraction(cold_groups, warm_groups, measured)
     factors, intercept = correction(fraction * cold_groups + (1 - fraction) * warm_groups, measured)
@@ -52,7 +52,7 @@ def _group_times(
     rows = part_genes(space)
     parts = tuple(row.part(values) for row, values in zip([rows[0], *rows], costs, strict=True))  # stem and head apart
     each = Table(space, "latency", "ms", parts).predict_parts(codes)
-    of_stages = [np.where(np.equal(stages, stage), each[:, 2:], 0.0).sum(axis=1) for stage in range(len(space.stages))]
+    of_stages = [np.where(np.equal(stages, stage), each[:, 2:], 0.0).sum(axis=1) for stage in range(max(stages) + 1)]
     return np.column_stack([each[:, :2], *of_stages])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ofa.predictors.costs.latency.timer import Shape, TimedModel
-from ofa.supernet.space import SearchSpace, Slot, Subnet
-from ofa.supernet.supernet import FAMILIES
+from ofa.supernet import families
+from ofa.supernet.space import BlockPosition, SearchSpace, Subnet
 
 MakePart = Callable[[nn.Module, Shape], Any]
 
@@ -38,23 +38,22 @@ class Models:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a space are in ``Models.timed``: stem and head of each resolution, and the block of each slot,
-    kernel, expand ratio and side of the map that it reads."""
+    """Where the parts of a space are in ``Models.timed``: stem and head of each resolution, and each block with each
+    choice of its own genes and each side of the map that it reads."""
 
     stems: list[int]
     heads: list[int]
-    blocks: dict[tuple[Slot, int, float, int], int]
+    blocks: dict[tuple[BlockPosition, tuple[Any, ...], int], int]
 
     def costs(self, space: SearchSpace, times: np.ndarray) -> list[np.ndarray]:
         """The ``times`` ``(models,)`` of the parts: of stem and head ``(resolutions,)``, of each block ``(resolutions,
-        kernels, expands)``."""
+        options of its first gene, ...)``."""
         costs = [times[self.stems], times[self.heads]]
         sides = [space.sizes(resolution) for resolution in space.resolutions]
-        for number, slot in enumerate(space.slots):
-            stage = space.stages[slot.stage]
-            choices = product((row[number] for row in sides), stage.kernels, stage.expands)
-            index = [self.blocks[slot, kernel, expand, side] for side, kernel, expand in choices]
-            costs.append(times[index].reshape(len(sides), len(stage.kernels), len(stage.expands)))
+        for number, block in enumerate(space.blocks):
+            options = _own_options(space, block)
+            index = [self.blocks[block, tuple(own), row[number]] for row in sides for own in product(*options)]
+            costs.append(times[index].reshape(len(sides), *map(len, options)))
         return costs
 
 
@@ -69,43 +68,47 @@ def same_weights() -> Iterator[None]:
 @same_weights()
 def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, progress: bool) -> Layout:
     """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     layout = Layout([], [], {})
     sides = {resolution: space.sizes(resolution) for resolution in space.resolutions}
     for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
-        description = family.describe(space, subnet, **head)
-        stem, stages, classifier = family.parts(family.build(description).eval())
+        model = family.build(family.describe(space, subnet, **head)).eval()
+        stem, stages, classifier = family.parts(model)
+        choices, shapes = space.choices(subnet), space.shapes(subnet)
         # The ends are the same in every subnet.
         for resolution in space.resolutions if not layout.stems else ():
             last = sides[resolution][-1]
             layout.stems.append(models.add("stem", stem, (head["in_chans"], resolution, resolution)))
-            layout.heads.append(models.add("head", classifier, (space.stages[-1].width, last, last)))
-        for number, slot in enumerate(space.slots):
-            key = f"{slot.in_width} {description['blocks'][1 + slot.stage][slot.index]}"
+            layout.heads.append(models.add("head", classifier, (shapes[-1].out_channels, last, last)))
+        # Blocks that read the same as an equal one before are timed once.
+        for number, block in enumerate(space.blocks):
+            module, own = stages[block.stage][block.index], tuple(choices[block.stage, block.index].values())
+            key = repr(module)
             for resolution in space.resolutions:
                 side = sides[resolution][number]
-                index = models.add(key, stages[slot.stage][slot.index], (slot.in_width, side, side))
-                layout.blocks[slot, subnet.kernels[number], subnet.expands[number], side] = index
+                layout.blocks[block, own, side] = models.add(key, module, (block.in_channels, side, side))
     return layout
 
 
 @same_weights()
 def add_subnet(models: Models, space: SearchSpace, subnet: Subnet, head: Mapping[str, int]) -> int:
     """Adds a whole network; its index in ``models.timed``. Weights do not matter to its time."""
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     model = family.build(family.describe(space, subnet, **head)).eval()
     return models.add(str(subnet), model, (head["in_chans"], subnet.resolution, subnet.resolution))
 
 
 def _uniform_subnets(space: SearchSpace) -> Sequence[Subnet]:
-    """Full-depth subnets that between them have every kernel and expand option in every slot."""
-    stages = [space.stages[slot.stage] for slot in space.slots]
-    kernels, expands = (max(len(getattr(stage, name)) for stage in stages) for name in ("kernels", "expands"))
-    return [
-        replace(
-            space.largest,
-            kernels=tuple(stage.kernels[min(k, len(stage.kernels) - 1)] for stage in stages),
-            expands=tuple(stage.expands[min(e, len(stage.expands) - 1)] for stage in stages),
-        )
-        for k, e in product(range(kernels), range(expands))
-    ]
+    """Full-depth subnets that between them have every choice of its own genes in every block."""
+    columns = [list(space.genes_of_block(block.stage, block.index)) for block in space.blocks]
+    choices = [list(product(*(range(space.num_options[column]) for column in own))) for own in columns]
+    codes = np.repeat(space.encode(space.largest)[None], max(map(len, choices)), axis=0)
+    for row, code in enumerate(codes):
+        for own, of_block in zip(columns, choices, strict=True):
+            code[own] = of_block[min(row, len(of_block) - 1)]
+    return [space.decode(code) for code in codes]
+
+
+def _own_options(space: SearchSpace, block: BlockPosition) -> list[tuple[Any, ...]]:
+    """What each of the block's own genes chooses from."""
+    return [space.genes[column].options for column in space.genes_of_block(block.stage, block.index)]

@@ -20,10 +20,10 @@ from ofa.predictors.costs.counts import at_each_side, fold_table, macs_table
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_quality
 from ofa.predictors.sampling import fit_and_test
+from ofa.supernet import families
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
-from ofa.supernet.supernet import FAMILIES
 
 Kind = tuple[str, int]
 
@@ -232,7 +232,7 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
     """The int8 TFLite model of a subnet; its weights and ranges do not matter."""
     from ofa.export.runtimes import cortex_m
 
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     module = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
     return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
 

@@ -5,17 +5,19 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
+from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
 pytest.importorskip("ai_edge_litert", reason="pip install 'once-for-all[tflite]'")
+
+from shared_networks import scramble
 
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -30,18 +32,6 @@ def space(act, *, kernel=3, stride=2, se=True):
     stem = {"width": 8, "first_width": 8, "first_act": act}
     head = {"width": 24, "features": 32}
     return SearchSpace.from_dict({"resolutions": [17], "stem": stem, "stages": stages, "head": head, "act": act})
-
-
-def scrambled(module):
-    """With random batch norms: folding them must not be checked on ones and zeros."""
-    torch.manual_seed(0)
-    for norm in module.modules():
-        if isinstance(norm, BatchNormAct2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, 0, 0.3)
-            norm.running_mean.normal_(0, 0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module.eval()
 
 
 def images(shape, *, n=4):
@@ -83,22 +73,22 @@ def operators(content):
 @pytest.mark.parametrize("act", ["relu", "relu6", "hard_swish", "swish"])
 def test_every_activation_kernel_and_stride(act, kernel, stride, chans, size):
     given = space(act, kernel=kernel, stride=stride)
-    model = scrambled(Supernet(given, num_classes=5, in_chans=chans).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5, in_chans=chans).extract(given.largest))
     assert_same(onnx_graph(model, (chans, size, size)), (chans, size, size))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_random_subnets_of_every_preset(name):
     given = SearchSpace.preset(name)
     net = Supernet(given, num_classes=5)
     for code, size in zip(given.sample(2, np.random.default_rng(0)), (32, 49), strict=True):
-        model = scrambled(net.extract(given.decode(code)))
+        model = scramble(net.extract(given.decode(code)))
         assert_same(onnx_graph(model, (3, size, size)), (3, size, size))
 
 
 def test_microcontroller_spaces_need_few_operators():
     given = space("relu6", se=False)
-    model = scrambled(Supernet(given, num_classes=5).extract(given.largest))
+    model = scramble(Supernet(given, num_classes=5).extract(given.largest))
     written = codes(assert_same(onnx_graph(model, (3, 32, 32)), (3, 32, 32)))
     # What bakenn compiles, at the versions of float32; and no activation stands alone.
     known = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "AVERAGE_POOL_2D", "RESHAPE", "PAD"}
@@ -234,7 +224,7 @@ def test_unknown_operators_name_operator_and_layer(graph, words):
 
 def test_the_file_of_torchs_exporter_is_taken(tmp_path):
     given = SearchSpace.preset("tiny_mbv3")
-    model = scrambled(Supernet(given, num_classes=3).extract(given.smallest))
+    model = scramble(Supernet(given, num_classes=3).extract(given.smallest))
     graph = onnx.load(export_onnx(model, tmp_path / "model.onnx", resolution=20))
     content = assert_same(graph, (3, 20, 20))
     assert codes(content) == codes(tflite_bytes(onnx_graph(model, (3, 20, 20))))
@@ -246,7 +236,7 @@ def test_the_file_of_torchs_exporter_is_taken(tmp_path):
 def test_tensorflow_lite_micro_agrees(act):
     micro = pytest.importorskip("tflite_micro", reason="pip install 'once-for-all[mcu]'")
     given = space(act)
-    content = tflite_bytes(onnx_graph(scrambled(Supernet(given, num_classes=5).extract(given.largest)), (3, 32, 32)))
+    content = tflite_bytes(onnx_graph(scramble(Supernet(given, num_classes=5).extract(given.largest)), (3, 32, 32)))
     interpreter = micro.runtime.Interpreter.from_bytes(content, arena_size=1 << 20)
     x = images((3, 32, 32))
     got = []

@@ -9,10 +9,9 @@ from ofa.export.graph import onnx_graph
 from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
 from ofa.export.tflite.lowering import lowered
+from ofa.supernet import families
 from ofa.supernet.operators import Builder, Operator
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.supernet import FAMILIES
 from ofa.supernet.traced_operators import operators_of
 
 KINDS = {
@@ -37,11 +36,11 @@ def written(module, shape):
         yield KINDS[NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode]], channels, int(np.prod(sides))
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("mcu")])
+@pytest.mark.parametrize("name", [name for name in families.presets() if name.startswith("mcu")])
 def test_a_lowered_list_is_the_file(name):
     """Resolutions of every kind: those whose maps have odd sides, and down to a last map of one position."""
     space = SearchSpace.preset(name)
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     for subnet in map(space.decode, space.sample(4, np.random.default_rng(0))):
         model = family.build(family.describe(space, subnet, num_classes=5, in_chans=3)).eval()
         for side in (subnet.resolution, subnet.resolution - 1, subnet.resolution // 2 + 2, 16):

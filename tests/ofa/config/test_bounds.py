@@ -14,6 +14,8 @@ from ofa.errors import UserError
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages import measure
 from ofa.strategies.table import STRATEGIES, all_settings
+from ofa.supernet import families
+from ofa.supernet.space import SearchSpace
 from ofa.targets.deployment import Deployment
 
 
@@ -34,6 +36,9 @@ def _numbers(kind: Any, known: list[Any], where: str):
         yield from _numbers(get_args(kind)[0 if get_origin(kind) is tuple else 1], [], where)
     elif kind in (int, float):
         yield where, known
+    elif kind is SearchSpace:
+        for family in families.names():
+            yield from numbers(families.space_class(family), where)
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
         yield from numbers(kind, where)
 

@@ -19,7 +19,7 @@ def test_a_plan_names_every_phase_subnet_step_and_target():
     for line, phase in zip(trained, training_phases(recipe), strict=True):
         assert f" {phase.name}: {phase.epochs} epochs = {phase.epochs * steps} steps, " in line
         assert f" {phase.subnets} subnet(s) a step, open: kernel {phase.kernel}, depth {phase.depth}, " in line
-    assert f"space     {recipe.space.size:,} networks, {recipe.space.genes} genes" in lines
+    assert f"space     {recipe.space.size:,} networks, {recipe.space.num_genes} genes" in lines
     assert "data      1092 train, 354 validation, 351 test images; 10 classes, 1 channel(s)" in lines
     assert "collect   accuracy of 12 subnets" in lines
     whole = recipe.measure.fit_subnets + recipe.measure.test_subnets

@@ -110,7 +110,7 @@ def test_a_limit_that_nothing_meets_names_the_smallest(call, copied):
     macs = CostTable.macs(space, num_classes=10, in_chans=1).predict(space.encode(space.smallest)[None])[0]
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("targets.phone: limit macs 10")
-    assert f"the smallest value is macs {macs:.6g}" in err
+    assert f"the cheapest has macs {macs:.6g}" in err
     assert f"subnet {space.smallest.id}: " in err
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from ofa.pipeline import subnet_csv
-from ofa.pipeline.subnet_csv import HEADER, append, read, recover
+from ofa.pipeline.subnet_csv import append, read, recover
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
+HEADER = "resolution,depths,kernels,expands,accuracy"
 CODES = SPACE.sample(6, np.random.default_rng(0))
 ACCURACIES = [0.0, 0.123456, 1 / 3, 0.5, 0.999999, 1.0]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ofa.report.subnet_drawing import chosen_subnets, describe_subnet, draw_subnets, subnet_line
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
@@ -15,7 +15,7 @@ def shown(space, code, name="phone"):
 
 
 def test_one_line_tells_all_that_runs():
-    smallest = SPACE.decode(np.zeros(SPACE.genes, np.int8))
+    smallest = SPACE.decode(np.zeros(SPACE.num_genes, np.int8))
     text = subnet_line(describe_subnet("phone", SPACE, smallest))
     stages = [
         f"{stage.width}: " + " ".join([f"k{stage.kernels[0]}e{stage.expands[0]}"] * stage.depths[0])
@@ -35,12 +35,12 @@ def test_blocks_are_those_of_the_built_network(name):
         assert len(stage.blocks) == len(blocks)
         for block, real in zip(stage.blocks, blocks, strict=True):
             assert (block.middle, stage.width) == (real.conv_pw.out_channels, real.conv_pwl.out_channels)
-            assert block.kernel == real.conv_dw.kernel_size[0]
+            assert block.choices["kernel"] == real.conv_dw.kernel_size[0]
 
 
 def test_pictures_have_one_scale():
     large = shown(SPACE, SPACE.encode(SPACE.largest), "<large>")
-    small = shown(SPACE, np.zeros(SPACE.genes, np.int8), "small")
+    small = shown(SPACE, np.zeros(SPACE.num_genes, np.int8), "small")
     root = ElementTree.fromstring(f"<div>{draw_subnets([large, small])}</div>")
     figures = root.findall(".//figure")
     assert [figure.find("figcaption").text for figure in figures] == ["<large>", "small"]
@@ -52,9 +52,9 @@ def test_pictures_have_one_scale():
         for bar, block in zip(bars, blocks, strict=True):
             # Equal channels and kernels look equal in every picture.
             look = bar.get("height"), bar.get("class")
-            assert seen.setdefault((block.middle, block.kernel), look) == look
+            assert seen.setdefault((block.middle, block.choices["kernel"]), look) == look
         texts = [one.text for one in figure.findall(".//text")]
-        assert texts[:2] == [str(subnet.resolution), "px"] and f"k{blocks[0].kernel}" in texts
+        assert texts[:2] == [str(subnet.resolution), "px"] and "k{kernel}".format(**blocks[0].choices) in texts
     heights = [float(seen[key][0]) for key in sorted(seen)]
     assert heights == sorted(heights) and heights[0] < heights[-1]
     classes = {kernel: look[1] for (_, kernel), look in seen.items()}

@@ -65,7 +65,7 @@ class Curved:
 @pytest.mark.parametrize("costs", [[MACS], [MACS, PARAMS]], ids=["one cost", "two costs"])
 @pytest.mark.parametrize("share", [1.0, 0.6])
 def test_nsga2_finds_nearly_the_whole_front(costs, share):
-    codes = SPACE.canonical(np.array(list(product(*map(range, SPACE.option_counts))), np.int8))
+    codes = SPACE.canonical(np.array(list(product(*map(range, SPACE.num_options))), np.int8))
     codes = np.unique(codes, axis=0)
     assert len(codes) == SPACE.size == 3528
     limits = {MACS: float(np.quantile(MACS.predict(codes), share))}

@@ -23,7 +23,7 @@ LARGE = SearchSpace.preset("ofa_mbv3")
 
 
 def listed(space):
-    rows = np.array(list(product(*map(range, space.option_counts))), np.int8)
+    rows = np.array(list(product(*map(range, space.num_options))), np.int8)
     return np.unique(space.canonical(rows), axis=0)
 
 
@@ -36,13 +36,12 @@ class Linear:
     def __init__(self, space, name="latency", *, seed=0, twisted=False):
         self.name, self.unit, self.space = name, "ms", space
         rng = np.random.default_rng(seed)
-        self.prices = [rng.uniform(1, 2, count) for count in space.option_counts]
+        self.prices = [rng.uniform(1, 2, count) for count in space.num_options]
         if not twisted:
             self.prices = [np.sort(prices) for prices in self.prices]
 
     def predict(self, codes):
-        live = np.ones(codes.shape)
-        live[:, self.space.kernel_genes] = live[:, self.space.expand_genes] = self.space.active(codes)
+        live = self.space.active_genes(codes)
         columns = [prices[codes[:, gene]] for gene, prices in enumerate(self.prices)]
         return (np.stack(columns, axis=1) * live).sum(axis=1)
 
@@ -150,7 +149,7 @@ def test_limits_that_can_be_met_alone_but_not_together():
     latency, energy = Linear(SMALL), Linear(SMALL, "energy")
     # What is cheap in one is dear in the other, in the genes that are always there.
     for gene in (0, 1, 2):
-        latency.prices[gene] = np.linspace(1, 9, SMALL.option_counts[gene])
+        latency.prices[gene] = np.linspace(1, 9, SMALL.num_options[gene])
         energy.prices[gene] = latency.prices[gene][::-1]
     limits = {cost: 1.05 * cost.predict(ALL).min() for cost in (latency, energy)}
     together = np.all([cost.predict(ALL) <= limit for cost, limit in limits.items()], axis=0)

@@ -26,7 +26,7 @@ class Bumpy:
 
     def __init__(self, space=SPACE):
         self.asked = []
-        self.weights = np.random.default_rng(0).normal(1, 1, space.genes)
+        self.weights = np.random.default_rng(0).normal(1, 1, space.num_genes)
 
     def predict(self, codes):
         self.asked.append(codes)
@@ -149,7 +149,7 @@ def test_when_the_cheapest_network_is_avoided_its_neighbours_are_found():
 def mutate(subnet):
     code = SPACE.encode(subnet)
     changed = []
-    for gene in range(SPACE.genes):
+    for gene in range(SPACE.num_genes):
         other = code.copy()
         other[gene] += 1
         if not np.array_equal(SPACE.canonical(other[None])[0], code):

@@ -20,10 +20,8 @@ KINDS = ["gp", "mlp", "trees"]
 
 def truth(codes):
     """Accuracy in percent: each gene helps by its own amount, with diminishing returns of the whole."""
-    weights = np.random.default_rng(7).uniform(0.2, 1, SPACE.genes) * np.where(np.arange(SPACE.genes) < 4, 3, 1)
-    live = np.ones(codes.shape)
-    live[:, SPACE.kernel_genes] = live[:, SPACE.expand_genes] = SPACE.active(codes)
-    return 97 - 25 * np.exp(-((codes + 1) * live) @ weights / 25)
+    weights = np.random.default_rng(7).uniform(0.2, 1, SPACE.num_genes) * np.where(np.arange(SPACE.num_genes) < 4, 3, 1)
+    return 97 - 25 * np.exp(-((codes + 1.0) * SPACE.active_genes(codes)) @ weights / 25)
 
 
 def measured(n, *, seed=0, noise=0.1):
@@ -41,8 +39,8 @@ def test_features_tell_networks_apart_and_ignore_inactive_blocks(name):
     assert np.isfinite(columns).all()
     assert len(np.unique(columns, axis=0)) == len(codes)
     # Kernel and expand columns of blocks that are off are 0, so a smaller network has fewer of them.
-    slots = columns[:, 1 : 1 + 2 * len(space.slots)]
-    assert ((slots > 0).sum(axis=1) == 2 * space.active(codes).sum(axis=1)).all()
+    ranks = columns[:, 1 : 1 + 2 * len(space.blocks)]
+    assert ((ranks > 0).sum(axis=1) == 2 * space.active(codes).sum(axis=1)).all()
 
 
 def test_features_of_a_row_do_not_hang_on_other_rows():

@@ -63,7 +63,7 @@ def test_gaussian_process_asks_for_other_resolutions_than_it_knows():
     space = SPACES["tiny_mbv3"]
     codes = space.sample(60, np.random.default_rng(0))
     codes[:, 0] = 4
-    depth = codes[:, space.depth_genes].sum(axis=1).astype(float)
+    depth = codes[:, space.genes_of("depth")].sum(axis=1).astype(float)
     other = codes.copy()
     other[:, 0] = 0
     assert kendall_tau(AccuracyPredictor(space).fit(codes, depth).predict(other), depth) > 0.8
@@ -73,12 +73,14 @@ def test_trees_are_those_of_scikit_learn():
     codes = SPACE.sample(150, np.random.default_rng(0))
     inputs = features(SPACE, codes).astype(float)
     targets = stepped(codes) - 75.0
-    member = trees.Trees.fit_member(inputs, targets, 7)
+    member = trees.GradientBoostingEnsemble.fit_member(inputs, targets, 7)
     settings = {"max_depth": 4, "subsample": 0.7, "max_features": 0.3, "min_samples_leaf": 2, "random_state": 7}
     theirs = GradientBoostingRegressor(n_estimators=150, learning_rate=0.1, **settings).fit(inputs, targets)
     unseen = features(SPACE, SPACE.sample(400, np.random.default_rng(1))).astype(float)
-    np.testing.assert_allclose(trees.Trees.predict_member(member, unseen), theirs.predict(unseen), rtol=1e-9)
-    assert trees.Trees.predict_member(member, unseen[:0]).shape == (0,)
+    np.testing.assert_allclose(
+        trees.GradientBoostingEnsemble.predict_member(member, unseen), theirs.predict(unseen), rtol=1e-9
+    )
+    assert trees.GradientBoostingEnsemble.predict_member(member, unseen[:0]).shape == (0,)
 
 
 def test_auto_reports_all_and_takes_the_best(tmp_path):

@@ -11,13 +11,13 @@ from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
 from ofa.predictors.costs.imported import published_names
 from ofa.predictors.costs.microcontroller import program
 from ofa.predictors.costs.microcontroller.instructions import operator_shapes
+from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import biases, macs, params, peak_activation, weights
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
 HEAD = {"num_classes": 7, "in_chans": 3}
-WITHOUT_SE = [name for name in PRESETS if name.startswith("mcu")]
+WITHOUT_SE = [name for name in families.presets() if name.startswith("mcu")]
 
 
 def blocks(space):
@@ -25,7 +25,7 @@ def blocks(space):
     family = operators_of_family(space)
     for resolution in space.resolutions[::3]:
         sides = space.sizes(resolution)
-        for slot, side in zip(space.slots, sides[:-1], strict=True):
+        for slot, side in zip(space.blocks, sides[:-1], strict=True):
             stage = space.stages[slot.stage]
             for kernel, expand in product(stage.kernels, stage.expands):
                 part = family.block(space, slot, kernel=kernel, expand=expand)
@@ -40,7 +40,7 @@ def ends(space):
         yield resolution, list(zip(parts, (resolution, space.sizes(resolution)[-1]), strict=True))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_blocks(name):
     space = SearchSpace.preset(name)
     for part, side, slot, options in blocks(space):
@@ -51,7 +51,7 @@ def test_blocks(name):
         assert published_names(part, side) == [by_hand.block_name(*slot, *options.values(), side)]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_stem_and_head(name):
     space = SearchSpace.preset(name)
     for resolution, parts in ends(space):

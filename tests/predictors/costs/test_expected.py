@@ -11,8 +11,8 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.expected import expected_sum
 from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
+from ofa.supernet import families
 from ofa.supernet.categorical import CategoricalSpace
-from ofa.supernet.presets import PRESETS
 from ofa.supernet.space import SearchSpace
 
 
@@ -20,7 +20,7 @@ def random_probabilities(space, seed, *, shape=()):
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.softmax(torch.randn(*shape, int(count), generator=generator, dtype=torch.float64), -1)
-        for count in space.option_counts
+        for count in space.num_options
     ]
 
 
@@ -32,13 +32,13 @@ def test_expected_is_the_mean_over_all_networks(seed):
         space, parts = toy(rng, max_options=3)
     table = Table(space, "made up", "", parts, slope=1.5, intercept=-2.0)
     probabilities = random_probabilities(space, seed)
-    codes = np.array(list(product(*map(range, space.option_counts))))
+    codes = np.array(list(product(*map(range, space.num_options))))
     weights = np.prod([values.numpy()[codes[:, gene]] for gene, values in enumerate(probabilities)], axis=0)
     assert weights.sum() == pytest.approx(1)
     assert float(table.expected(probabilities)) == pytest.approx(weights @ table.predict(codes), abs=1e-10)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_expected_is_the_mean_of_sampled_networks(name):
     space = SearchSpace.preset(name)
     table = CostTable.macs(space, num_classes=10)
@@ -50,14 +50,14 @@ def test_expected_is_the_mean_of_sampled_networks(name):
     assert abs(float(table.expected(probabilities)) - costs.mean()) < 5 * error
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_certain_choices_cost_what_that_network_does(name):
     space = SearchSpace.preset(name)
     table = CostTable.params(space, num_classes=10)
     codes = space.sample(8, np.random.default_rng(1))
     chosen = [
         torch.nn.functional.one_hot(torch.tensor(codes[:, gene], dtype=torch.long), int(count)).double()
-        for gene, count in enumerate(space.option_counts)
+        for gene, count in enumerate(space.num_options)
     ]
     assert table.expected(chosen).tolist() == table.predict(codes).tolist()  # one leading axis: eight networks at once
     assert table.expected([values[0].float() for values in chosen]).dtype == torch.float32
@@ -65,7 +65,7 @@ def test_certain_choices_cost_what_that_network_does(name):
 
 def test_gradients_are_those_of_finite_differences():
     space, parts = toy(np.random.default_rng(5))
-    logits = [torch.randn(int(count), dtype=torch.float64, requires_grad=True) for count in space.option_counts]
+    logits = [torch.randn(int(count), dtype=torch.float64, requires_grad=True) for count in space.num_options]
     table = Table(space, "made up", "", parts, slope=0.7, intercept=1.0)
 
     def cost(*values):
@@ -74,13 +74,13 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(cost, logits)
     cost(*logits).backward()
     used = {gene for part in parts for gene in (*part.genes, *([] if part.depth_gene is None else [part.depth_gene]))}
-    assert all((logits[gene].grad is not None) == (gene in used) for gene in range(space.genes))
+    assert all((logits[gene].grad is not None) == (gene in used) for gene in range(space.num_genes))
 
 
 def test_descending_finds_the_cheapest_network():
     space = SearchSpace.preset("tiny_mbv3")
     table = CostTable.macs(space, num_classes=10)
-    logits = [torch.zeros(int(count), requires_grad=True) for count in space.option_counts]
+    logits = [torch.zeros(int(count), requires_grad=True) for count in space.num_options]
     optimizer = torch.optim.Adam(logits, lr=0.3)
     for _ in range(150):
         optimizer.zero_grad()

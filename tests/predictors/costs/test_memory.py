@@ -14,9 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.memory import flash, peak_memory
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.supernet import FAMILIES
 
 # Unlike choices, a ratio below one, a stem that keeps the size, a residual that outweighs its block.
 ODD = {
@@ -28,7 +27,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**PRESETS, "odd": ODD}.items()}
+SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
 
 
 def folded(model):
@@ -81,7 +80,7 @@ class Operators(TorchDispatchMode):
 
 def measured(space, subnet, **head):
     """(weights, biases, peak bytes) of one image through the folded model; the meta device computes shapes alone."""
-    family = FAMILIES[space.family]
+    family = families.model(space.family)
     model = folded(family.build(family.describe(space, subnet, **head), device="meta"))
     leaves = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     biases = sum(leaf.bias.numel() for leaf in leaves if leaf.bias is not None)
@@ -239,7 +238,7 @@ def test_planned_peak_is_what_tflm_allocates(name):
         head = {"num_classes": num_classes, "in_chans": in_chans}
         codes = samples(space, count // 2, in_chans)
         table = peak_memory(space, **head, bits=8, planner="tflm")
-        family, found = FAMILIES[space.family], []
+        family, found = families.model(space.family), []
         for subnet in map(space.decode, codes):
             model = family.build(family.describe(space, subnet, **head)).eval()
             shape = (in_chans, subnet.resolution, subnet.resolution)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
 
@@ -24,7 +24,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {**{name: SearchSpace.preset(name) for name in PRESETS}, "odd": SearchSpace.from_dict(ODD)}
+SPACES = {**{name: SearchSpace.preset(name) for name in families.presets()}, "odd": SearchSpace.from_dict(ODD)}
 ODD_SPACE = SPACES["odd"]
 
 # Rows of DyNAS-T's table of OFA MobileNetV3 subnets (width 1.0, resolution 224), spread over the file:
@@ -100,7 +100,7 @@ def test_prediction_combines_active_blocks(combine, combined):
         subnet = ODD_SPACE.decode(code)
         resolution = ODD_SPACE.resolutions.index(subnet.resolution)
         costs = [ends[resolution]]
-        for number, slot in enumerate(ODD_SPACE.slots):
+        for number, slot in enumerate(ODD_SPACE.blocks):
             if slot.index < subnet.depths[slot.stage]:
                 stage = ODD_SPACE.stages[slot.stage]
                 kernel = stage.kernels.index(subnet.kernels[number])
@@ -112,7 +112,7 @@ def test_prediction_combines_active_blocks(combine, combined):
 @pytest.mark.parametrize("combine", ["sum", "max"])
 def test_inactive_blocks_do_not_count_when_costs_are_negative(combine):
     plain = CostTable.macs(ODD_SPACE, num_classes=2)
-    scales = [-10, *[-1] * len(ODD_SPACE.slots)]
+    scales = [-10, *[-1] * len(ODD_SPACE.blocks)]
     parts = tuple(replace(part, costs=scale * part.costs) for part, scale in zip(plain.parts, scales, strict=True))
     table = replace(plain, parts=parts, combine=combine)
     for subnet in (ODD_SPACE.smallest, ODD_SPACE.largest):
@@ -135,7 +135,7 @@ def test_constructors_give_tables_of_the_public_class(name):
 def test_inactive_blocks_cost_nothing():
     rng = np.random.default_rng(1)
     space = SPACES["tiny_mbv3"]
-    codes = rng.integers(0, space.option_counts, size=(500, space.genes)).astype(np.int8)
+    codes = rng.integers(0, space.num_options, size=(500, space.num_genes)).astype(np.int8)
     table = CostTable.macs(space, num_classes=10)
     assert (codes != space.canonical(codes)).any()
     assert np.array_equal(table.predict(codes), table.predict(space.canonical(codes)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
@@ -16,7 +16,7 @@ SPACE = SearchSpace.preset("tiny_mbv3")
 FORMAT_1 = json.loads((Path(__file__).parents[2] / "golden" / "cost_tables_format_1.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", families.presets())
 def test_save_and_load_are_exact(name, tmp_path):
     space, rng = SearchSpace.preset(name), np.random.default_rng(4)
     plain = CostTable.macs(space, num_classes=10)

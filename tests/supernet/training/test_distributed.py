@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import shared_spaces
 import torch
+from shared_spaces import SMALL as SPACE
 from torch import distributed as dist
 
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training import distributed, weight_sharing
 from ofa.supernet.training.finetune import finetune
@@ -32,18 +33,6 @@ from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.weight_sharing import train_supernet
 
 pytestmark = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch has no gloo")
-
-SPACE = SearchSpace.from_dict(
-    {
-        "resolutions": [8, 12],
-        "stem": {"width": 8, "first_width": 8},
-        "stages": [
-            {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]},
-            {"width": 16, "stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "se": True},
-        ],
-        "head": {"width": 32, "features": 32},
-    }
-)
 STEPS = 10
 OPEN = {"kernel": 2, "depth": 2, "expand": 2}
 SHRINKING = (
@@ -238,7 +227,7 @@ if __name__ == "__main__":
 def pair(tmp_path_factory):
     """Runs the two processes once, through every case; gives the folder of what they left, and what they said."""
     folder = tmp_path_factory.mktemp("pair")
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(shared_spaces.__file__).parent)}
     command = [sys.executable, __file__]
     both = [
         subprocess.Popen([*command, str(number), str(folder)], env=env, stderr=subprocess.PIPE, text=True)

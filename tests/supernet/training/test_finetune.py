@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from shared_spaces import SMALL as SPACE
 from torch.nn import functional as F
 
-from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
 from ofa.supernet.training import finetune as module
@@ -20,17 +20,6 @@ from ofa.supernet.training.finetune import finetune
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import resize
 
-SPACE = SearchSpace.from_dict(
-    {
-        "resolutions": [8, 12],
-        "stem": {"width": 8, "first_width": 8},
-        "stages": [
-            {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]},
-            {"width": 16, "stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "se": True},
-        ],
-        "head": {"width": 32, "features": 32},
-    }
-)
 STEPS = 3
 LABELS_ONLY = Settings(label_smoothing=0.0, distill_weight=0.0)
 

@@ -5,35 +5,19 @@ import re
 import pytest
 import safetensors.torch
 import torch
+from shared_spaces import ODD, SMALL
 
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, to_bytes
 from ofa.supernet.training.initial_weights import load_initial
 
-SMALL = {
-    "resolutions": [8, 12],
-    "stem": {"width": 8, "first_width": 8},
-    "stages": [
-        {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]},
-        {"width": 16, "stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "se": True},
-    ],
-    "head": {"width": 32, "features": 32},
-}
-ODD = {
-    "resolutions": [17, 24],
-    "stem": {"width": 8, "first_width": 12, "stride": 1, "first_act": "swish"},
-    "stages": [
-        {"width": 12, "stride": 2, "depths": [1, 3], "kernels": [1, 3, 5], "expands": [1, 2.5], "act": "relu6"},
-        {"width": 20, "stride": 2, "depths": [1, 2], "kernels": [9], "expands": [2, 6], "se": True},
-    ],
-    "head": {"width": 24, "features": 32},
-    "act": "relu",
-}
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS if name != "ofa_mbv3_w1.2"}  # wide, else ofa_mbv3
-SPACES |= {"small": SearchSpace.from_dict(SMALL), "odd": SearchSpace.from_dict(ODD)}
+SPACES = {
+    name: SearchSpace.preset(name) for name in families.presets() if name != "ofa_mbv3_w1.2"
+}  # wide, else ofa_mbv3
+SPACES |= {"small": SMALL, "odd": ODD}
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 TINY = SPACES["small"]
 
@@ -103,8 +87,8 @@ def test_a_saved_largest_subnet(scrambled, tmp_path):
 
 @torch.no_grad()
 def test_a_supernet_without_kernel_choices_opens_them_at_the_identity(scrambled, tmp_path):
-    stages = [{**stage, "kernels": stage["kernels"][-1:]} for stage in SMALL["stages"]]
-    source = scrambled(SearchSpace.from_dict({**SMALL, "stages": stages}))
+    stages = [{**stage, "kernels": stage["kernels"][-1:]} for stage in SMALL.to_dict()["stages"]]
+    source = scrambled(SearchSpace.from_dict({**SMALL.to_dict(), "stages": stages}))
     path, net = save(source.state_dict(), tmp_path / "weights.safetensors"), scrambled(TINY, seed=1)
     assert load_initial(net, path) == []
     assert torch.equal(net(images(TINY)), source(images(TINY)))
@@ -197,7 +181,8 @@ def test_what_does_not_fit_is_named_and_nothing_changes(damage, words, scrambled
 
 
 def other_space(**stage):
-    return SearchSpace.from_dict({**SMALL, "stages": [SMALL["stages"][0], {**SMALL["stages"][1], **stage}]})
+    first, second = SMALL.to_dict()["stages"]
+    return SearchSpace.from_dict({**SMALL.to_dict(), "stages": [first, {**second, **stage}]})
 
 
 @pytest.mark.parametrize("plain", [False, True])

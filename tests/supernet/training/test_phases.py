@@ -2,7 +2,7 @@
 
 import pytest
 
-from ofa.supernet.presets import PRESETS
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import (
     SCHEDULES,
@@ -14,7 +14,7 @@ from ofa.supernet.training.phases import (
 )
 from ofa.supernet.training.sampling import SAMPLERS
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 MIXED = SearchSpace.from_dict(
     {
         "resolutions": [16, 24],

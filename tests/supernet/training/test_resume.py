@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from shared_spaces import SMALL as SPACE
 
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -16,17 +17,6 @@ from ofa.supernet.training.phases import Phase, attentive, progressive_shrinking
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.weight_sharing import train_supernet
 
-SPACE = SearchSpace.from_dict(
-    {
-        "resolutions": [8, 12],
-        "stem": {"width": 8, "first_width": 8},
-        "stages": [
-            {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]},
-            {"width": 16, "stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "se": True},
-        ],
-        "head": {"width": 32, "features": 32},
-    }
-)
 STEPS = 2
 SHRINKING = tuple(replace(phase, epochs=2) for phase in progressive_shrinking(SPACE, epochs=2, lr=0.1))
 EPOCH_ENDS = tuple(range(2, 17, 2))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ofa.supernet.presets import PRESETS
-from ofa.supernet.space import DTYPE, SearchSpace
+from ofa.supernet import families
+from ofa.supernet.genome import DTYPE
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import (
     Phase,
     all_open,
@@ -14,7 +15,7 @@ from ofa.supernet.training.phases import (
 )
 from ofa.supernet.training.sampling import SAMPLERS, CandidateScorer, sample_resolution
 
-SPACES = {name: SearchSpace.preset(name) for name in PRESETS}
+SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
 SPACES["mixed"] = SearchSpace.from_dict(
     {
         "resolutions": [16, 24],
@@ -34,8 +35,10 @@ def refuse(codes):
 
 def size(codes):
     """Stands for MACs at one resolution: depths count most, then widths and kernels."""
-    space = next(space for space in SPACES.values() if space.genes == codes.shape[1])
-    return codes[:, 1:] @ np.where(np.arange(1, space.genes) < space.depth_genes.stop, 10, 1)
+    space = next(space for space in SPACES.values() if space.num_genes == codes.shape[1])
+    weights = np.ones(space.num_genes, int)
+    weights[space.genes_of("depth")] = 10
+    return codes[:, 1:] @ weights[1:]
 
 
 def hashed(codes):
@@ -64,12 +67,10 @@ def test_codes_are_canonical_of_one_resolution_and_open(space, name):
         for subnets in (SAMPLERS[name].min_subnets, 5):
             for resolution in (0, len(space.resolutions) - 1):
                 codes = draw(space, phase_of(space, name, subnets, **opened), subnets, resolution)
-                assert codes.shape == (subnets, space.genes) and codes.dtype == DTYPE
+                assert codes.shape == (subnets, space.num_genes) and codes.dtype == DTYPE
                 assert np.array_equal(codes, space.canonical(codes))
-                assert (codes[:, 0] == resolution).all() and (codes < space.option_counts).all()
-                running = np.ones(codes.shape, bool)
-                running[:, space.kernel_genes] = running[:, space.expand_genes] = space.active(codes)
-                assert (codes >= np.where(running, lowest, 0))[:, 1:].all()
+                assert (codes[:, 0] == resolution).all() and (codes < space.num_options).all()
+                assert (codes >= np.where(space.active_genes(codes), lowest, 0))[:, 1:].all()
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -79,11 +80,9 @@ def test_in_time_every_open_option_is_drawn(space, name):
         opened = {"kernel": schedule.kernel, "depth": schedule.depth, "expand": schedule.expand}
         codes = np.concatenate([draw(space, phase_of(space, name, 4, **opened), seed) for seed in range(80)])
         lowest = min_options(space, schedule)
-        first_slots = [number for number, slot in enumerate(space.slots) if slot.index == 0]  # always active
-        genes = [*range(1, space.depth_genes.stop)]
-        genes += [part.start + slot for part in (space.kernel_genes, space.expand_genes) for slot in first_slots]
-        for gene in genes:
-            assert set(codes[:, gene]) == set(range(lowest[gene], space.option_counts[gene])), gene
+        always = space.active_genes(np.zeros((1, space.num_genes), DTYPE))[0]
+        for gene in np.flatnonzero(always)[1:]:
+            assert set(codes[:, gene]) == set(range(lowest[gene], space.num_options[gene])), gene
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -100,7 +99,7 @@ def test_sampling_is_a_function_of_its_generator(name):
 def test_uniform_opens_each_option_equally_often():
     phase = phase_of(TINY, "uniform", 2000)
     codes = draw(TINY, phase, 0, scorer=CandidateScorer(refuse, refuse))
-    for gene in range(1, TINY.depth_genes.stop):
+    for gene in TINY.genes_of("depth"):
         assert abs((codes[:, gene] == 1).mean() - 0.5) < 0.05
 
 
@@ -128,7 +127,7 @@ def test_a_sandwich_asks_nothing_and_is_filled_uniformly():
     silent = CandidateScorer(refuse, refuse)
     drawn = [draw(TINY, phase_of(TINY, "sandwich"), seed, scorer=silent) for seed in range(20)]
     assert all(len({row.tobytes() for row in codes}) == 4 for codes in drawn)
-    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, scorer=silent).shape == (2, TINY.genes)
+    assert draw(TINY, phase_of(TINY, "sandwich", 2), 0, scorer=silent).shape == (2, TINY.num_genes)
 
 
 @pytest.mark.parametrize("name, best", [("best_up", True), ("worst_up", False)])
@@ -141,7 +140,7 @@ def test_attentive_keeps_the_best_or_worst_of_three_of_one_size(name, best):
 
     for seed in range(30):
         codes = draw(TINY, phase_of(TINY, name, 5), seed, scorer=CandidateScorer(size, loss))
-        candidates = asked.pop().reshape(3, 3, TINY.genes)  # asked once, three for each of three rows
+        candidates = asked.pop().reshape(3, 3, TINY.num_genes)  # asked once, three for each of three rows
         assert not asked
         for row, of_row in zip(codes[2:], candidates, strict=True):
             assert len({one.tobytes() for one in of_row}) == 3, "three different networks"

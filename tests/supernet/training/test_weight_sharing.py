@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from shared_spaces import SMALL as SPACE
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -20,17 +21,6 @@ from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import batch_losses
 from ofa.supernet.training.weight_sharing import train_supernet
 
-SPACE = SearchSpace.from_dict(
-    {
-        "resolutions": [8, 12],
-        "stem": {"width": 8, "first_width": 8},
-        "stages": [
-            {"width": 8, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 3]},
-            {"width": 16, "stride": 2, "depths": [1, 2], "kernels": [3, 5], "expands": [2, 4], "se": True},
-        ],
-        "head": {"width": 32, "features": 32},
-    }
-)
 ONE = SearchSpace.from_dict(
     {
         "resolutions": [12],

@@ -22,7 +22,7 @@ from ofa.predictors.costs.microcontroller.instructions import (
     operator_shapes,
     table,
 )
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace
 
@@ -88,7 +88,7 @@ def test_operator_shapes_are_those_of_the_operators_that_run():
 
 def test_an_operator_that_no_program_has_is_named():
     space = SearchSpace.preset("ofa_mbv3")
-    block = operators_of_family(space).block(space, space.slots[4], kernel=3, expand=3)
+    block = operators_of_family(space).block(space, space.blocks[4], kernel=3, expand=3)
     with pytest.raises(ValueError, match="no instruction count is known for mul"):
         operator_shapes(block, 28)
 

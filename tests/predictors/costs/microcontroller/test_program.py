@@ -14,7 +14,7 @@ from ofa.export.microcontroller.export import write_sources
 from ofa.export.runtimes import cortex_m
 from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.predictors.costs.microcontroller.program import STACK, flash, ram
-from ofa.supernet.families import mobilenetv3
+from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.integers import round_up
 from ofa.supernet.space import SearchSpace
 
@@ -55,7 +55,7 @@ def test_larger_kernels_need_more_and_never_less():
     table = ram(space, num_classes=10, in_chans=1)
     codes = space.sample(200, np.random.default_rng(0))
     wider = codes.copy()
-    wider[:, space.kernel_genes] = 2
+    wider[:, space.genes_of("kernel")] = 2
     wider = space.canonical(wider)
     assert (table.predict(wider) >= table.predict(codes)).all()
     assert (table.predict(wider) > table.predict(codes)).any()

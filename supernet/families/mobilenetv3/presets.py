@@ -1,4 +1,4 @@
-"""The published search spaces, as data."""
+"""Published spaces of MobileNetV3, as data."""
 
 from typing import Any
 

@@ -6,12 +6,10 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn import functional as F
 
-from ofa.supernet.layers import (
-    make_batch_norm_elastic,
-    make_conv_elastic,
-    make_depthwise_elastic,
-    make_stage_elastic,
-)
+from ofa.supernet.elastic.conv import make_conv_elastic
+from ofa.supernet.elastic.depthwise import make_depthwise_elastic
+from ofa.supernet.elastic.norm import make_batch_norm_elastic
+from ofa.supernet.elastic.stage import make_stage_elastic
 
 
 def conv(*, bias=True):

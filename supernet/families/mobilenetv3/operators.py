@@ -5,13 +5,14 @@ They equal what ``supernet.traced_operators`` reads off timm's modules; restated
 
 from __future__ import annotations
 
+from ofa.supernet.families.mobilenetv3.space import Space, mid_channels
 from ofa.supernet.operators import Builder, Operator, Operators
-from ofa.supernet.space import SearchSpace, Slot, mid_width
+from ofa.supernet.space import BlockPosition
 
 _SQUEEZE = 0.25  # channels inside a squeeze-and-excite, of those outside
 
 
-def stem(space: SearchSpace, *, in_chans: int) -> Operators:
+def stem(space: Space, *, in_chans: int) -> Operators:
     """The first convolution and the separable block after it."""
     made = Builder(in_chans)
     width, first_width, act = space.stem.width, space.stem.first_width, space.stem.first_act
@@ -22,22 +23,22 @@ def stem(space: SearchSpace, *, in_chans: int) -> Operators:
     return made.done()
 
 
-def block(space: SearchSpace, slot: Slot, *, kernel: int, expand: float) -> Operators:
+def block(space: Space, position: BlockPosition, *, kernel: int, expand: float) -> Operators:
     """An inverted residual: expansion, depthwise convolution, squeeze-and-excite, projection."""
-    stage, mid = space.stages[slot.stage], mid_width(slot.in_width, expand)
-    stride = stage.stride if slot.index == 0 else 1
-    made = Builder(slot.in_width)
+    stage, mid = space.stages[position.stage], mid_channels(position.in_channels, expand)
+    stride = space.stride(position)
+    made = Builder(position.in_channels)
     y = made.depthwise(made.conv(0, mid, act=stage.act), mid, kernel=kernel, stride=stride, act=stage.act)
     if stage.se:
-        squeezed = made.conv(made.add(Operator("pool", (y,), mid)), mid_width(mid, _SQUEEZE), norm=False, act="relu")
+        squeezed = made.conv(made.add(Operator("pool", (y,), mid)), mid_channels(mid, _SQUEEZE), norm=False, act="relu")
         y = made.add(Operator("mul", (y, made.conv(squeezed, mid, norm=False, act="hard_sigmoid")), mid))
     y = made.conv(y, stage.width)
-    if stride == 1 and slot.in_width == stage.width:
+    if stride == 1 and position.in_channels == stage.width:
         made.add(Operator("add", (y, 0), stage.width))
     return made.done()
 
 
-def head(space: SearchSpace, *, num_classes: int) -> Operators:
+def head(space: Space, *, num_classes: int) -> Operators:
     """The last 1x1 convolution, the average over its map, the features and the classifier."""
     made = Builder(space.stages[-1].width)
     pooled = made.add(Operator("pool", (made.conv(0, space.head.width, act=space.act),), space.head.width))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ofa.supernet.depthwise import DepthwiseConv, depthwise_weight_grad, has_slow_gradient
-from ofa.supernet.layers import make_depthwise_elastic
+from ofa.supernet.elastic.depthwise import make_depthwise_elastic
+from ofa.supernet.elastic.depthwise_gradient import DepthwiseConv, depthwise_weight_grad, has_slow_gradient
 
 SIZES = [(1, 1), (2, 5), (4, 4), (7, 7), (9, 6), (16, 16), (13, 20)]
 SPACINGS = [*itertools.product(SIZES, [3, 5, 7], [1, 2])]
