@@ -1,10 +1,11 @@
-"""Active collection beside random and spread collection at equal measurements, on tables that others have measured.
+"""Compares active with random and stratified collection at equal numbers of measurements, on published tables.
 
     python benchmarks/active_collection.py FOLDER [--only macro] [--seeds 5]
 
-FOLDER: see benchmarks/nas_data.py. The pool is the whole table, the cost MACs, and regret is how much accuracy (points)
-is lost to the best network of the table within a limit, as a mean over 20 limits: by the best measured network, and by
-the one that a Gaussian process of the measured rows takes for the best of the table. Prints Markdown tables.
+FOLDER: see benchmarks/nas_data.py. The pool is the whole table, and the cost is MACs. Regret is the loss of accuracy
+(points) against the best network of the table within a limit, as a mean over 20 limits. It is given for the best
+measured network, and for the one that a Gaussian process of the measured rows predicts to be the best. Prints Markdown
+tables.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WAYS = ("random", "spread", "active")
 
 
 def spread(table: Table, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows spread evenly over MACs, as ``collect`` picks them without ``active``."""
+    """Rows spread evenly over MACs, as ``collect`` samples them without ``active``."""
     free, rows = np.ones(len(table.macs), bool), []
     for target in np.linspace(table.macs.min(), table.macs.max(), n):
         away = np.abs(table.macs - target) + rng.random(len(free)) * np.ptp(table.macs) / n / 2
@@ -35,7 +36,7 @@ def spread(table: Table, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def regrets(table: Table, rows: np.ndarray, limits: np.ndarray) -> tuple[float, float, float]:
-    """By the best measured, by the best predicted, and Kendall tau over the whole table."""
+    """Regrets of the best measured and of the best predicted network, and Kendall's tau over the whole table."""
     best = best_under_budget(limits, table.macs, table.accuracy)
     predictor = AccuracyPredictor(table.space, kind="gp").fit(table.codes[rows], table.accuracy[rows])
     predicted = predictor.predict(table.codes)

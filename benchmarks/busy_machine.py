@@ -1,10 +1,10 @@
-"""What other processes on the machine cost: each stage by default against the best way to use the cores.
+"""Measures how other processes slow down each stage, by default and with the best way to use the cores.
 
     python benchmarks/busy_machine.py [--rounds 3] [--rows train,collect] > benchmarks/results/busy_machine.md
 
-Each stage runs in a process for each policy: what the product does by itself, and what a user could set. Policies take
-turns, beside none, one and two processes that only count. A cell is the product's time over that of the best policy,
-by medians of the rounds. Wants a machine that does nothing else; takes about seven minutes on two cores.
+Each stage runs in one process for each policy: the product's default, and settings that a user could choose. Policies
+take turns, beside no, one and two busy processes. A cell is the default's time over that of the best policy, from the
+medians of the rounds. Needs an idle machine; takes about seven minutes on two cores.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure(name: str, rounds: int, seconds: float) -> list[dict[str, float]]:
-    """Seconds of a unit of work for each policy, beside none, one and two busy processes; infinite when stopped."""
+    """Seconds of a unit of work for each policy, beside no, one and two busy processes; infinite when stopped."""
     states = []
     with workers(name) as asked:
         for busy in range(3):
@@ -76,7 +76,7 @@ def measure(name: str, rounds: int, seconds: float) -> list[dict[str, float]]:
 
 @contextmanager
 def workers(name: str) -> Iterator[dict[str, Callable[[float, float | None], float]]]:
-    """A process for each policy, asked in turn. One that is asked for too long is killed and started again."""
+    """A process for each policy, run in turn. One that takes too long is killed and started again."""
     alive: dict[str, subprocess.Popen] = {}
 
     def start(policy: str) -> None:
@@ -117,7 +117,7 @@ def workers(name: str) -> Iterator[dict[str, Callable[[float, float | None], flo
 
 
 def answer(process: subprocess.Popen) -> str:
-    """The next line that is a number; the others tell that the number of threads changed."""
+    """The next line that is a number; other lines report a changed number of threads."""
     while (line := process.stdout.readline()) and " " in line:
         print(line, end="", file=sys.stderr)
     return line
@@ -158,7 +158,7 @@ def _seconds(value: float) -> str:
 
 
 def work(name: str) -> None:
-    """Answers each line of standard input, for how many seconds to work, with the seconds of a unit of work."""
+    """For each line of standard input, works for so many seconds and prints the seconds of a unit of work."""
     import ofa  # noqa: F401  (before torch: it sets how threads wait)
     from ofa.predictors import blas
 
@@ -184,7 +184,7 @@ def repeat(call: Callable[[], object]) -> None:
 
 
 def train() -> None:
-    """The training loop itself: what it asks for batches tells the time of a step."""
+    """The training loop itself, timed by its requests for batches."""
     import torch
 
     from ofa.pipeline.threads import training_threads
@@ -225,7 +225,7 @@ def train() -> None:
 
 
 def collect() -> None:
-    """Calibration and accuracy, as the stages have them."""
+    """Calibration and accuracy, as in the stages."""
     import numpy as np
     import torch
 

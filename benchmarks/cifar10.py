@@ -1,4 +1,4 @@
-"""CIFAR-10 as arrays, and the space, augmentation and measures that the experiments on it share."""
+"""CIFAR-10 as arrays, and the space, augmentation and metrics of the experiments on it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Cifar10:
             yield torch.from_numpy(np.ascontiguousarray(cut)), torch.from_numpy(self.labels[rows])
 
     def test_accuracy(self, model: nn.Module, resolution: int, *, images: int | None = None) -> float:
-        """Top-1 of a calibrated copy of nothing but this network, on the first ``images`` of the test split."""
+        """Top-1 accuracy of a calibrated copy of this network, on the first ``images`` of the test split."""
         calibrate(model, (prepare_at(batch, resolution) for batch in self._calibration()))
         test, labels = self.test[:images], self.test_labels[:images]
         return top1(

@@ -45,7 +45,7 @@ def imports(parsed: ast.Module, known: set[str]) -> set[str]:
 
 
 def circular(edges: dict[str, set[str]]) -> set[str]:
-    """Modules that import themselves by way of others."""
+    """Modules that import themselves through others."""
 
     def reachable(start: str) -> set[str]:
         seen: set[str] = set()
@@ -74,14 +74,14 @@ def code_lines(function: Function, lines: list[str]) -> int:
 
 
 def tiny_helpers(parsed: ast.Module, lines: list[str]) -> int:
-    """Private functions of a module that are named once beside their definition and have at most six lines."""
+    """Private functions of a module that are used once and have at most six lines."""
     names = Counter(node.id for node in ast.walk(parsed) if isinstance(node, ast.Name))
     private = (node for node in parsed.body if isinstance(node, Function) and node.name.startswith("_"))
     return sum(names[node.name] == 1 and code_lines(node, lines) <= MAX_TINY_LINES for node in private)
 
 
 def shape(tree: Path) -> dict[str, str]:
-    """What is counted of a tree, as text."""
+    """The counts of a tree, as text."""
     files = modules(tree)
     sources = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
     parsed = {name: ast.parse(source) for name, source in sources.items()}

@@ -1,8 +1,9 @@
-"""The C of microcontroller spaces on every Cortex-M: compiled, run under QEMU, compared byte by byte with TFLM.
+"""Compiles the C of microcontroller spaces for every Cortex-M, runs it under QEMU and compares its outputs with TFLM's.
 
-``python benchmarks/cortex_m_cpus.py`` writes ``benchmarks/results/cortex_m_cpus.md``. For each preset: the smallest and
-the largest subnet, and random ones; each is compiled without a warning (all warnings are errors, CMSIS-NN's sources
-included) and run on the processors whose instructions QEMU has. Needs gcc-arm-none-eabi and qemu-system-arm.
+``python benchmarks/cortex_m_cpus.py`` writes ``benchmarks/results/cortex_m_cpus.md``. For each preset the smallest, the
+largest and random subnets are compiled without a warning (all warnings are errors, CMSIS-NN's sources included) and run
+on the processors whose instructions QEMU has. Outputs must be the same bytes. Needs gcc-arm-none-eabi and
+qemu-system-arm.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ IMAGES = 5
 
 
 def models(preset: str, random: int) -> dict[str, tuple[Subnet, bytes]]:
-    """int8 models of the smallest, the largest and ``random`` other subnets, whose outputs tell images apart."""
+    """int8 models of the smallest, the largest and ``random`` other subnets, with different outputs for each image."""
     space = SearchSpace.preset(preset)
     codes = space.sample(random, np.random.default_rng(0))
     subnets = {"smallest": space.smallest, "largest": space.largest}

@@ -1,4 +1,4 @@
-"""How long does it take to cut a subnet out of the supernet? Milliseconds, median over random subnets, one thread.
+"""Measures how long it takes to extract a subnet: milliseconds, median over random subnets, one thread.
 
 python benchmarks/extract.py
 """

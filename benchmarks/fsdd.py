@@ -1,13 +1,13 @@
-"""Spoken digits on a Cortex-M4: found networks beside hand-made ones of the same RAM.
+"""Compares networks found for spoken digits on a Cortex-M4 with hand-made ones of the same RAM.
 
     python benchmarks/fsdd.py features FSDD_FOLDER fsdd_pictures
     ofa run benchmarks/fsdd.yaml
     python benchmarks/fsdd.py results runs/fsdd
 
-``results`` adds, for each target, the network with the best measured validation accuracy inside the limit, of all that
-the run measured, as it comes from the supernet and fine-tuned (left out where it is a smaller target's too); trains the
-hand-made networks (kept in ``RUN/hand_made``; a second call only scores them); prints a table. All models are
-quantised, compiled and scored in the same way; accuracies are of the test split.
+``results`` adds for each target, of all networks whose validation accuracy the run measured, the best within the limit,
+extracted and also fine-tuned (left out where a smaller target has the same one). It trains the hand-made networks and
+stores them in ``RUN/hand_made``, so that a second call only scores them. It prints a table. All models are quantised,
+compiled and scored in the same way; accuracies are of the test split.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def compiled(job: Job, model: nn.Module, folder: Path, *, resolution: int) -> nn
 
 
 def best_measured(job: Job) -> dict[str, ofa.Subnet]:
-    """For each target, of all networks whose validation accuracy the run measured; ties go to the least RAM."""
+    """The best measured network for each target; of equal accuracies that with the least RAM."""
     space = job.recipe.space
     codes, accuracies = subnet_csv.read(job.folder / "accuracy.csv", space)
     known = dict(zip(map(space.decode, codes), accuracies.tolist(), strict=True))
@@ -84,7 +84,7 @@ def best_measured(job: Job) -> dict[str, ofa.Subnet]:
 
 
 def row(job: Job, name: str, model: nn.Module, folder: Path, *, resolution: int) -> dict[str, str | float]:
-    """Measured figures of one network; ``folder`` has its int8 model and ``verify.json``."""
+    """The table's row of one network; ``folder`` has its int8 model and ``verify.json``."""
     verified = read_json(folder / "verify.json")
     session = open_session(M4, folder, threads=1)
     content = (folder / verified["file"]).read_bytes()

@@ -48,7 +48,7 @@ def _convolution(given: int, wanted: int, *, kernel: int, stride: int = 1, group
 
 
 def trained(job: Job, name: str, *, lr: float) -> DsCnn:
-    """Trained on labels, for as many images as the supernet saw."""
+    """A network trained on labels, with as many images as the supernet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.recipe.seed)
         model = DsCnn(*NETWORKS[name], **job.model_kwargs).to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""Spoken digits as pictures: 32 mel bands by 32 frames, in image folders that a recipe reads.
+"""Writes spoken digits as images of 32 mel bands by 32 frames, in folders that a recipe reads.
 
-Free Spoken Digit Dataset, 8 kHz. Splits are by take, so no recording is in two of them: takes 0 to 4 are the test (the
-customary split), 5 to 12 the validation, the rest the training. All six speakers are in all three.
+Free Spoken Digit Dataset, 8 kHz. Splits are by take, so that no recording is in two of them: takes 0 to 4 are the test
+split, as usual, 5 to 12 the validation split, the others the training split. All six speakers are in all three.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ class Recordings:
 
 
 def write_features(source: Path, folder: Path, *, copies: int) -> dict[str, int]:
-    """Writes ``folder/SPLIT/DIGIT/*.png``; returns pictures in each split. ``copies`` more of each training recording
-    are at another speed, moved in time, and in noise; the same ones every time."""
+    """Writes ``folder/SPLIT/DIGIT/*.png``; returns the number of images in each split.
+
+    Each training recording has ``copies`` more, with another speed, moved in time and with noise, always the same.
+    """
     recordings = Recordings.load(source)
     counts = dict.fromkeys(_FIRST_TAKE, 0)
     for index, (label, speaker, take) in enumerate(

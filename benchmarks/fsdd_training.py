@@ -1,4 +1,4 @@
-"""Training of one network alone with a run's data, optimizer and augmentation."""
+"""Trains one network on its own, with a run's data, optimizer and augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def supernet_epochs(job: Job) -> int:
 def train_alone(
     job: Job, model: nn.Module, *, epochs: int, lr: float, resolution: int, teacher: nn.Module | None = None
 ) -> nn.Module:
-    """Trains in place on labels, and on those of ``teacher`` at the largest resolution; calibrated, in eval mode."""
+    """Trains in place on labels, and on outputs of ``teacher`` at the largest resolution; then calibrates."""
     size = job.recipe.train.batch_size
     first = 0 if teacher is None else supernet_epochs(job)  # other augmentation than the supernet has seen
     finetune(

@@ -1,11 +1,10 @@
-"""Does any damaged image crash the reader, hang it, or eat the machine? Thousands of them, in processes of their own.
+"""Reads thousands of damaged images, each in a process of its own, to find crashes, hangs and excessive memory.
 
     python benchmarks/fuzz_images.py [--mutants 150] [--out benchmarks/results/fuzz_images.md]
 
-Seeds are small images in every format and mode that Pillow writes. Mutants are seeds with flipped bits, extreme numbers
-in place of others, pieces cut out, doubled, exchanged or appended; PNG checksums are put right, so that the parser
-behind them is reached. Each mutant is read as training reads it, and prepared for a network. The same mutants come back
-for the same ``--seed``.
+Seeds are small images in every format and mode that Pillow writes. Mutants are seeds with flipped bits, extreme
+numbers, or pieces cut out, doubled, exchanged or appended. PNG checksums are corrected, so that the parser behind them
+is reached. Each mutant is read as in training and prepared for a network. The same ``--seed`` gives the same mutants.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ SECONDS, MEGABYTES = 10, 4096  # a mutant that takes more is killed
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
-    """Name and content of each sound file."""
+    """Name and content of each undamaged file."""
     Image.init()
     rng = np.random.default_rng(0)
     colour = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((29, 23))
@@ -88,7 +87,7 @@ def _flip(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def _number(data: bytearray, rng: np.random.Generator) -> None:
-    """Extreme numbers, mostly in the header."""
+    """Writes extreme numbers, mostly into the header."""
     for _ in range(rng.integers(1, 4)):
         size, order = int(rng.choice([1, 2, 4])), rng.choice(["little", "big"])
         place = int(rng.integers(0, min(len(data), 80) if rng.random() < 0.7 else len(data)))
@@ -144,7 +143,7 @@ def mutant(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _png_checksums(data: bytes) -> bytes:
-    """The same with right checksums, when it is a PNG."""
+    """The same data with correct checksums, if it is a PNG."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data
     place, result = 8, bytearray(data)
@@ -161,7 +160,7 @@ def _png_checksums(data: bytes) -> bytes:
 
 
 def work(first: int, mutants: int, seed: int) -> None:
-    """Reads every mutant from number ``first`` on; prints a line of JSON before and after each."""
+    """Reads every mutant from index ``first`` on; prints a line of JSON before and after each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEGABYTES * 2**20, MEGABYTES * 2**20))
     sound = list(seeds())
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +208,7 @@ def _forget_peak() -> None:
 
 
 def results(mutants: int, seed: int) -> Iterator[dict]:
-    """One result a mutant; a process that dies leaves the result "crash" for the mutant it was reading."""
+    """A result for each mutant: "crash" for the one that a process was reading when it died."""
     count, done = len(list(seeds())) * mutants, 0
     while done < count:
         command = [sys.executable, __file__, "--worker", str(done), "--mutants", str(mutants), "--seed", str(seed)]

@@ -1,10 +1,10 @@
-"""Thousands of recipes changed at random: refused in a sentence, or taken by every stage.
+"""Changes recipes at random: each must be refused in one sentence, or run through every stage.
 
     python benchmarks/fuzz_recipes.py load 3000
     python benchmarks/fuzz_recipes.py run 200 --log runs.jsonl
 
-``load``: reads each in a process of its own, which counts its seconds and memory. ``run``: takes those that `ofa check`
-accepts through all stages, on a few images and a few steps. Prints Markdown.
+``load`` reads each recipe in a process of its own and measures its time and memory. ``run`` runs those that `ofa check`
+accepts through all stages, on a few images and for a few steps. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def command(*words: object) -> tuple[int, str, str]:
 
 
 def in_a_process(work: Callable[[], tuple[str, str]], *, seconds: float, memory: int) -> dict[str, Any]:
-    """What ``work`` answers, its processor seconds, and how many bytes more than now it needed."""
+    """The result of ``work`` in a forked process, its processor seconds, and its additional memory in bytes."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

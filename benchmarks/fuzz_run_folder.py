@@ -1,10 +1,11 @@
-"""Damages every file of a run folder, in many ways, and lets the commands go on: nothing lost, nothing silent.
+"""Damages every file of a run folder in many ways and runs the commands again: nothing may be lost or go unreported.
 
     python benchmarks/fuzz_run_folder.py --cases 200 --out benchmarks/results/fuzz_run_folder.md
 
-Four states of one tiny run: finished, and stopped in train, in collect and in export. A case takes a copy, damages one
-file, and gives `ofa show` and `ofa run`. Each must end with exit code 0 or 2, without a traceback; 0 means the files of
-the run that nothing damaged; 2 one sentence, and no file changed. Nothing outside the folder may be touched.
+There are four states of one tiny run: finished, and stopped in train, in collect and in export. A case copies one,
+damages one file, and calls `ofa show` and `ofa run`. Each must end without a traceback and with exit code 0 or 2. With
+0 the files must be those of the undamaged run; with 2 there must be one sentence, and no file may change. Nothing
+outside the folder may be touched.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ofa.stages import STAGE_TABLE, STAGES
 
 
 def command(words: list[str], log: Path) -> tuple[int, str]:
-    """In a forked process: exit code and what it printed."""
+    """Runs a command in a forked process; returns its exit code and its output."""
     child = os.fork()
     if not child:
         for number in (1, 2):
@@ -97,7 +98,7 @@ DAMAGES: dict[str, Callable[[Path, random.Random, Path], None]] = {
 
 
 def stopped(whole: Path, place: Path, stage: str) -> Path:
-    """A copy of the finished run as it is while ``stage`` runs."""
+    """A copy of the finished run in the state it has while ``stage`` runs."""
     copy = Path(shutil.copytree(whole, place))
     journal = RunManifest(copy)
     later = [name for name in STAGES if stage in all_needs(name)]
@@ -131,7 +132,7 @@ def contents(run: Path) -> dict[str, str]:
 
 
 def case(run: Path, name: str, how: str, rng: random.Random, outside: Path, expected: dict) -> tuple[str, list[str]]:
-    """How the run ended, and what is wrong with that."""
+    """How the run of a case ended, and what is wrong with that."""
     costly = [file for stage in STAGES if STAGE_TABLE[stage].costly for file in made_by(run, stage)]
     valuable = {file: digest for file, digest in contents(run).items() if file in costly and file != name}
     DAMAGES[how](run / name, rng, outside)
@@ -169,7 +170,7 @@ def made_by(run: Path, stage: str) -> list[str]:
 
 
 def moved_only(before: dict[str, str], after: dict[str, str]) -> bool:
-    """Stages before the refusal may have been mended: all that was there is still there."""
+    """Whether all files are still there; stages before the refusal may have been repaired."""
     return set(before.values()) - set(after.values()) <= {before.get("run.json"), before.get("run.copy.json")}
 
 

@@ -1,4 +1,4 @@
-"""What do small files that unfold to much cost? Each in a process of its own, read and prepared for 224 pixels.
+"""Measures time and memory of small files that decode to large images, each read in a process of its own.
 
 python benchmarks/image_bombs.py [--out benchmarks/results/image_bombs.md]
 """
@@ -28,7 +28,7 @@ SIDE = int(MAX_PIXELS**0.5)
 
 
 def png(width: int, height: int, channels: int, extra: bytes = b"") -> bytes:
-    """A PNG of one colour, made row by row."""
+    """A PNG of one colour, written row by row."""
     packer, row = zlib.compressobj(9), b"\0" + b"\x40" * (width * channels)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     colour = {1: 0, 3: 2, 4: 6}[channels]
@@ -41,7 +41,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def ico(inner: bytes) -> bytes:
-    """An icon that says 16 x 16 of a PNG of any size."""
+    """An icon that claims 16 x 16 pixels and holds a PNG of any size."""
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
 
 
@@ -86,7 +86,7 @@ CASES: dict[str, Callable[[], bytes]] = {
 
 
 def measured(path: Path) -> dict[str, object]:
-    """Reads ``path`` in this process; what came of it, CPU seconds and MB."""
+    """Reads ``path`` in this process; returns the outcome, CPU seconds and MB."""
     Path("/proc/self/clear_refs").write_text("5")
     before, began = _memory("VmRSS"), time.process_time()
     try:

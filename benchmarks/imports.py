@@ -1,4 +1,4 @@
-"""Costs measured elsewhere: how well do interpolated look-up tables and fitted tables predict what they never saw?
+"""Measures how well interpolated look-up tables and tables fitted to others' measurements predict unseen networks.
 
     python benchmarks/imports.py ../shared/data/nas
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def look_up_tables(paths: list[Path]) -> None:
-    """Each published resolution predicted from the other two, on 1,000 random networks."""
+    """Predicts each published resolution from the other two, for 1,000 random networks."""
     preset = SearchSpace.preset("ofa_mbv3_w1.2").to_dict()
     print("| resolution | ms | from | MAPE | Kendall tau |")
     print("|---|---|---|---|---|")
@@ -72,7 +72,7 @@ def read(space: SearchSpace, path: Path) -> tuple[np.ndarray, dict[str, np.ndarr
 
 
 def regression(space: SearchSpace, codes: np.ndarray, devices: dict[str, np.ndarray], splits: int) -> None:
-    """Tables fitted on some rows, judged on all others."""
+    """Errors of tables that are fitted to some rows, on all others."""
     one_hot = space.one_hot(codes)
     print("| device and batch | rows | MAPE | as cross-validated | Kendall tau | plain one-hot ridge | fit (s) |")
     print("|---|---|---|---|---|---|---|")
@@ -103,7 +103,7 @@ def regression(space: SearchSpace, codes: np.ndarray, devices: dict[str, np.ndar
 
 
 def floor(space: SearchSpace, codes: np.ndarray, devices: dict[str, np.ndarray]) -> None:
-    """What a model that is free to be no sum reaches with four fifths of the rows: the rest is the data's own noise."""
+    """Errors of a model that need not be a sum, fitted to four fifths of the rows: a bound for the data's noise."""
     counts = [getattr(CostTable, name)(space, num_classes=1000).predict(codes) for name in ("macs", "params")]
     inputs = np.column_stack([space.one_hot(codes), space.active(codes).sum(axis=1), codes[:, 0], *counts])
     order = np.random.default_rng(0).permutation(len(codes))

@@ -1,8 +1,9 @@
-"""Is int8 faster than float32? Ten subnets, two runtimes, timed in the same interleaved rounds, and their files' sizes.
+"""Compares int8 with float32: latency of ten subnets on two runtimes, in interleaved rounds, and sizes of their files.
 
     python benchmarks/int8.py [--rounds 30]
 
-Weights are random: they change neither time nor size. Times are ratios to the same subnet in float32 on ONNX Runtime.
+Weights are random, because they change neither time nor size. Times are relative to the same subnet in float32 on ONNX
+Runtime.
 """
 
 from __future__ import annotations

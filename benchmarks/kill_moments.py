@@ -1,11 +1,11 @@
-"""SIGKILL at seeded moments of whole runs: the same files at the end, byte for byte.
+"""Kills runs by SIGKILL at random moments and resumes them: the files at the end must be the same, byte for byte.
 
     python benchmarks/kill_moments.py --kills 100 --out benchmarks/results/kill_moments.md
 
-A process imports torch once and forks a process a command, as tests/ofa/pipeline/test_kills.py does. Each is killed
-at a random moment of a stage; the same command then goes on in the same folder. A run that reaches its end is
-compared with one that nothing stopped, and the next begins. Latencies are never the same twice, so here the clock of
-the timed calls is replaced by numbers that depend on the call alone; the calls themselves run.
+A process imports torch once and forks one for each command, as tests/ofa/pipeline/test_kills.py does. Each is killed
+at a random moment of a stage, and the same command is given again for the same folder. A run that ends is compared with
+one that was never stopped, and the next one begins. Measured latencies always differ, so the times of timed calls are
+replaced by numbers that depend on the call alone. The calls themselves run.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ JOURNALS = ("run.json", "run.copy.json")
 
 
 def run(recipe: Path, folder: Path, log: Path) -> int:
-    """Forks a process that runs the command; its number."""
+    """Forks a process that runs the command; returns its id."""
     child = os.fork()
     if child:
         return child
@@ -75,7 +75,7 @@ def run(recipe: Path, folder: Path, log: Path) -> int:
 
 
 def interleaved(calls, *, rounds, cold=(), **_):
-    """``timing.interleaved`` with numbers that depend on the call's place alone. Every call runs."""
+    """``timing.interleaved`` with times that depend on the call's index alone. Every call runs."""
     for call in calls:
         call()
     places = np.arange(len(calls))
@@ -84,7 +84,7 @@ def interleaved(calls, *, rounds, cold=(), **_):
 
 
 def replace_the_clock() -> None:
-    """In every module of ofa that times calls. Importing the stages also brings torch here, once for all commands."""
+    """Replaces the clock in every module of ofa that times calls. Also imports torch, once for all commands."""
     for name in (*(f"ofa.stages.{stage}" for stage in STAGES), "onnxscript"):  # which the exporter imports for seconds
         importlib.import_module(name)
     for name, module in list(sys.modules.items()):
@@ -93,7 +93,7 @@ def replace_the_clock() -> None:
 
 
 def made(folder: Path) -> dict[str, object]:
-    """What the run's files hold, without the wall clock."""
+    """The content of the run's files, without times of the clock."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -122,7 +122,7 @@ def without_clock(values):
 
 
 def at_work(folder: Path) -> str:
-    """The stage that a killed process was in."""
+    """The stage that a killed process was running."""
     journal = RunManifest(folder)
     if journal.lost:
         return "before the first stage"
@@ -131,7 +131,7 @@ def at_work(folder: Path) -> str:
 
 
 def has_started(folder: Path, stage: str) -> bool:
-    """It is in the journal and has no files yet."""
+    """Whether a stage is in the manifest and has no files yet."""
     try:
         entry = json.loads((folder / "run.json").read_text()).get(stage, {})
     except (OSError, ValueError):

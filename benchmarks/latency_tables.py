@@ -1,8 +1,8 @@
-"""How well do latency tables predict whole subnets that they never saw? Beside it, how well a measurement repeats.
+"""Measures how well latency tables predict unseen whole subnets, and how well measurements repeat.
 
 python benchmarks/latency_tables.py [--runtimes onnxruntime torch litert litert-int8] [--subnets 30] [SPACE ...]
 
-A space may be cut to some resolutions: ofa_mbv3@128,224.
+A space may be restricted to some resolutions: ofa_mbv3@128,224.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of networks that others have trained, as codes of a space. Their folder is an argument of each benchmark."""
+"""Published tables of trained networks, as codes of a space. Their folder is an argument of each benchmark."""
 
 from __future__ import annotations
 

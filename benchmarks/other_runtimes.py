@@ -1,4 +1,4 @@
-"""The files of a finished run, read by other runtimes: do they answer as torch does?
+"""Runs the files of a finished run in other runtimes and compares their outputs with torch's.
 
     python benchmarks/other_runtimes.py RUN --with onnxruntime=OLD/bin/python --with openvino=OTHER/bin/python \\
         --with onnxruntime_web=FOLDER_OF_NODE_MODULES
@@ -49,7 +49,7 @@ READS = {
 
 @dataclass(frozen=True)
 class Model:
-    """One file of the run, what it is given, and what torch answers."""
+    """One file of the run, its inputs, and torch's outputs."""
 
     target: str
     path: Path
@@ -109,7 +109,7 @@ def per_channel(model: Model, job: Job, folder: Path) -> Model:
 
 
 def read(runtime: str, where: str, model: Model) -> tuple[np.ndarray, str]:
-    """Logits and version. Raises ``RuntimeError`` with the runtime's last words."""
+    """Logits and version. Raises ``RuntimeError`` with the runtime's last lines of output."""
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder) / "inputs.npz", Path(folder) / "outputs.npy"
         if runtime == "onnxruntime_web":

@@ -1,4 +1,4 @@
-"""How well accuracy predictors rank networks that they were not fitted on, on tables that others have measured.
+"""Measures how well accuracy predictors rank unseen networks, on published tables.
 
     python benchmarks/predictors.py FOLDER [--only ofa_mbv3] [--splits 5] [--svg benchmarks/results/predictors.svg]
 
@@ -29,7 +29,7 @@ KINDS = ("floor", "gp", "mlp", "trees", "auto")
 
 
 class Floor:
-    """What anybody would try first: a Gaussian process with an RBF kernel over one-hot columns."""
+    """A simple baseline: a Gaussian process with an RBF kernel over one-hot columns."""
 
     kind_ = "floor"
 

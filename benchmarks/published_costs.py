@@ -1,4 +1,4 @@
-"""Do our parameter and MAC tables equal the published figures of 1,468 OFA MobileNetV3 subnets, exactly?
+"""Compares our parameter and MAC tables with the published figures of 1,468 OFA MobileNetV3 subnets.
 
 python benchmarks/published_costs.py ../shared/data/nas/ofa_mbv3_w1.0_imagenet.csv
 """

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def fit(predictor: torch.nn.Module, encoder: object, costs: object) -> None:
-    """To the made-up accuracies of ``search.py``: a search of large networks meets the limit, as real ones do."""
+    """Fits the MLP to the made-up accuracies of ``search.py``, which grow with size, so that the limit matters."""
     samples = [encoder.random_sample_arch() for _ in range(ROWS)]
     inputs = torch.tensor(np.array([encoder.arch2feature(sample) for sample in samples])).float()
     targets = 10 * torch.tensor([costs.get_efficiency(sample) for sample in samples]).float().log()

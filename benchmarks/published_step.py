@@ -49,7 +49,7 @@ def step(
 
 
 def seconds(run: Callable[[], object], device: str) -> float:
-    """How long a call takes, until the device has finished too."""
+    """The time of a call, until the device has finished, too."""
     if device == "cuda":
         torch.cuda.synchronize()
     started = time.perf_counter()

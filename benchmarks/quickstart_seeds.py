@@ -1,8 +1,8 @@
-"""Do the three targets of the quickstart get three networks of visibly different cost, whatever the seed?
+"""Checks that the three targets of the quickstart get three networks of clearly different cost with any seed.
 
     python benchmarks/quickstart_seeds.py [--seeds 10] [--runs FOLDER] [--out benchmarks/results/quickstart_seeds.md]
 
-Runs the shipped recipe with each seed, in FOLDER/SEED; a folder that is there already goes on. Exits with 1 when two
+Runs the shipped recipe with each seed in FOLDER/SEED, and resumes runs that are there already. Exits with 1 when two
 targets of one seed got the same network.
 """
 
@@ -23,7 +23,7 @@ TARGETS = ("server", "phone", "board")
 
 
 def networks(seed: int, runs: Path) -> dict[str, dict[str, Any]]:
-    """What the search of one seed chose, by target."""
+    """The network of each target in the run of one seed."""
     folder = runs / str(seed)
     words = ["run", "quickstart", "--out", str(folder), "--set", f"seed={seed}", "--update"]
     subprocess.run([sys.executable, "-m", "ofa", *words], check=True, stdout=subprocess.DEVNULL)

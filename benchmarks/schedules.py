@@ -1,14 +1,15 @@
-"""Once for all against one by one, and training schedules against each other, on CIFAR-10.
+"""Compares supernet training with training each network alone, and training schedules, on CIFAR-10.
 
     python benchmarks/schedules.py CIFAR10_FOLDER --out RESULTS [--epochs 5] [--images 20000] [--seed 0]
 
-Every schedule gets the training compute of ``progressive_shrinking`` whose full-network phase has so many epochs: all
-multiply-accumulates of forward and backward passes, those without a backward pass (teachers, candidates) at a third.
-Networks trained alone are made anew and get those epochs at their own resolution with the same optimizer, learning
-rate, augmentation and label smoothing. All test accuracies are after calibration, none after fine-tuning.
+Every schedule gets as much training compute as ``progressive_shrinking`` with so many epochs of its full-network phase.
+Compute is the multiply-accumulates of forward and backward passes; passes without a backward one (teachers, candidates)
+count a third. Networks trained alone start from random weights and get those epochs at their own resolution, with the
+same optimizer, learning rate, augmentation and label smoothing. All test accuracies are after calibration, none after
+fine-tuning.
 
-Rows go to RESULTS/rows.jsonl as they are measured; given again, the command goes on from them. It ends with the tables.
-``--only NAME ...`` does some of: the schedules' names, ``alone``.
+Rows are appended to RESULTS/rows.jsonl as they are measured. The same command resumes from them, and prints the tables
+at the end. ``--only NAME ...`` runs some of: the schedules' names, ``alone``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ MACS = CostTable.macs(SPACE, num_classes=CLASSES, in_chans=3)
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: of a schedule's subnet, or (``schedule`` "alone") of one trained alone."""
+    """One measurement of a schedule's subnet, or (``schedule`` "alone") of one that was trained alone."""
 
     schedule: str
     seed: int
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def alike_in_compute(name: str, *, epochs: int) -> tuple[Phase, ...]:
-    """A schedule with the last phase's epochs such that all of it costs what ``progressive_shrinking`` does."""
+    """A schedule whose last phase is as long as gives it the compute of ``progressive_shrinking``."""
     wanted = sum(phase.epochs * macs_of_step(phase) for phase in progressive_shrinking(SPACE, epochs=epochs, lr=LR))
     *first, last = SCHEDULES[name](SPACE, epochs=epochs, lr=LR)
     if name == "progressive_shrinking":
@@ -96,7 +97,7 @@ def macs_of_step(phase: Phase) -> float:
 
 
 def trained_supernet(name: str, data: Cifar10, options: argparse.Namespace) -> Supernet:
-    """From its file in the results folder when it has been trained before."""
+    """The trained supernet, from its file in the results folder if it was trained before."""
     path = options.out / f"{name}-{options.seed}.safetensors"
     torch.manual_seed(options.seed)
     net = Supernet(SPACE, num_classes=CLASSES)
@@ -159,12 +160,12 @@ def train_alone(data: Cifar10, options: argparse.Namespace) -> None:
 
 
 def compared() -> list[Subnet]:
-    """Evenly over the range of multiply-accumulates, the same for every schedule and seed."""
+    """Subnets spread evenly over multiply-accumulates, the same for every schedule and seed."""
     return [SPACE.decode(code) for code in stratified_sample(SPACE, COMPARED, MACS, np.random.default_rng(1))]
 
 
 def alone() -> list[Subnet]:
-    """Fewer, likewise; both ends of the space are among them."""
+    """Fewer such subnets, the smallest and the largest included."""
     return [SPACE.decode(code) for code in stratified_sample(SPACE, ALONE, MACS, np.random.default_rng(2))]
 
 
@@ -183,7 +184,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def tables(rows: list[Row], options: argparse.Namespace) -> str:
-    """Markdown of what has been measured so far, over all seeds."""
+    """Markdown tables of all measurements so far, over all seeds."""
     most = max((row.images for row in rows), default=0)
     found: dict[tuple[str, str, int], list[float]] = {}
     for row in rows:

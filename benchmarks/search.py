@@ -1,12 +1,12 @@
-"""How fast is a search, beside the published one, and what memory does it take?
+"""Measures time and memory of a search, and compares it with the published implementation.
 
     python benchmarks/search.py [--published FOLDER] [--rounds 5]
 
 FOLDER holds the published package: ``pip install ofa --no-deps --target FOLDER``; without it, nothing is compared. All
-on ``ofa_mbv3``, one thread, at most 300 M multiply-accumulates, populations of 100. Searches run in turn, ours and the
-published one, which does fewer generations because it is slow; both are counted in subnets evaluated a second of
-processor time, so that other work on the machine counts for neither. All predictors are fitted on 300 subnets with
-made-up accuracies that grow with size. Prints a Markdown table of medians.
+searches are on ``ofa_mbv3``, with one thread, at most 300 M multiply-accumulates and populations of 100. Ours and the
+published one take turns; the published one has fewer generations because it is slow. Both are measured in subnets
+evaluated per second of processor time, so that other work on the machine does not count. All predictors are fitted on
+300 subnets with made-up accuracies that grow with size. Prints a Markdown table of medians.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def fitted(space: ofa.SearchSpace, macs: ofa.CostTable, kind: str) -> ofa.Accura
 
 
 def search(space: ofa.SearchSpace, macs: ofa.CostTable, predictor: ofa.AccuracyPredictor) -> tuple[float, int]:
-    """Seconds of processor time, and how many different subnets were evaluated."""
+    """Seconds of processor time, and the number of distinct subnets evaluated."""
     started = time.process_time()
     found = ofa.search(space, predictor, limits={macs: LIMIT}, population=100, generations=GENERATIONS)
     return time.process_time() - started, found.evaluated
@@ -102,7 +102,7 @@ def million(space: ofa.SearchSpace, macs: ofa.CostTable) -> float:
 
 @contextmanager
 def published(folder: Path | None) -> Iterator[Callable[[], float]]:
-    """The published package in its own process, as a function that searches and gives subnets evaluated a second."""
+    """The published package in its own process, as a function that searches and returns subnets per second."""
     if folder is None:
         yield lambda: np.nan
         return
@@ -138,7 +138,7 @@ def spread(values: list[float], digits: int = 0) -> str:
 
 
 def peak() -> float:
-    """MiB of this process at its peak. getrusage would count the parent's before exec, too."""
+    """The peak memory of this process in MiB. getrusage would include the parent's before exec."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 

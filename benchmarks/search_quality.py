@@ -1,10 +1,10 @@
-"""How good is what a search finds? Beside the exhaustive truth of tabulated spaces, and beside pymoo's NSGA-II.
+"""Compares the results of searches with the optimum of tabulated spaces, and with pymoo's NSGA-II.
 
     python benchmarks/search_quality.py FOLDER [--pymoo FOLDER] [--latency TABLE]
 
-FOLDER holds nas-bench-macro_cifar10.json, nasbench201_200epochs.csv and ofa_mbv3_w1.0_imagenet.csv. ``--pymoo``: where
-``pip install pymoo --target FOLDER`` put it; without it, that comparison is left out. ``--latency``: a latency table of
-``ofa_mbv3`` (``CostTable.save``); without it, multiply-accumulates stand in for latency. Prints Markdown tables.
+FOLDER holds nas-bench-macro_cifar10.json, nasbench201_200epochs.csv and ofa_mbv3_w1.0_imagenet.csv. ``--pymoo`` is the
+FOLDER of ``pip install pymoo --target FOLDER``; without it, that comparison is left out. ``--latency`` is a latency
+table of ``ofa_mbv3`` (``CostTable.save``); without it, multiply-accumulates are used instead. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Table(NamedTuple):
 
 
 class Asked:
-    """The true accuracy of codes; keeps what it was asked, in order."""
+    """The true accuracy of codes; records the codes in the order of the calls."""
 
     def __init__(self, table: Table) -> None:
         self._table, self.answers = table, np.empty(0)
@@ -130,7 +130,7 @@ def tables(folder: Path) -> list[Table]:
 
 
 def regret(table: Table, strategy: str, seed: int) -> np.ndarray:
-    """Best accuracy there is, less the best among the first 50, 100, ... networks asked for."""
+    """The best accuracy of the table minus the best among the first 50, 100, ... evaluated networks."""
     asked = Asked(table)
     ofa.search(
         table.space,
@@ -166,7 +166,7 @@ def fronts(options: argparse.Namespace) -> None:
     worst, best = predictor.predict(corners)
 
     def volume(codes: np.ndarray) -> float:
-        """Share of the box between the smallest and the largest network that the codes' front dominates."""
+        """The fraction of the box between the smallest and the largest network that the codes' front dominates."""
         values = np.column_stack(
             [(cost.predict(codes) - low) / (high - low), (best - predictor.predict(codes)) / (best - worst)]
         )
@@ -188,7 +188,7 @@ def fronts(options: argparse.Namespace) -> None:
 
 
 class Recorded:
-    """A predictor that keeps the codes it was asked about."""
+    """A predictor that records the codes it is called with."""
 
     def __init__(self, predictor: ofa.AccuracyPredictor) -> None:
         self._predictor, self.codes = predictor, []
@@ -209,7 +209,7 @@ def _ours(strategy: str) -> Run:
 
 
 def _pymoo() -> dict[str, Run]:
-    """Pymoo's NSGA-II on genes as integers, with two crossovers; the third also knows that blocks can be off."""
+    """Pymoo's NSGA-II on genes as integers, with two crossovers; the third variant also makes codes canonical."""
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import Problem
     from pymoo.core.repair import NoRepair, Repair
@@ -259,7 +259,7 @@ def _pymoo() -> dict[str, Run]:
 
 
 def hypervolume(values: np.ndarray) -> float:
-    """Area of the unit square that ``(n, 2)`` values, lower being better, dominate."""
+    """The area of the unit square that ``(n, 2)`` objectives, lower being better, dominate."""
     inside = values[(values < 1).all(axis=1)]
     chosen = inside[front(inside)]
     widths = np.diff(np.r_[chosen[:, 0], 1.0])

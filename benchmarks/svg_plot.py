@@ -12,14 +12,14 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 300, 260, 46, 30, 44, 18
 
 
 class Panel(NamedTuple):
-    """One plot: ``lines`` by name, each a list of (x, y); ``x`` is drawn by its logarithm."""
+    """One plot: ``lines`` by name, each a list of (x, y); the x axis is logarithmic."""
 
     title: str
     lines: dict[str, list[tuple[float, float]]]
 
 
 def write_svg(path: Path, panels: Sequence[Panel], *, x: str, y: str) -> None:
-    """Panels side by side, each with a scale of its own, and one legend for all below."""
+    """Writes panels side by side, each with its own scale, and one legend below."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     width, height = len(panels) * (_WIDTH + _GAP), _HEIGHT + 30
     parts = [

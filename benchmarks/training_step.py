@@ -1,4 +1,4 @@
-"""What does an elastic training step cost, beside its subnets run statically and the published implementation?
+"""Compares the time of an elastic training step with its extracted subnets and with the published implementation.
 
     python benchmarks/training_step.py [--published FOLDER] [--subnets 30] [--threads 1]
 
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def print_row(device: str, what: str, other: str, pairs: list, *, bound: float, unit: str = "ms") -> None:
-    """One row from pairs (elastic, other), already medians of what was repeated."""
+    """Prints a row from pairs (elastic, other) of medians over repetitions."""
     ratios = sorted(one / two for one, two in pairs)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     mine, others = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -166,10 +166,10 @@ def memory_of(side: str, options: argparse.Namespace) -> float:
 
 
 def peak_memory(options: argparse.Namespace) -> float:
-    """MiB that three steps need at their peak, beyond the network and its weights on the CPU, in all on a GPU.
+    """The peak memory of three steps in MiB: on the CPU without the network and its weights, on a GPU in all.
 
-    Static: the largest network. Elastic: three random subnets and then the largest, whose activations so meet the
-    gradients of the others: the worst order.
+    Static: the largest network. Elastic: three random subnets and then the largest. This is the worst order, because
+    the gradients of the others are in memory with the activations of the largest.
     """
     images, labels = batch(options.batch, options.resolution, device=options.device, channels_last=True)
     if options.memory == "elastic":
@@ -194,7 +194,7 @@ def peak_memory(options: argparse.Namespace) -> float:
 
 
 def resident(key: str) -> float:
-    """MiB of this process: now (VmRSS) or at the peak (VmHWM). getrusage would count the parent's before exec, too."""
+    """MiB of this process, now (VmRSS) or at its peak (VmHWM). getrusage would include the parent's before exec."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 

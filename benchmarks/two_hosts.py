@@ -1,9 +1,9 @@
-"""A torchrun run on two hosts whose network is cut in the middle: when does every process end, and what does it say?
+"""Cuts the network between the two hosts of a torchrun run, and checks when each process ends and what it prints.
 
     sudo python benchmarks/two_hosts.py --out benchmarks/results/two_hosts.md
 
 The hosts are two network namespaces joined by a pair of virtual cables (`ip netns`, root). One cable is taken down
-while both train: packets vanish, and no connection is closed. After that the same command goes on where it was.
+while both train: packets are lost, and no connection is closed. Afterwards the same command resumes the run.
 """
 
 from __future__ import annotations

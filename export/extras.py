@@ -1,4 +1,4 @@
-"""Packages that only some exports need, and what to say when they are missing."""
+"""The error for optional packages that an export needs and that are not installed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the model files can be made as: the choices that recipes and export functions share. Imports nothing."""
+"""The choices of file formats that recipes and export functions share. Imports nothing."""
 
-MIN_OPSET = 11  # of 2019: ONNX Runtime 1.0, TensorRT 7; older ones pass Clip's limits another way
-MAX_OPSET = 21  # what the oldest onnxruntime that once-for-all runs on knows
+MIN_OPSET = 11  # of 2019: ONNX Runtime 1.0, TensorRT 7; in older opsets Clip's limits are attributes, not inputs
+MAX_OPSET = 21  # the newest that the oldest supported onnxruntime knows
 INT8_OPSET = 13  # the first whose quantized weights may have a scale per channel
 
 ONNX_INT8_WEIGHTS = ("signed", "reduced", "unsigned")

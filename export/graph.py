@@ -1,7 +1,8 @@
 """The ONNX graph of an eval-mode module, written directly: milliseconds where an exporter needs seconds.
 
-For timing hundreds of blocks. It knows a closed set of operators, folds batch norms into convolutions, and yields the
-operators that ``export_onnx`` yields, so that both run alike. Models that leave the house go through ``export_onnx``.
+Used to time hundreds of blocks and to write TFLite files. It knows a closed set of operators and folds
+batch norms into convolutions. It gives the same operators as ``export_onnx``, so both run alike. Exported
+ONNX files are made by ``export_onnx``.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProt
     traced = LeafTracer().trace(module)
     writer = _Writer()
     names: dict[fx.Node, str] = {}
+
     for node in traced.nodes:
         inputs = [names[argument] for argument in node.all_input_nodes]
+        # Error messages, and the tensors of other formats, name the layer.
         writer.layer = str(node.target) if node.op == "call_module" else node.name
         if node.op == "placeholder":
             names[node] = "input"
@@ -51,15 +54,17 @@ _FUNCTIONS: dict[object, str] = {operator.add: "Add", operator.mul: "Mul", torch
 
 
 class _Writer:
+    """Collects the nodes and weights of one graph; ``layer`` names the nodes that are written now."""
+
     def __init__(self) -> None:
-        self.layer = ""  # names the nodes written now: errors and other formats' tensors tell it
+        self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
     def add(self, op: str, inputs: list[str], **attributes: object) -> str:
         output = f"t{len(self.nodes)}"
-        taken = any(node.name == self.layer for node in self.nodes)  # ONNX Runtime wants names to differ
-        name = f"{self.layer}.{output}" if taken else self.layer
+        taken = any(node.name == self.layer for node in self.nodes)
+        name = f"{self.layer}.{output}" if taken else self.layer  # ONNX Runtime requires unique names
         self.nodes.append(helper.make_node(op, inputs, [output], name=name, **attributes))
         return output
 
@@ -72,9 +77,9 @@ class _Writer:
         return self.add("GlobalAveragePool", [x])
 
     def model(self, shape: tuple[int, int, int]) -> onnx.ModelProto:
-        given = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *shape])
-        wanted = helper.make_empty_tensor_value_info("logits")
-        graph = helper.make_graph(self.nodes, "block", [given], [wanted], self.weights)
+        images = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *shape])
+        logits = helper.make_empty_tensor_value_info("logits")
+        graph = helper.make_graph(self.nodes, "block", [images], [logits], self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", defs.onnx_opset_version())])
         set_opset(model)
         return onnx.shape_inference.infer_shapes(model)
@@ -83,8 +88,11 @@ class _Writer:
 def _module(writer: _Writer, leaf: nn.Module, x: str, *, name: str, node: fx.Node, root: nn.Module) -> str:
     if isinstance(leaf, nn.Conv2d):
         return _conv(writer, leaf, x, _following_norm(node, root))
-    if isinstance(leaf, BatchNormAct2d):  # its scale and shift are in the convolution already
-        if _followed_conv(node, root) is None:
+    if isinstance(leaf, BatchNormAct2d):
+        # Its scale and shift are in the convolution already, which nothing else may read.
+        source = node.all_input_nodes[0]
+        layer = root.get_submodule(source.target) if source.op == "call_module" and len(source.users) == 1 else None
+        if not isinstance(layer, nn.Conv2d):
             raise NotImplementedError(f"{name}: a batch norm that does not follow a convolution")
         return _module(writer, leaf.act, x, name=f"{name}.act", node=node, root=root)
     for kind, write in _LEAVES.items():
@@ -94,24 +102,22 @@ def _module(writer: _Writer, leaf: nn.Module, x: str, *, name: str, node: fx.Nod
 
 
 def _following_norm(node: fx.Node, root: nn.Module) -> BatchNormAct2d | None:
+    """The batch norm that is the only reader of ``node``, if there is one."""
     users = [user for user in node.users if user.op == "call_module"]
     leaf = root.get_submodule(users[0].target) if len(node.users) == len(users) == 1 else None
     return leaf if isinstance(leaf, BatchNormAct2d) else None
 
 
-def _followed_conv(node: fx.Node, root: nn.Module) -> nn.Conv2d | None:
-    source = node.all_input_nodes[0]
-    leaf = root.get_submodule(source.target) if source.op == "call_module" and len(source.users) == 1 else None
-    return leaf if isinstance(leaf, nn.Conv2d) else None
-
-
 def _conv(writer: _Writer, conv: nn.Conv2d, x: str, norm: BatchNormAct2d | None) -> str:
     weight = _array(conv.weight)
     bias = None if conv.bias is None else _array(conv.bias)
+
+    # norm(conv(x)) is one convolution with scaled weights.
     if norm is not None:
         scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
         weight = weight * scale[:, None, None, None]
         bias = _array(norm.bias) + ((0 if bias is None else bias) - _array(norm.running_mean)) * scale
+
     inputs = [x, writer.weight(weight)] + ([] if bias is None else [writer.weight(bias)])
     return writer.add(
         "Conv",
@@ -141,7 +147,7 @@ def _silu(writer: _Writer, _leaf: nn.Module, x: str) -> str:
     return writer.add("Mul", [x, writer.add("Sigmoid", [x])])
 
 
-def _nothing(_writer: _Writer, _leaf: nn.Module, x: str) -> str:
+def _identity(_writer: _Writer, _leaf: nn.Module, x: str) -> str:
     return x
 
 
@@ -155,6 +161,6 @@ _LEAVES: dict[type[nn.Module], Callable[[_Writer, nn.Module, str], str]] = {
     nn.Sigmoid: lambda writer, _leaf, x: writer.add("Sigmoid", [x]),
     nn.Flatten: lambda writer, _leaf, x: writer.add("Flatten", [x]),
     SelectAdaptivePool2d: lambda writer, _leaf, x: writer.pool(x),
-    nn.Identity: _nothing,
-    nn.Dropout: _nothing,
+    nn.Identity: _identity,
+    nn.Dropout: _identity,
 }

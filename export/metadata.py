@@ -1,4 +1,4 @@
-"""What users store beside a model, as JSON: Python's values, and numpy's and torch's scalars and arrays."""
+"""Metadata of a model file as JSON: values of Python, and scalars and arrays of numpy and torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 def as_json(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Each entry as JSON; numpy and torch values become numbers and lists.
 
-    Raises ``ValueError`` naming the entry that is no text key, holds what JSON does not know, or a number that is not
-    finite.
+    Raises ``ValueError`` naming the entry whose key is not text, or whose value JSON cannot hold (numbers
+    that are not finite included).
     """
     texts = {}
     for key, value in metadata.items():
@@ -35,9 +35,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         raise TypeError(f"it holds {type(value).__name__}, not text")
     if isinstance(value, Mapping):
-        return {_key(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _key(key: Any) -> Any:
-    return key.item() if isinstance(key, np.generic) else key
+        return {key.item() if isinstance(key, np.generic) else key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

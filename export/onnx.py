@@ -30,31 +30,35 @@ def export_onnx(
 ) -> Path:
     """Writes an eval-mode timm model as ONNX; returns the path.
 
-    Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size; output
-    ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of ``metadata``, each as
-    JSON. A model in half precision is written in float32.
+    Input ``input``: float32 ``(batch, channels, resolution, resolution)``, normalised, any batch size.
+    Output ``logits``: ``(batch, classes)``. The file's metadata holds ``resolution`` and every entry of
+    ``metadata``, each as JSON. A model in half precision is written in float32.
 
     Args:
-        opset: of the file; default: the lowest that its operators need, which most runtimes read.
-        batch: the one batch size that the file takes; some accelerators (NNAPI, CoreML) take a fixed one only.
+        opset: of the file. Default: the lowest that its operators need, which most runtimes read.
+        batch: the only batch size that the file accepts. Some accelerators (NNAPI, CoreML) need a fixed one.
 
-    Raises ``ValueError`` when the model is in training mode, naming an entry of ``metadata`` that JSON cannot hold,
-    and when ``opset`` or ``batch`` is out of range or too low for the model's operators.
+    Raises ``ValueError`` when the model is in training mode; when JSON cannot hold an entry of
+    ``metadata``, which the error names; and when ``opset`` or ``batch`` is out of range, or ``opset`` too
+    low for the model's operators.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")
     check_format(opset=opset, batch=batch)
     texts = as_json({"resolution": resolution, **(metadata or {})})
-    # Of channels_last weights the exporter makes a needless gather before the classifier.
+
+    # With channels_last weights the exporter adds a needless Gather before the classifier.
     model = copy.deepcopy(model).to(torch.float32, memory_format=torch.contiguous_format)
     device = next(model.parameters()).device
     example = torch.zeros(2, model.in_chans, resolution, resolution, device=device)
-    chatter = logging.getLogger("torch.onnx")
-    level = chatter.level
+
+    # The exporter logs and warns of its own deprecations; the file is verified by running it.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     try:
-        chatter.setLevel(logging.ERROR)
+        logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own deprecations; what counts is verified by running
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -65,9 +69,15 @@ def export_onnx(
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
     finally:
-        chatter.setLevel(level)
+        logger.setLevel(level)
     proto = program.model_proto
-    _strip(proto)
+
+    # The exporter's traces name source files of this machine.
+    graph = proto.graph
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, proto):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+
     set_opset(proto, opset)
     set_batch(proto, batch)
     onnx.helper.set_model_props(proto, texts)
@@ -79,11 +89,3 @@ def export_onnx(
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that ``export_onnx`` wrote."""
     return {entry.key: json.loads(entry.value) for entry in onnx.load(path, load_external_data=False).metadata_props}
-
-
-def _strip(proto: onnx.ModelProto) -> None:
-    """Drops the exporter's traces: they name source files of the machine that exported."""
-    graph = proto.graph
-    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, proto):
-        item.ClearField("doc_string")
-        item.ClearField("metadata_props")

@@ -1,7 +1,7 @@
-"""The lowest opset that an ONNX graph needs, so that old runtimes read it, and a batch size that is fixed.
+"""Rewrites an ONNX graph for the lowest opset that it needs, or for one fixed batch size.
 
-torch's exporter stamps its own newest opset on every file, and runtimes refuse a file whose opset is newer than they
-are. Some accelerators' compilers (NNAPI, CoreML) take no node of a graph whose batch size is open.
+torch's exporter declares its own newest opset in every file, and runtimes refuse a file whose opset is
+newer than they are. The compilers of some accelerators (NNAPI, CoreML) need a fixed batch size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from onnx import defs, helper, numpy_helper, version_converter
 
 from ofa.export.formats import MAX_OPSET, MIN_OPSET
 
-# The opset since which a node, written as it is here, means the same for float32; later ones added types and options.
+# The opset since which a node of this form means the same for float32. Later opsets added types and options.
 _SINCE = {
     "Add": 7,
     "AveragePool": 11,
@@ -31,11 +31,11 @@ _SINCE = {
     "Reshape": 5,
     "Sigmoid": 6,
 }
-_MAPS = (2, 3)  # axes of height and width
+_MAP_AXES = [2, 3]  # height and width
 
 
 def check_format(*, opset: int | None = None, batch: int | None = None) -> None:
-    """Raises ``ValueError`` when ``opset`` is not known here, or ``batch`` is no positive whole number."""
+    """Raises ``ValueError`` when ``opset`` is not supported here, or ``batch`` is no positive whole number."""
     if opset is not None and (not _whole(opset) or opset not in range(MIN_OPSET, MAX_OPSET + 1)):
         raise ValueError(f"opset is {opset!r}; it must be a whole number from {MIN_OPSET} to {MAX_OPSET}")
     if batch is not None and (not _whole(batch) or batch < 1):
@@ -43,48 +43,57 @@ def check_format(*, opset: int | None = None, batch: int | None = None) -> None:
 
 
 def set_opset(model: onnx.ModelProto, opset: int | None = None) -> None:
-    """Rewrites ``model`` in place for ``opset`` (default: the lowest that it needs), with the IR version of that time.
+    """Rewrites ``model`` in place for ``opset`` (default: the lowest that it needs), with the IR version of that opset.
 
-    Averages over the whole map become GlobalAveragePool, which every opset has; below opset 14 a hard swish becomes its
-    product.
+    Averages over the whole map become GlobalAveragePool, which every opset has. Below opset 14 a hard swish
+    becomes a hard sigmoid and a product.
 
-    Raises ``ValueError`` when ``opset`` is not known here, or is lower than the graph needs.
+    Raises ``ValueError`` when ``opset`` is not supported here, or is lower than the graph needs.
     """
     check_format(opset=opset)
-    _pool_by_name(model)
+
+    # Replace what newer opsets alone can express.
+    _use_global_average_pool(model)
     if opset is not None and opset < _SINCE["HardSwish"]:
-        _multiply_hard_swishes(model)
+        _replace_hard_swish(model)
     for node in model.graph.node:
-        if node.op_type == "Reshape":  # allowzero, of opset 14, says nothing of a shape that holds no 0
-            _drop(node, "allowzero")
-    stamped = opset_of(model)
-    needed = {node.op_type: _needed(node, stamped) for node in model.graph.node}
+        if node.op_type == "Reshape":
+            # The attribute allowzero, of opset 14, changes nothing for a shape without zeros.
+            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+
+    # The lowest opset is that of the most demanding operator.
+    declared = opset_of(model)
+    needed = {node.op_type: _needed_opset(node, declared) for node in model.graph.node}
     lowest = max(MIN_OPSET, *needed.values()) if needed else MIN_OPSET
     if opset is not None and opset < lowest:
         names = ", ".join(sorted(name for name, since in needed.items() if since > opset))
         raise ValueError(f"opset is {opset}; the graph needs {lowest}, for its operators {names}")
-    wanted = opset or lowest
-    if wanted > stamped and any(name not in _SINCE for name in needed):
-        converted = version_converter.convert_version(model, wanted)
+
+    # Operators of other exporters may have to be converted to a newer opset.
+    target = opset or lowest
+    if target > declared and any(name not in _SINCE for name in needed):
+        converted = version_converter.convert_version(model, target)
         model.CopyFrom(converted)
-    _stamp(model, wanted)
+    _declare_opset(model, target)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that ``model`` is written in."""
+    """The version of the standard operators that ``model`` declares."""
     return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def raise_opset(model: onnx.ModelProto, lowest: int) -> None:
-    """Stamps at least ``lowest`` on a model that ``set_opset`` rewrote; such nodes mean the same in newer opsets."""
+    """Declares at least ``lowest`` in a model that ``set_opset`` rewrote; its nodes mean the same in newer opsets."""
     if opset_of(model) < lowest:
-        _stamp(model, lowest)
+        _declare_opset(model, lowest)
 
 
 def set_batch(model: onnx.ModelProto, batch: int | None) -> None:
-    """Fixes the batch size of the model's input, in place, and of all that is computed; None leaves it open.
+    """Fixes the batch size of the model's input and of all computed tensors, in place; None leaves it variable.
 
-    Raises ``ValueError`` when it is no positive whole number.
+    Raises ``ValueError`` when ``batch`` is no positive whole number.
     """
     check_format(batch=batch)
     if batch is None:
@@ -94,7 +103,7 @@ def set_batch(model: onnx.ModelProto, batch: int | None) -> None:
         size = value.type.tensor_type.shape.dim[0]
         size.Clear()
         size.dim_value = batch
-    graph.ClearField("value_info")  # what was inferred for any batch size
+    graph.ClearField("value_info")  # these shapes were inferred for any batch size
     model.CopyFrom(onnx.shape_inference.infer_shapes(model, strict_mode=True))
 
 
@@ -102,14 +111,14 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _needed(node: onnx.NodeProto, stamped: int) -> int:
+def _needed_opset(node: onnx.NodeProto, declared: int) -> int:
     if node.domain not in ("", "ai.onnx"):
         return MIN_OPSET
     since = _SINCE.get(node.op_type)
-    return defs.get_schema(node.op_type, stamped).since_version if since is None else since
+    return defs.get_schema(node.op_type, declared).since_version if since is None else since
 
 
-def _stamp(model: onnx.ModelProto, opset: int) -> None:
+def _declare_opset(model: onnx.ModelProto, opset: int) -> None:
     others = [entry for entry in model.opset_import if entry.domain not in ("", "ai.onnx")]
     imports = [helper.make_opsetid("", opset), *others]
     del model.opset_import[:]
@@ -117,25 +126,33 @@ def _stamp(model: onnx.ModelProto, opset: int) -> None:
     model.ir_version = helper.find_min_ir_version_for(imports, ignore_unknown=True)
 
 
-def _pool_by_name(model: onnx.ModelProto) -> None:
+def _use_global_average_pool(model: onnx.ModelProto) -> None:
+    """Replaces every ReduceMean over height and width."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "ReduceMean":
             continue
-        values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        axes = values.get("axes")
+        # The axes are an attribute up to opset 17, and an input since.
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in constants:
             axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-        if axes is None or sorted(axis % 4 for axis in axes) != list(_MAPS) or not values.get("keepdims", 1):
+        if axes is None or sorted(axis % 4 for axis in axes) != _MAP_AXES or not attributes.get("keepdims", 1):
             continue
         node.op_type = "GlobalAveragePool"
         del node.attribute[:]
         del node.input[1:]
-    _drop_unused(graph)
+
+    # Drop the axes that no node reads any more.
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
-def _multiply_hard_swishes(model: onnx.ModelProto) -> None:
+def _replace_hard_swish(model: onnx.ModelProto) -> None:
+    """Writes every HardSwish as ``x * HardSigmoid(x)``."""
     nodes = list(model.graph.node)
     del model.graph.node[:]
     for node in nodes:
@@ -147,16 +164,3 @@ def _multiply_hard_swishes(model: onnx.ModelProto) -> None:
         sigmoid = helper.make_node("HardSigmoid", [node.input[0]], [gate], name=f"{name}.gate", alpha=1 / 6, beta=0.5)
         product = helper.make_node("Mul", [node.input[0], gate], list(node.output), name=name)
         model.graph.node.extend([sigmoid, product])
-
-
-def _drop(node: onnx.NodeProto, name: str) -> None:
-    kept = [attribute for attribute in node.attribute if attribute.name != name]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

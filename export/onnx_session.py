@@ -1,4 +1,4 @@
-"""How ONNX Runtime works in every session that we make."""
+"""Options of every ONNX Runtime session."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import onnxruntime
 
 
 def session_options(*, threads: int | None = None, optimise: bool = True) -> onnxruntime.SessionOptions:
-    """Options of every session that we make: ``threads`` as many as onnxruntime likes, or so many; with all graph
-    optimisations, or with none.
+    """Options of a session with so many ``threads`` (default: onnxruntime decides), with or without optimisations.
 
-    Its threads do not spin while they wait: on a machine with other work they would take the time that those need that
-    they wait for.
+    Threads do not spin while they wait: on a busy machine, spinning takes time from the threads that they
+    wait for.
     """
     options = onnxruntime.SessionOptions()
     if threads is not None:

@@ -1,4 +1,4 @@
-"""Does the exported file compute what the torch model computes? Asked of the runtime itself, on real images."""
+"""Checks that an exported file computes what the torch model computes, by running it on real images."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ EQUAL_PREDICTIONS = 0.999
 
 
 class VerificationError(ValueError):
-    """The exported file computes something else than the model."""
+    """The outputs of the exported file differ from those of the model."""
 
 
 @torch.no_grad()
 def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: Iterable[Tensor]) -> dict[str, Any]:
     """Runs both on the same normalised images.
 
-    Returns ``largest_difference`` of any logit, the logits' ``range`` (largest minus smallest), the share of
-    ``equal_predictions`` and the number of ``images``.
+    Returns the ``largest_difference`` of any logit, the logits' ``range`` (largest minus smallest), the
+    fraction of ``equal_predictions`` and the number of ``images``. Raises ``ValueError`` without images.
     """
     largest, low, high, equal, count = 0.0, np.inf, -np.inf, 0, 0
     for images in batches:
         expected = model(images).cpu().numpy()
-        got = run(images.cpu().numpy())
+        actual = run(images.cpu().numpy())
         # numpy's maximum passes NaN on; Python's max may drop it.
-        largest = np.maximum(largest, np.abs(expected - got).max())
+        largest = np.maximum(largest, np.abs(expected - actual).max())
         low, high = np.minimum(low, expected.min()), np.maximum(high, expected.max())
-        equal += int((expected.argmax(1) == got.argmax(1)).sum())
+        equal += int((expected.argmax(1) == actual.argmax(1)).sum())
         count += len(images)
     if count == 0:
         raise ValueError("there are no images to compare on")
@@ -46,7 +46,11 @@ def compare(model: nn.Module, run: Callable[[np.ndarray], np.ndarray], batches: 
 
 
 def check_tolerance(path: Path, result: dict[str, Any]) -> None:
-    """Raises ``VerificationError`` when ``compare`` found too large a difference; the file is ``.rejected`` then."""
+    """Checks a ``result`` of ``compare``.
+
+    Raises ``VerificationError`` when the difference is too large; the file is then renamed to
+    ``NAME.rejected``.
+    """
     # Written so that NaN fails.
     close = result["largest_difference"] <= TOLERANCE * result["range"]
     if close and result["equal_predictions"] >= EQUAL_PREDICTIONS:
@@ -63,11 +67,11 @@ def check_tolerance(path: Path, result: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def confusion(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[Tensor, Tensor]]) -> np.ndarray:
-    """How often a runtime takes each class for each: int64 ``(classes, classes)``, a row for each true class.
+    """The confusion matrix of a runtime: int64 ``(classes, classes)``, a row for each true class.
 
-    ``batches`` are pairs of normalised images and labels; the logits say how many classes there are.
+    ``batches`` are pairs of normalised images and labels. The number of classes is that of the logits.
 
-    Raises ``ValueError`` without images, and for labels that are no classes.
+    Raises ``ValueError`` without images, and for labels outside the classes.
     """
     counts = np.zeros(0, np.int64)
     for images, labels in batches:
@@ -75,8 +79,8 @@ def confusion(run: Callable[[np.ndarray], np.ndarray], batches: Iterable[tuple[T
         classes = logits.shape[1]
         if len(true) and not 0 <= true.min() <= true.max() < classes:
             raise ValueError(f"labels are {true.min()} to {true.max()}, and the model has {classes} classes")
-        found = np.bincount(true * classes + logits.argmax(1), minlength=classes**2)
-        counts = counts + found if counts.size else found
+        batch_counts = np.bincount(true * classes + logits.argmax(1), minlength=classes**2)
+        counts = counts + batch_counts if counts.size else batch_counts
     if not counts.any():
         raise ValueError("there are no images to score")
     classes = math.isqrt(counts.size)

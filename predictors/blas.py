@@ -1,7 +1,8 @@
-"""One BLAS thread for the predictors' algebra: their matrices are small, and threads only wait for each other.
+"""One BLAS thread for the predictors' linear algebra, whose matrices are too small for more.
 
-OpenBLAS's threads spin. Beside other processes a fit on a thousand rows took minutes with two threads and seconds with
-one; on a quiet machine two are hardly faster. With one thread, results do not depend on the machine's cores either.
+OpenBLAS's threads spin while they wait. On a busy machine a fit on a thousand rows took minutes with two
+threads and seconds with one; on an idle machine two are hardly faster. With one thread, results do not
+depend on the number of cores either.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from typing import ParamSpec, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-_Given = ParamSpec("_Given")
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def one_blas_thread(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """The function, with one BLAS thread in this process while it runs."""
+def one_blas_thread(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorates ``function`` so that this process has one BLAS thread while it runs."""
 
     @wraps(function)
-    def limited(*args: _Given.args, **options: _Given.kwargs) -> _Result:
-        with _libraries().limit(limits=1, user_api="blas"):
+    def limited(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with _controller().limit(limits=1, user_api="blas"):
             return function(*args, **options)
 
     return limited
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # it looks for them once, which takes milliseconds
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # finding the libraries takes milliseconds

@@ -1,4 +1,4 @@
-"""YAML of other people, whose numbers are not allowed to cost time."""
+"""Reads YAML of users safely: long scalars are text, because parsing them as numbers can take very long."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Any
 
 import yaml
 
-MAX_PLAIN = 64  # characters of a number, date or truth value; what is longer is text
+MAX_PLAIN = 64  # characters of a number, date or boolean; longer scalars are text
 
 
 class PlainLoader(yaml.SafeLoader):
-    """``safe_load`` that takes long scalars for text: PyYAML's patterns take a time that grows with the square of their
-    length."""
+    """``SafeLoader`` that reads long scalars as text.
+
+    The time of PyYAML's patterns grows with the square of a scalar's length.
+    """
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
         if kind is yaml.ScalarNode and implicit[0] and len(value) > MAX_PLAIN:

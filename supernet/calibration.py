@@ -18,51 +18,40 @@ from ofa.supernet.image_batches import Normalisation, image_batches
 def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | Tensor | np.ndarray) -> nn.Module:
     """Replaces every batch norm's running statistics by those of ``batches``, in place; returns the model.
 
-    Each batch is normalised by its own statistics, as in training; mean and variance are then pooled over all batches
-    (variance within batches plus variance of their means), so batches of unequal size count by their size. Works on
-    extracted models and on a supernet (then for the active subnet's channels). A batch of a single image, which has no
-    variance of its own, goes with the batch before it.
+    Each batch is normalised by its own statistics, as in training. Mean and variance are then pooled over
+    all batches (variance within batches plus variance of their means), weighted by the batches' sizes.
+    Works on extracted models and on a supernet, there for the channels of the active subnet. A batch of a
+    single image, which has no variance of its own, is joined to the batch before it.
 
     Args:
-        batches: normalised images ``(n, channels, height, width)``: one array, several, or a loader of pairs of images
-            and labels. They are brought to the model's device and precision.
+        batches: normalised images ``(n, channels, height, width)``: one array, several, or a loader of
+            pairs of images and labels. They are moved to the model's device and precision.
 
     Raises:
-        ValueError: fewer than two images, or only single values to take a variance of; a batch of integers or of
-            another shape, or values that cannot be normalised images (see ``image_batches``). The statistics then stay
-            as they were.
+        ValueError: fewer than two images, or a single value per channel, which has no variance; a batch of
+            integers or of another shape, or values that cannot be normalised images (see
+            ``image_batches``). The old statistics are then restored.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    wide = {"dtype": torch.float64}  # the variance is a difference of two large sums
-    sums = {
-        norm: (0, 0, torch.zeros_like(norm.running_mean, **wide), torch.zeros_like(norm.running_var, **wide))
-        for norm in norms
-    }
-    momenta, was_training = [norm.momentum for norm in norms], [module.training for module in model.modules()]
-
-    def add(norm: _BatchNorm, inputs: tuple[Tensor], _output: Tensor) -> None:
-        n, width = inputs[0].numel() // inputs[0].shape[1], inputs[0].shape[1]
-        count, _, first, second = sums[norm]
-        # Momentum 1: these are the batch's own, the variance unbiased.
-        mean, var = norm.running_mean[:width].double(), norm.running_var[:width].double()
-        first[:width] += n * mean
-        second[:width] += (n - 1) * var + n * mean**2
-        sums[norm] = (count + n, width, first, second)
-
-    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    totals = {norm: _Totals(norm) for norm in norms}
     parameter = next(chain(model.parameters(), norms[0].buffers() if norms else ()))
     shape = (getattr(model, "in_chans", None), None, None)
     normalisation = Normalisation.known(getattr(model, "pretrained_cfg", None))
-    hooks = [norm.register_forward_hook(add) for norm in norms]
+
+    # What the forward passes change.
+    momenta, was_training = [norm.momentum for norm in norms], [module.training for module in model.modules()]
+    old_buffers = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    hooks = [norm.register_forward_hook(lambda norm, inputs, _output: totals[norm].add(inputs[0])) for norm in norms]
     try:
         model.eval()
+        # With momentum 1, the running statistics after a forward pass are those of the batch.
         for norm in norms:
             norm.training, norm.momentum = True, 1.0
-        found = image_batches(batches, shape=shape, normalisation=normalisation)
-        for batch in _of_two_or_more(found):
+        images = image_batches(batches, shape=shape, normalisation=normalisation)
+        for batch in _join_single_images(images):
             model(batch.to(parameter))
     except BaseException:
-        for norm, buffers in zip(norms, kept, strict=True):
+        for norm, buffers in zip(norms, old_buffers, strict=True):
             for name, buffer in buffers.items():
                 norm.get_buffer(name).copy_(buffer)
         raise
@@ -74,25 +63,52 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | T
         for module, training in zip(model.modules(), was_training, strict=True):
             module.training = training
 
-    for norm, (count, width, first, second) in sums.items():
-        if count:  # else its block is switched off
-            mean = first[:width] / count
-            norm.running_mean[:width] = mean
-            norm.running_var[:width] = ((second[:width] - count * mean**2) / (count - 1)).clamp_min(0)
+    for total in totals.values():
+        total.store()
     return model
 
 
-def _of_two_or_more(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same images, those that came alone together with the batch before, or the first ones with the one behind."""
-    waiting: Tensor | None = None
+class _Totals:
+    """Sums over all batches of the inputs of one batch norm, from which its pooled statistics follow.
+
+    In float64, because the variance is a difference of two large sums.
+    """
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        self._norm = norm
+        self._count = self._width = 0
+        self._first = torch.zeros_like(norm.running_mean, dtype=torch.float64)
+        self._second = torch.zeros_like(norm.running_var, dtype=torch.float64)
+
+    def add(self, inputs: Tensor) -> None:
+        """Adds a batch, whose mean and unbiased variance are the running ones."""
+        n, width = inputs.numel() // inputs.shape[1], inputs.shape[1]
+        mean, var = self._norm.running_mean[:width].double(), self._norm.running_var[:width].double()
+        self._first[:width] += n * mean
+        self._second[:width] += (n - 1) * var + n * mean**2
+        self._count, self._width = self._count + n, width
+
+    def store(self) -> None:
+        """Sets the running statistics, unless the batch norm is in an inactive block, which has no inputs."""
+        if self._count:
+            count, width = self._count, self._width
+            mean = self._first[:width] / count
+            self._norm.running_mean[:width] = mean
+            var = (self._second[:width] - count * mean**2) / (count - 1)
+            self._norm.running_var[:width] = var.clamp_min(0)
+
+
+def _join_single_images(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same images, with batches of one joined to the batch before; a first one to the batch after it."""
+    pending: Tensor | None = None
     for batch in batches:
-        if waiting is None or not len(waiting):
-            waiting = batch
-        elif len(batch) < 2 or len(waiting) < 2:
-            waiting = torch.cat([waiting, batch])
+        if pending is None or not len(pending):
+            pending = batch
+        elif len(batch) < 2 or len(pending) < 2:
+            pending = torch.cat([pending, batch])
         else:
-            yield waiting
-            waiting = batch
-    if waiting is None or len(waiting) < 2:
-        raise ValueError(f"calibration needs at least two images; it got {0 if waiting is None else len(waiting)}")
-    yield waiting
+            yield pending
+            pending = batch
+    if pending is None or len(pending) < 2:
+        raise ValueError(f"calibration needs at least two images; it got {0 if pending is None else len(pending)}")
+    yield pending

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside, flushed to disk, then renamed."""
+"""Atomic files: written under a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ MAX_JSON_BYTES = 64 * 2**20  # a report of a long run has one or two
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replaces ``path`` by ``content``; whatever stops it, the file holds the old content or the new one.
+    """Writes ``content`` to ``path``, which holds either the old or the new content, whatever stops this.
 
-    Raises ``OSError`` (a full disk, say) with the old file untouched and no temporary file left.
+    Raises ``OSError`` (for example, when the disk is full); the old file is then unchanged, and no
+    temporary file is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ``ValueError`` naming the file when it is not JSON, or too large or too deep to be ours."""
+    """The content of a JSON file. Raises ``ValueError`` naming it when it is no JSON, too large or too deep."""
     path = Path(path)
     if (size := path.stat().st_size) > MAX_JSON_BYTES:
         raise ValueError(f"{path} is damaged: it has {size} bytes, more than {MAX_JSON_BYTES}")

@@ -1,4 +1,4 @@
-"""How a network's images are made, where timm looks for it: ``model.pretrained_cfg``."""
+"""The preprocessing of a network's images, stored where timm looks for it: in ``model.pretrained_cfg``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-_PIXELS = ("mean", "std", "interpolation", "crop_pct")
+_PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 
 
 def tell_images(
@@ -23,22 +23,22 @@ def tell_images(
     """Sets ``pretrained_cfg``, so that ``timm.data.resolve_model_data_config(model)`` gives these values; returns it.
 
     Args:
-        model: an extracted subnet, or a supernet, whose subnets then get the values when they are extracted.
+        model: an extracted subnet, or a supernet, whose extracted subnets then get the same values.
         resolution: of the images, in pixels.
         mean, std: per channel, of pixels in 0..1.
         interpolation: how images are resized, such as ``bilinear``.
-        crop_pct: the share of the resized image's shorter side that the centre crop keeps.
+        crop_pct: the fraction of the resized image's shorter side that the centre crop keeps.
 
-    What is left out is not told, and timm then takes ImageNet's.
+    For values that are left out, timm uses ImageNet's.
     """
-    told = {"mean": mean, "std": std, "interpolation": interpolation, "crop_pct": crop_pct}
-    told = {key: value for key, value in told.items() if value is not None}
-    told |= {key: tuple(map(float, told[key])) for key in ("mean", "std") if key in told}
-    known = {"num_classes": model.num_classes, **told}
+    preprocessing = {"mean": mean, "std": std, "interpolation": interpolation, "crop_pct": crop_pct}
+    preprocessing = {key: value for key, value in preprocessing.items() if value is not None}
+    preprocessing |= {key: tuple(map(float, preprocessing[key])) for key in ("mean", "std") if key in preprocessing}
+    known = {"num_classes": model.num_classes, **preprocessing}
     if resolution is not None:
         known["input_size"] = (model.in_chans, resolution, resolution)
         known["crop_mode"] = "center"
-    # Where timm looks for the layers that a user replaces.
+    # timm looks here for the layers that users replace.
     layers = list(model.named_modules())
     first_conv = next(name for name, layer in layers if isinstance(layer, nn.Conv2d))
     classifier = next(name for name, layer in reversed(layers) if isinstance(layer, nn.Linear))
@@ -47,7 +47,7 @@ def tell_images(
 
 
 def told_images(model: nn.Module) -> dict[str, Any]:
-    """What ``tell_images`` was told of ``model``, as JSON values; empty when it was not called."""
-    told = getattr(model, "pretrained_cfg", None) or {}
-    values = {key: told[key] for key in _PIXELS if key in told}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    """The values that ``tell_images`` stored in ``model``, as JSON values; empty when it was not called."""
+    known = getattr(model, "pretrained_cfg", None) or {}
+    preprocessing = {key: known[key] for key in _PREPROCESSING if key in known}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in preprocessing.items()}

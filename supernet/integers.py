@@ -1,4 +1,4 @@
-"""Integer arithmetic that numbers and numpy arrays share."""
+"""Integer arithmetic for Python's integers and numpy arrays."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A part of a network (stem, block, head) as the list of its operators, and what it costs as folds over that list.
+"""A part of a network (stem, block, head) as a list of operators, and its costs as folds over that list.
 
-A list holds channels, kernels and strides. The side of the square map that the part reads is an argument of the folds:
-a number, or an integer array of many sides at once, for which costs are arrays, too.
+The list holds channels, kernels and strides. The side of the part's square input map is an argument of the
+folds: an integer, or an integer array of many sides at once, for which costs are arrays, too.
 
-Activation functions work in place and batch norms are folded into the convolution before them, as in a deployed
-network: both are fields of the operator that they follow. Nothing here needs torch.
+As in a deployed network, activation functions work in place and batch norms are folded into the convolution
+before them, so both are fields of the operator that they follow. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ WITH_WEIGHTS = ("conv", "depthwise", "linear")
 
 
 class Operator(NamedTuple):
-    """One operator; it writes one tensor.
+    """One operator, with one output tensor.
 
     Attributes:
-        kind: ``"pool"`` averages a whole map to one position; ``"pad"`` and ``"reshape"`` are those of a lowered list.
-        inputs: the tensors that it reads. Tensor 0 is the part's input, tensor ``i + 1`` what operator ``i`` writes.
-        channels: of the tensor that it writes.
-        kernel, stride, groups: of a convolution (a depthwise one has as many groups as channels) or ``"max_pool"``.
-        padding: on every side of the map; of ``"pad"``, of both sides together.
-        norm, bias: a batch norm follows; weights have a bias of their own.
-        act: the activation function that follows, as a space names it; empty for none.
+        kind: ``"pool"`` averages a whole map to one position. Only lowered lists have ``"pad"`` and
+            ``"reshape"``.
+        inputs: indices of the tensors that it reads. Tensor 0 is the part's input, tensor ``i + 1`` the
+            output of operator ``i``.
+        channels: of the output.
+        kernel, stride, groups: of a convolution (a depthwise one has as many groups as channels) or
+            ``"max_pool"``.
+        padding: on every side of the map; of ``"pad"``, the sum of both sides.
+        norm: whether a batch norm follows.
+        bias: whether the operator has a bias of its own.
+        act: the activation function that follows, by its name in spaces; empty for none.
     """
 
     kind: Kind
@@ -47,7 +51,7 @@ class Operator(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Of a feature map, or with ``side`` 1 of a vector."""
+    """The shape of a square feature map, or with ``side`` 1 of a vector."""
 
     channels: int
     side: Side
@@ -63,7 +67,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Operators:
-    """The operators of a part in the order in which they run, and the channels of what the part reads."""
+    """The operators of a part in the order in which they run, and the channels of the part's input."""
 
     in_channels: int
     operators: tuple[Operator, ...]
@@ -75,7 +79,7 @@ class Operators:
         return len(self.operators)
 
     def shapes(self, side: Side) -> list[Shape]:
-        """Of every tensor: first of the part's input, whose side is ``side``."""
+        """The shape of every tensor; the first is the part's input, whose side is ``side``."""
         shapes = [Shape(self.in_channels, side)]
         for operator in self.operators:
             shapes.append(Shape(operator.channels, _out_side(operator, shapes[operator.inputs[0]].side)))
@@ -88,7 +92,7 @@ class Operators:
 
 
 class Builder:
-    """Makes an ``Operators`` by calls in the order of a forward pass; each gives the number of the written tensor."""
+    """Collects operators in the order of a forward pass; each call returns the index of the operator's output."""
 
     def __init__(self, in_channels: int) -> None:
         self._in_channels = in_channels
@@ -99,7 +103,7 @@ class Builder:
         return len(self._operators)
 
     def conv(self, x: int, channels: int, *, kernel: int = 1, stride: int = 1, norm: bool = True, act: str = "") -> int:
-        """A convolution, padded by half its kernel. With a batch norm it has no bias, without one it has."""
+        """A convolution, padded by half its kernel, with either a batch norm or a bias."""
         return self.add(
             Operator("conv", (x,), channels, kernel, stride, 1, kernel // 2, norm=norm, bias=not norm, act=act)
         )
@@ -140,8 +144,10 @@ def params(part: Operators) -> int:
 
 
 def lifetimes(part: Operators) -> list[tuple[int, int]]:
-    """The first and the last operator during which each tensor lives: from the one that writes it (the part's input:
-    from the first) to the last that reads it."""
+    """For each tensor the first and the last operator during which it lives: its writer, and its last reader.
+
+    The part's input lives from the first operator on.
+    """
     last_reader = {tensor: step for step, operator in enumerate(part) for tensor in operator.inputs}
     written_by = (0, *range(len(part)))
     return [(first, last_reader.get(tensor, first)) for tensor, first in enumerate(written_by)]
@@ -155,13 +161,13 @@ def moments(lifetimes: Sequence[tuple[int, int]], sizes: Sequence[Side]) -> list
 
 
 def peak_activation(part: Operators, side: Side) -> Side:
-    """The most values that live at once: inputs and output of an operator, and what a later one still reads."""
+    """The largest number of values that live at once: inputs and output of an operator, and inputs of later ones."""
     return largest(moments(lifetimes(part), [shape.size for shape in part.shapes(side)]))
 
 
-def largest(values: Sequence[Side]) -> Side:
-    """The largest of ``values``, at each side on its own."""
-    return reduce(np.maximum, values)
+def largest(sizes: Sequence[Side]) -> Side:
+    """The largest of ``sizes``; of arrays, elementwise."""
+    return reduce(np.maximum, sizes)
 
 
 def _weights(operator: Operator, read_channels: int) -> int:

@@ -1,4 +1,4 @@
-"""The operators of any module whose forward pass is known to ``torch.fx``: costs of a family that lists none itself."""
+"""The operators of any module that ``torch.fx`` can trace, for families that do not list their operators."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Sigmoid: "sigmoid",
     nn.GELU: "gelu",
 }
-_NOTHING = (nn.Identity, nn.Dropout, nn.Flatten, DropPath)
+_WITHOUT_OPERATOR = (nn.Identity, nn.Dropout, nn.Flatten, DropPath)
 
 
 class LeafTracer(fx.Tracer):
-    """Goes into modules down to layers; a batch norm with its activation and timm's pools count as layers."""
+    """Traces into modules down to layers. A batch norm with its activation, and timm's pools, count as layers."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, BatchNormAct2d | SelectAdaptivePool2d) or not list(module.children())
 
 
 def is_global_mean(node: fx.Node) -> bool:
-    """Whether the call averages maps to one position each."""
+    """Whether a call averages each map to one position."""
     is_mean = node.op == "call_method" and node.target == "mean"
     return is_mean and node.args[1:] == ((2, 3),) and node.kwargs == {"keepdim": True}
 
@@ -54,7 +54,7 @@ def operators_of(module: nn.Module, in_channels: int) -> Operators:
 
 
 class _Tracing:
-    """What was read so far: the operators, and the tensor that each node of the graph stands for."""
+    """The operators read so far, and the tensor index of each node of the graph."""
 
     def __init__(self, root: nn.Module, in_channels: int) -> None:
         self.root, self.in_channels = root, in_channels
@@ -76,7 +76,7 @@ class _Tracing:
             raise NotImplementedError(f"{node.name}: no operator is known for {node.target}")
 
     def _layer(self, leaf: nn.Module, x: int, *, name: str) -> int:
-        """The tensor that a layer writes; functions in place and norms become part of the operator before them."""
+        """The output of a layer. Activation functions and norms become parts of the operator before them."""
         if isinstance(leaf, nn.Conv2d):
             return self._add(_convolution(leaf, x, name))
         if isinstance(leaf, nn.Linear):
@@ -85,12 +85,11 @@ class _Tracing:
             return self._add(Operator("pool", (x,), self._channels(x)))
         if isinstance(leaf, nn.MaxPool2d) and not leaf.ceil_mode:
             kernel, stride, padding = (_equal(size, name) for size in (leaf.kernel_size, leaf.stride, leaf.padding))
-            made = Operator("max_pool", (x,), self._channels(x), kernel, stride, padding=padding)
-            return self._add(made)
+            return self._add(Operator("max_pool", (x,), self._channels(x), kernel, stride, padding=padding))
         if isinstance(leaf, nn.BatchNorm2d):
             self._extend(x, name, norm=True)
             return self._layer(leaf.act, x, name=f"{name}.act") if isinstance(leaf, BatchNormAct2d) else x
-        if isinstance(leaf, _NOTHING):
+        if isinstance(leaf, _WITHOUT_OPERATOR):
             return x
         if type(leaf) in _ACTIVATIONS:
             self._extend(x, name, act=_ACTIVATIONS[type(leaf)])
@@ -98,17 +97,17 @@ class _Tracing:
         raise NotImplementedError(f"{name}: no operator is known for {type(leaf).__name__}")
 
     def _extend(self, tensor: int, name: str, **fields: bool | str) -> None:
-        """Sets fields of the operator that wrote a tensor."""
-        before = self.operators[tensor - 1] if tensor else None
-        fits = before is not None and not before.act and not any(tensor in later.inputs for later in self.operators)
+        """Sets fields of the operator whose output is ``tensor``."""
+        writer = self.operators[tensor - 1] if tensor else None
+        fits = writer is not None and not writer.act and not any(tensor in reader.inputs for reader in self.operators)
         if "norm" in fields:
-            fits = fits and before.kind in ("conv", "depthwise") and not before.norm
+            fits = fits and writer.kind in ("conv", "depthwise") and not writer.norm
         if not fits:
             raise NotImplementedError(f"{name}: it does not directly follow an operator that it could be part of")
-        self.operators[tensor - 1] = before._replace(**fields)
+        self.operators[tensor - 1] = writer._replace(**fields)
 
-    def _add(self, made: Operator) -> int:
-        self.operators.append(made)
+    def _add(self, new: Operator) -> int:
+        self.operators.append(new)
         return len(self.operators)
 
     def _channels(self, tensor: int) -> int:
@@ -128,8 +127,8 @@ def _convolution(leaf: nn.Conv2d, x: int, name: str) -> Operator:
 
 
 def _equal(sizes: int | tuple[int, ...], name: str) -> int:
-    """The one size of a square."""
-    found = {sizes} if isinstance(sizes, int) else set(sizes)
-    if len(found) > 1:
+    """The common size of rows and columns."""
+    distinct = {sizes} if isinstance(sizes, int) else set(sizes)
+    if len(distinct) > 1:
         raise NotImplementedError(f"{name}: no operator is known for one whose rows and columns differ: {sizes}")
-    return found.pop()
+    return distinct.pop()

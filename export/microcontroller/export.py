@@ -1,4 +1,4 @@
-"""C for microcontrollers: a folder that builds by itself and checks itself byte by byte."""
+"""C for microcontrollers: a folder with its own Makefile, whose program checks its outputs byte by byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.bakenn_graph import import_graph
-from ofa.export.microcontroller.folder import replacement, written
+from ofa.export.microcontroller.folder import replacement, written_files
 from ofa.export.microcontroller.names import names_of
 from ofa.export.microcontroller.sources import VARIANTS, Variant, read_template, write
 from ofa.export.quantization import affine
@@ -35,7 +35,7 @@ _STORED = """#include "examples.h"
 
 
 class Examples(NamedTuple):
-    """int8 images ``(n, values)``, by height, width and channel, and the outputs ``(n, classes)`` they must give."""
+    """int8 images ``(n, height * width * channels)`` and the int8 outputs ``(n, classes)`` that they must give."""
 
     inputs: np.ndarray
     outputs: np.ndarray
@@ -53,33 +53,38 @@ def export_c(
 ) -> list[Path]:
     """Writes an int8 TFLite model as C11 with CMSIS-NN; returns the files.
 
-    The folder builds for this computer (``make``) and any Cortex-M (``make CPU=cortex-m4``), and checks its outputs
-    against those that TensorFlow Lite Micro gives on ``images`` (``make check CPU=cortex-m4``). ``images`` are
-    normalised float32 ``(n, channels, height, width)``; the first 20 are stored. ``folder/src`` is what a firmware
-    takes: every source in it may be compiled, as C11 or as C++11. All names in it begin with ``name``, made an
-    identifier, so that models of several names link into one firmware: ``NAME_infer`` in ``NAME_infer.h``.
+    The folder builds for this computer (``make``) and any Cortex-M (``make CPU=cortex-m4``). ``make check
+    CPU=cortex-m4`` compares its outputs with those of TensorFlow Lite Micro on ``images``.
 
-    Of a folder that is there only files that an earlier export wrote are replaced. Others stay; edited ones are kept as
-    ``FILE.yours``, and ``notice`` gets a sentence about each. The folder is the old one or the new one at any moment.
+    - ``folder/src`` is for a firmware: every source in it may be compiled, as C11 or as C++11. All names in
+      it begin with ``name``, made an identifier, so that models of several names link into one firmware:
+      ``NAME_infer`` in ``NAME_infer.h``.
+    - ``figures.json`` has ``metadata``, the bytes of weights and activations, and for each CPU what was
+      measured under QEMU: flash and RAM of the program, instructions for one inference, and ``verified``.
+      Where the compiler or QEMU is not installed, or with ``measure=False``, ``verified`` is false and
+      ``reason`` says why.
+    - ``files.json`` has the SHA-256 of each file.
 
-    ``figures.json`` has ``metadata``, the bytes of weights and activations, and by CPU what was measured under QEMU:
-    flash and RAM of the program, instructions for one inference, and ``verified``. Where the compiler or QEMU is not
-    installed, or with ``measure=False``, ``verified`` is false and ``reason`` says why. ``files.json`` has the SHA-256
-    of each file.
+    In an existing folder only files that an earlier export wrote are replaced. Others stay. Edited ones are
+    kept as ``FILE.yours``, and ``notice`` is called with a sentence about each. The change is atomic.
 
-    Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or ``folder``
-    when that is a file or a link.
+    Args:
+        images: normalised float32 ``(n, channels, height, width)``; the first 20 are stored for the
+            comparison.
+
+    Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or
+    ``folder`` when that is a file or a link.
     """
     folder = Path(folder)
-    with replacement(folder, notice=notice) as made:
-        variants = write_sources(model, made, images=images, name=name)
+    with replacement(folder, notice=notice) as new_folder:
+        variants = write_sources(model, new_folder, images=images, name=name)
         figures = {"metadata": dict(metadata or {}), **_figures(variants)}
         for cpu, entry in figures["cpus"].items():
-            entry.update(_measured(made, cpu) if measure else {"verified": False, "reason": "not asked for"})
-        (made / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-        for built in made.glob("build-*"):
-            shutil.rmtree(built)
-    return written(folder)
+            entry.update(_measured(new_folder, cpu) if measure else {"verified": False, "reason": "not asked for"})
+        (new_folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+        for build_folder in new_folder.glob("build-*"):
+            shutil.rmtree(build_folder)
+    return written_files(folder)
 
 
 def write_sources(
@@ -90,7 +95,10 @@ def write_sources(
     name: str = "model",
     names: Sequence[str] = VARIANTS,
 ) -> dict[str, Variant]:
-    """The C of ``export_c`` without figures, in a new or empty folder; ``names`` of its variants. Raises as it does."""
+    """Writes the C of ``export_c`` without figures into a new or empty folder; returns the variants ``names``.
+
+    Raises as ``export_c`` does, and ``ValueError`` without images.
+    """
     file = "the TFLite model" if isinstance(model, bytes) else str(model)
     if len(images) == 0:
         raise ValueError("there are no images to store; give at least one")
@@ -99,31 +107,32 @@ def write_sources(
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     graph = import_graph(content, name=file)
-    examples, own = expected(content, images[:MAX_EXAMPLES]), names_of(name)
+    examples, c_names = examples_of(content, images[:MAX_EXAMPLES]), names_of(name)
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        found = write(graph, folder, Path(scratch), own, names)
+        variants = write(graph, folder, Path(scratch), c_names, names)
     for template in _TEMPLATES:
-        (folder / template).write_text(own.apply(read_template(template)).replace("bknn_model", own.prefix))
+        (folder / template).write_text(c_names.apply(read_template(template)).replace("bknn_model", c_names.prefix))
     write_examples(folder, examples)
-    return found
+    return variants
 
 
-def expected(model: bytes, images: np.ndarray) -> Examples:
-    """What TensorFlow Lite Micro's reference kernels make of normalised float32 images, as the model's own bytes."""
+def examples_of(model: bytes, images: np.ndarray) -> Examples:
+    """Normalised float32 images and their outputs by TensorFlow Lite Micro's reference kernels, quantised as in C."""
     from ofa.export.runtimes import tflm
 
     session = tflm.load(model)
     logits = tflm.run(session, images)
     maps = np.asarray(images, np.float32).transpose(0, 2, 3, 1)
     inputs = affine.quantize(maps, *affine.parameters(session.input))
-    outputs = affine.quantize(logits, *affine.parameters(session.output))  # exactly those that were made real
+    outputs = affine.quantize(logits, *affine.parameters(session.output))  # exact: the logits were int8
     return Examples(inputs.reshape(len(inputs), -1), outputs)
 
 
 def write_examples(folder: Path, examples: Examples) -> None:
-    """``examples.c`` and ``examples.h``: what ``main.c`` runs and compares with."""
-    count, values = examples.inputs.shape
+    """Writes ``examples.c`` and ``examples.h``, the inputs that ``main.c`` runs and the outputs that it expects."""
+    count, input_size = examples.inputs.shape
     classes = examples.outputs.shape[1]
     guard = "/* The stored images and the outputs that TensorFlow Lite Micro gives for them. */\n"
     header = [
@@ -132,13 +141,14 @@ def write_examples(folder: Path, examples: Examples) -> None:
         "#include <stdint.h>\n",
         '#ifdef __cplusplus\nextern "C" {\n#endif',
         f"#define EXAMPLES {count}u",
-        f"extern const int8_t example_inputs[{count}][{values}];",
+        f"extern const int8_t example_inputs[{count}][{input_size}];",
         f"extern const int8_t example_outputs[{count}][{classes}];",
         "#ifdef __cplusplus\n}\n#endif\n",
         "#endif\n",
     ]
     (folder / "examples.h").write_text(guard + "\n".join(header))
-    # A section of their own on the device: a program without them does not have their bytes.
+
+    # On the device they have a section of their own, whose bytes do not count as the program's.
     arrays = [
         f"STORED const int8_t {name}[{rows.shape[0]}][{rows.shape[1]}] = {{\n"
         + ",\n".join("{" + ",".join(map(str, row.tolist())) + "}" for row in rows)
@@ -149,6 +159,7 @@ def write_examples(folder: Path, examples: Examples) -> None:
 
 
 def _figures(variants: Mapping[str, Variant]) -> dict[str, Any]:
+    """The figures that need no measurement."""
     return {
         "weights_bytes": variants["portable"].weights,
         "cpus": {
@@ -159,6 +170,7 @@ def _figures(variants: Mapping[str, Variant]) -> dict[str, Any]:
 
 
 def _measured(folder: Path, cpu: str) -> dict[str, Any]:
+    """The figures of a program that is built and run for ``cpu``, or why there are none."""
     try:
         program = tools.build(folder, cpu=cpu)
         output = tools.run(folder, cpu=cpu)

@@ -1,4 +1,4 @@
-"""Replaces a folder of ours that other people's files may lie in: only what was written by us, and all at once."""
+"""Replaces a written folder atomically, and keeps the files that users added or edited."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from ofa.supernet.files import read_json, write_json
 
-MANIFEST = "files.json"  # of the folder: the SHA-256 of each file that was written
-_ASIDE = "yours"
+MANIFEST = "files.json"  # the SHA-256 of each file that was written
+_KEPT_SUFFIX = "yours"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def check_place(folder: Path) -> None:
-    """Raises ``ValueError`` when something that is no folder lies where one shall be written."""
+def check_folder_path(folder: Path) -> None:
+    """Raises ``ValueError`` when ``folder`` is a link or a file, so that no folder can be written there."""
     if folder.is_symlink():
         raise ValueError(f"{folder} is a link, and a folder is written there: remove the link or move it elsewhere")
     if folder.exists() and not folder.is_dir():
@@ -27,47 +27,50 @@ def check_place(folder: Path) -> None:
 
 @contextmanager
 def replacement(folder: Path, *, notice: Callable[[str], object]) -> Iterator[Path]:
-    """A new folder to fill, which takes the place of ``folder`` when the block ends without an error.
+    """Gives a new folder to fill, which replaces ``folder`` when the block ends without an error.
 
-    Files in ``folder`` that an earlier replacement did not write stay. One that it wrote and somebody edited is kept as
-    ``NAME.yours``, and so is one whose name a new file takes; ``notice`` gets a sentence for each. Whatever stops this,
-    ``folder`` is the old one or the new one. Raises ``ValueError`` as ``check_place`` does.
+    Files in ``folder`` that no earlier replacement wrote stay. A written file that was edited is kept as
+    ``NAME.yours``, and so is a file whose name a new file has. ``notice`` is called with a sentence about
+    each. If anything stops this, ``folder`` is either the old one or the new one. Raises ``ValueError`` as
+    ``check_folder_path`` does.
     """
-    check_place(folder)
+    check_folder_path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = folder.with_name(f".{folder.name}.new")
-    made, before = scratch / "made", scratch / "before"
-    # What a run that was killed left: between two renames, the folder itself.
-    if before.is_dir() and not folder.exists():
-        before.rename(folder)
+    new_folder, old_folder = scratch / "made", scratch / "before"
+
+    # A process that was killed between two renames left the old folder here.
+    if old_folder.is_dir() and not folder.exists():
+        old_folder.rename(folder)
     shutil.rmtree(scratch, ignore_errors=True)
-    made.mkdir(parents=True)
+
+    new_folder.mkdir(parents=True)
     try:
-        yield made
-        write_json(made / MANIFEST, {"files": {name: _digest(made / name) for name in _files(made)}})
+        yield new_folder
+        write_json(new_folder / MANIFEST, {"files": {name: _digest(new_folder / name) for name in _files(new_folder)}})
         if folder.exists():
-            _adopt(folder, made, notice)
-        _exchange(made, folder, before)
+            _keep_users_files(folder, new_folder, notice)
+        _exchange(new_folder, folder, old_folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def written(folder: Path) -> list[Path]:
+def written_files(folder: Path) -> list[Path]:
     """The files of ``folder`` that a replacement wrote, its manifest included; sorted."""
     return sorted(folder / name for name in (*_manifest(folder), MANIFEST))
 
 
 def _manifest(folder: Path) -> dict[str, str]:
-    """By relative name the digest of what was written; nothing where no manifest can be read."""
+    """The digest of each written file by relative name; empty where no manifest can be read."""
     try:
-        found = read_json(folder / MANIFEST)["files"]
-        return {str(name): str(digest) for name, digest in found.items()}
+        digests = read_json(folder / MANIFEST)["files"]
+        return {str(name): str(digest) for name, digest in digests.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Relative names of all that is no folder (links are not followed), sorted."""
+    """Sorted relative names of all files, and of links, which are not followed."""
     for path, folders, names in os.walk(folder):
         folders.sort()
         links = [name for name in folders if (Path(path) / name).is_symlink()]
@@ -79,55 +82,58 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _adopt(folder: Path, made: Path, notice: Callable[[str], object]) -> None:
-    """Brings into ``made`` what in ``folder`` is somebody else's, without touching ``folder``."""
-    ours, aside = _manifest(folder), []
+def _keep_users_files(folder: Path, new_folder: Path, notice: Callable[[str], object]) -> None:
+    """Copies to ``new_folder`` what users added to or edited in ``folder``, without changing ``folder``."""
+    digests, renamed = _manifest(folder), []
     for name in _files(folder):
         path = folder / name
-        if name in ours:
+        if name in digests:
             regular = path.is_file() and not path.is_symlink()
-            if not regular or _digest(path) != ours[name]:
-                aside.append((name, "was edited"))
+            if not regular or _digest(path) != digests[name]:
+                renamed.append((name, "was edited"))
         elif name != MANIFEST:
-            if _taken(made, name):
-                aside.append((name, "has the name of a new file"))
+            if _is_taken(new_folder, name):
+                renamed.append((name, "has the name of a new file"))
             else:
-                _copy(path, made / name)
-    # Last, so that a name is free among the files that keep theirs.
-    for name, reason in aside:
-        kept = _free(made, name)
-        _copy(folder / name, made / kept)
-        notice(f"{folder / name} {reason}: kept as {kept}")
+                _copy(path, new_folder / name)
+
+    # After the files that keep their names, so that no new name is one of those.
+    for name, reason in renamed:
+        free_name = _free_name(new_folder, name)
+        _copy(folder / name, new_folder / free_name)
+        notice(f"{folder / name} {reason}: kept as {free_name}")
+
+    # Empty folders of users.
     for path, _, _ in os.walk(folder):
         name = Path(path).relative_to(folder).as_posix()
-        if not any(other.startswith(f"{name}/") for other in ours) and not _taken(made, name):
-            (made / name).mkdir(parents=True, exist_ok=True)
+        if not any(written.startswith(f"{name}/") for written in digests) and not _is_taken(new_folder, name):
+            (new_folder / name).mkdir(parents=True, exist_ok=True)
 
 
-def _taken(made: Path, name: str) -> bool:
-    """Whether ``name`` is there, or lies below what is no folder there."""
+def _is_taken(folder: Path, name: str) -> bool:
+    """Whether ``name`` exists in ``folder``, or one of its parents does and is no folder."""
     parts = Path(name).parts
-    above = (made.joinpath(*parts[:count]) for count in range(1, len(parts)))
-    return os.path.lexists(made / name) or any(os.path.lexists(path) and not path.is_dir() for path in above)
+    parents = (folder.joinpath(*parts[:count]) for count in range(1, len(parts)))
+    return os.path.lexists(folder / name) or any(os.path.lexists(path) and not path.is_dir() for path in parents)
 
 
-def _free(made: Path, name: str) -> str:
-    """``name`` with ``.yours`` behind the part of it that is taken, and a number where that is taken, too."""
+def _free_name(folder: Path, name: str) -> str:
+    """``name`` with ``.yours`` appended to the part of it that is taken, and a number where that is taken, too."""
     parts = list(Path(name).parts)
     for count in range(1, len(parts)):
-        if (made / Path(*parts[:count])).is_file():
-            parts[count - 1] += f".{_ASIDE}"
+        if (folder / Path(*parts[:count])).is_file():
+            parts[count - 1] += f".{_KEPT_SUFFIX}"
     plain = "/".join(parts)
-    if plain != name and not _taken(made, plain):
+    if plain != name and not _is_taken(folder, plain):
         return plain
     number = 1
-    while _taken(made, found := f"{plain}.{_ASIDE}" + (f".{number}" if number > 1 else "")):
+    while _is_taken(folder, free_name := f"{plain}.{_KEPT_SUFFIX}" + (f".{number}" if number > 1 else "")):
         number += 1
-    return found
+    return free_name
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A second name for the same file, which costs nothing; a copy where the disk has no such thing."""
+    """A hard link to the same file, which costs nothing; a copy where the file system has none."""
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(path, to, follow_symlinks=False)
@@ -135,14 +141,14 @@ def _copy(path: Path, to: Path) -> None:
         shutil.copy2(path, to, follow_symlinks=False)
 
 
-def _exchange(made: Path, folder: Path, before: Path) -> None:
-    """Puts ``made`` where ``folder`` is (or is not yet): in one step where the system can, else in two."""
+def _exchange(new_folder: Path, folder: Path, old_folder: Path) -> None:
+    """Replaces ``folder``, if there is one, by ``new_folder``: in one step where the system can, else in two."""
     if not folder.exists():
-        made.rename(folder)
+        new_folder.rename(folder)
         return
     with suppress(OSError, AttributeError):
         rename = ctypes.CDLL(None, use_errno=True).renameat2
-        if rename(_AT_FDCWD, os.fsencode(made), _AT_FDCWD, os.fsencode(folder), _RENAME_EXCHANGE) == 0:
+        if rename(_AT_FDCWD, os.fsencode(new_folder), _AT_FDCWD, os.fsencode(folder), _RENAME_EXCHANGE) == 0:
             return
-    folder.rename(before)
-    made.rename(folder)
+    folder.rename(old_folder)
+    new_folder.rename(folder)

@@ -1,8 +1,8 @@
-"""The names in the C that is written: a prefix of the model's own, so that several models link into one firmware.
+"""The names in the C that is written: each model has its own prefix, so that several models link into one firmware.
 
-bakenn writes ``bknn_model_...`` and so do our templates (``cortex_m/``); ``Names`` turns both into the model's own.
-CMSIS-NN, which all models share, gets names that no other copy of it has, and weak ones: however many folders a program
-is made of, one copy stays.
+bakenn and our templates (``c/``) write ``bknn_model_...``, which ``Names`` replaces by the model's own
+prefix. The functions of CMSIS-NN get names that no other copy of it has, and are weak: of the copies in
+several models' folders one stays in the program.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-# What any file of a model may ask: whether CMSIS-NN is used, and how C11 and C++ write an alignment.
+# Macros for all files of a model: whether CMSIS-NN is used, and how C11 and C++ write an alignment.
 PROCESSOR = """#if !defined(OFA_CMSIS_NN) /* on every Cortex-M; with -DOFA_CMSIS_NN=0 portable C, there too */
 #if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
 #define OFA_CMSIS_NN 1
@@ -54,61 +54,66 @@ _SHARED = """/* Written by once-for-all. CMSIS-NN under names that no other copy
 """
 _NOTE = "/* Changed by once-for-all: the names, each function weak, and compiled only where CMSIS-NN is used. */\n"
 _CMSIS_FUNCTION = re.compile(r"^[a-z]\w* +\*?(arm_\w+)\(", re.MULTILINE)
-_RESERVED = ("bknn",)  # bakenn's own macros, the same in every model, begin with it
+_RESERVED = ("bknn",)  # prefix of bakenn's own macros, which are the same in every model
 
 
 class Names(NamedTuple):
-    """``prefix`` of functions, data and files; in capitals, of macros."""
+    """``prefix`` is that of functions, data and files, and in capitals that of macros."""
 
     prefix: str
 
     def apply(self, text: str, *, kernels: str = "") -> str:
-        """A source of bakenn's or a template with this model's names; ``kernels`` is the variant whose it includes."""
+        """A source of bakenn's, or a template, with this model's names.
+
+        ``kernels`` names the kernels (``portable`` or ``cmsis_nn``) whose header it includes.
+        """
         text = text.replace("bknn_model_kernels.h", f"{self.prefix}_{kernels}_kernels.h")
         text = text.replace("bknn_model.h", f"{self.prefix}_infer.h")
         return text.replace("bknn_model_", f"{self.prefix}_").replace("BKNN_MODEL_", f"{self.prefix.upper()}_")
 
 
 def names_of(model: str) -> Names:
-    """The names of a model called ``model``, whatever characters that has: ``96-px`` is ``model_96_px``."""
+    """The names of a model called ``model``, made an identifier: ``96-px`` becomes ``model_96_px``."""
     word = re.sub(r"[^a-z0-9]+", "_", model.lower()).strip("_")
     clean = word[:1].isalpha() and word not in _RESERVED
     return Names(word if clean else f"model_{word}".rstrip("_"))
 
 
 def distinct(model: str, models: Sequence[str]) -> str:
-    """The prefix for ``model`` where ``models``, of which it is one, shall link into one firmware: of two models whose
-    names make the same identifier (``a-b`` and ``a_b``) the later one gets a number."""
-    same = [other for other in models if names_of(other) == names_of(model)]
-    number = same.index(model) + 1 if model in same else 1
+    """The prefix for ``model`` in a firmware with all of ``models``, of which it is one.
+
+    Of two models whose names make the same identifier (``a-b`` and ``a_b``) the later one gets a number.
+    """
+    same = [name for name in models if names_of(name) == names_of(model)]
+    version = same.index(model) + 1 if model in same else 1
     prefix = names_of(model).prefix
-    while number > 1 and names_of(f"{prefix}_v{number}") in map(names_of, models):
-        number += len(models)
-    return prefix if number == 1 else f"{prefix}_v{number}"
+    while version > 1 and names_of(f"{prefix}_v{version}") in map(names_of, models):
+        version += len(models)
+    return prefix if version == 1 else f"{prefix}_v{version}"
 
 
 def for_both_languages(header: str) -> str:
     """A header of bakenn's whose declarations mean the same in C and in C++."""
     *_, last = re.finditer(r"^#include .*\n", header, re.MULTILINE)
     start, end = last.end(), header.rindex("#endif")
-    body = header[start:end].strip("\n")
-    opened, closed = '#ifdef __cplusplus\nextern "C" {\n#endif\n', "#ifdef __cplusplus\n}\n#endif\n"
-    return f"{header[:start]}\n{_ALIGNED}\n{opened}\n{body}\n\n{closed}\n{header[end:]}"
+    declarations = header[start:end].strip("\n")
+    extern_c, close = '#ifdef __cplusplus\nextern "C" {\n#endif\n', "#ifdef __cplusplus\n}\n#endif\n"
+    return f"{header[:start]}\n{_ALIGNED}\n{extern_c}\n{declarations}\n\n{close}\n{header[end:]}"
 
 
-def with_facts(header: str) -> str:
-    """The public header with what the other files, and the program that uses the model, may ask."""
+def with_macros(header: str) -> str:
+    """The public header with the macros for the other files and for the program that uses the model."""
     head, include, rest = header.partition("#include <stdint.h>\n")
     return f"{head}{include}\n{PROCESSOR}{_ALIGNED}{rest}"
 
 
 def only_if(condition: str, source: str) -> str:
-    """A source that is empty for a processor that has other ones: all sources of a folder can be compiled at once."""
+    """A source that is empty where ``condition`` is false, so that all sources of a folder can be compiled at once."""
     return f'#include "bknn_model.h"\n#if {condition}\n{source.rstrip()}\n#endif\n'
 
 
 def cmsis_names(sources: Iterable[str], *, version: str) -> str:
-    """``names.h``, which every source of CMSIS-NN includes first, for all functions that the sources define."""
+    """``names.h``, which every source of CMSIS-NN includes first: it renames all functions of ``sources``."""
     tag = f"ofa_cmsis_nn_{re.sub(r'[^0-9]+', '_', version)}"
     functions = sorted({name for source in sources for name in _CMSIS_FUNCTION.findall(source)})
     return _SHARED.format(
@@ -119,9 +124,10 @@ def cmsis_names(sources: Iterable[str], *, version: str) -> str:
 
 
 def cmsis_source(source: str) -> str:
-    """A source of CMSIS-NN under the names of ``names.h``, and empty where it is not used.
+    """A source of CMSIS-NN with the names of ``names.h``, empty where CMSIS-NN is not used.
 
-    Its functions are weak here alone: where they are called, that would forbid calls in place of a return.
+    Its functions are declared weak only here. Declared weak where they are called, they could not be tail
+    calls.
     """
     functions = sorted(set(_CMSIS_FUNCTION.findall(source)))
     weak = "".join(f"OFA_WEAK({name})\n" for name in functions)

@@ -1,8 +1,8 @@
 """The C of one model in its variants, written by bakenn; the layout of its arena is ours (``lifetimes``).
 
-Variants share one file of weights, which has the constants that any of them reads. ``portable`` is plain C11 for any
-processor; ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with vector instructions) call CMSIS-NN with the
-scratch memory that its kernels need there.
+``portable`` is plain C11 for any processor. ``cortex-m4`` (any Cortex-M) and ``cortex-m55`` (those with
+vector instructions) call CMSIS-NN with the scratch memory that its kernels need there. All variants share
+one file of weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ofa.export.microcontroller.names import (
     cmsis_source,
     for_both_languages,
     only_if,
-    with_facts,
+    with_macros,
 )
 from ofa.export.microcontroller.scratch import ALIGNMENT, scratch_bytes
 from ofa.supernet.integers import round_up
@@ -32,7 +32,7 @@ VARIANTS = ("portable", "cortex-m4", "cortex-m55")
 _LONG_AGO = 1_000_000_000
 _SCRATCH = re.compile(r"^( +)\(void \*\)\(arena \+ \d+u\), (\d+),$", re.MULTILINE)
 _ARENA_SIZE = re.compile(r"^#define BKNN_MODEL_ARENA_SIZE \d+u$", re.MULTILINE)
-# bakenn names each field; C++ before C++20 has no such initialisers. The fields are all there, in order.
+# bakenn writes designated initialisers, which C++ before C++20 does not have. All fields are there, in order.
 _DESIGNATED = re.compile(r"(?<=[ {])\.\w+ = ")
 _DECLARED = re.compile(r"^extern const \w+ (?P<name>\w+)\[\d+\];$", re.MULTILINE)
 _DEFINED = re.compile(r"^(?:_Alignas\(\d+\) )?const \w+ (?P<name>\w+)\[\d+\] = \{[^}]*\};$", re.MULTILINE)
@@ -61,7 +61,14 @@ _KINDS = {
 
 
 class Variant(NamedTuple):
-    """``steps`` names what runs, in order; ``arena`` and ``live`` (the least that is possible) are bytes."""
+    """The C of a model for one kind of processor.
+
+    Attributes:
+        plan: bakenn's, with our layout of the arena.
+        steps: names of the operators in the order in which they run.
+        arena, live: bytes of the arena, and the least that it could have.
+        weights: bytes of all constants.
+    """
 
     plan: Any
     steps: list[str]
@@ -71,7 +78,7 @@ class Variant(NamedTuple):
 
 
 class _Generated(NamedTuple):
-    """What bakenn wrote for one variant, as text: ``source`` runs the model."""
+    """The texts that bakenn wrote for one variant: ``source`` runs the model; pairs are a header and a source."""
 
     variant: Variant
     source: str
@@ -85,14 +92,16 @@ def write(
 ) -> dict[str, Variant]:
     """Writes ``folder/src``, all that a firmware needs, and ``profile_calls.h``; ``scratch`` is for bakenn's files.
 
-    Which variant a program has is the preprocessor's choice, so that all sources of the folder may be compiled.
+    The preprocessor chooses the variant of a program, so all sources of the folder may be compiled at once.
     """
-    made = {name: _generate(graph, scratch / name, name) for name in variants}
-    model, prefix = folder / "src", names.prefix
-    (model / "cmsis_nn").mkdir(parents=True)
+    outputs = {name: _generate(graph, scratch / name, name) for name in variants}
+    source_folder, prefix = folder / "src", names.prefix
+    (source_folder / "cmsis_nn").mkdir(parents=True)
     texts: dict[str, str] = {}
     calls: set[str] = set()
-    for name, generated in made.items():
+
+    # A source for each variant, and the kernels that it calls.
+    for name, generated in outputs.items():
         kind = _KINDS[name]
         apply = partial(names.apply, kernels=kind.kernels)
         texts[f"{prefix}_infer_{kind.file}.c"] = apply(only_if(kind.condition, generated.source))
@@ -105,26 +114,29 @@ def write(
             calls.add(FAST_ADD)
             for suffix in "ch":
                 texts[f"{prefix}_add.{suffix}"] = apply(read_template(f"model_add.{suffix}"))
-    header, source = _all_weights([generated.weights for generated in made.values()])
+
+    # Weights and the public header are the same for all variants.
+    header, source = _all_weights([generated.weights for generated in outputs.values()])
     texts[f"{prefix}_weights.h"] = names.apply(for_both_languages(header))
     texts[f"{prefix}_weights.c"] = names.apply(source.replace("_Alignas(", "OFA_ALIGNED("))
-    header = next(iter(made.values())).header
-    sizes = {name: generated.variant.arena for name, generated in made.items()}
-    texts[f"{prefix}_infer.h"] = names.apply(_ARENA_SIZE.sub(_arena_sizes(sizes), with_facts(header)))
+    header = next(iter(outputs.values())).header
+    sizes = {name: generated.variant.arena for name, generated in outputs.items()}
+    texts[f"{prefix}_infer.h"] = names.apply(_ARENA_SIZE.sub(_arena_sizes(sizes), with_macros(header)))
+
     for name, text in texts.items():
-        (model / name).write_text(text)
-    _write_cmsis_nn(model / "cmsis_nn", [scratch / name / "third_party" for name in variants])
+        (source_folder / name).write_text(text)
+    _write_cmsis_nn(source_folder / "cmsis_nn", [scratch / name / "third_party" for name in variants])
     (folder / "profile_calls.h").write_text(names.apply(_profile_calls(sorted(calls))))
-    return {name: generated.variant for name, generated in made.items()}
+    return {name: generated.variant for name, generated in outputs.items()}
 
 
 def read_template(name: str) -> str:
-    """A file of ``cortex_m/``."""
+    """A file of ``c/``."""
     return (files("ofa.export.microcontroller") / "c" / name).read_text()
 
 
 def _arena_sizes(sizes: Mapping[str, int]) -> str:
-    """A branch of the preprocessor for each variant that was made."""
+    """The definition of the arena's size, a branch of the preprocessor for each variant."""
     lines = []
     for name, size in sizes.items():
         lines += [f"#{'elif' if lines else 'if'} {_KINDS[name].condition}", f"#define BKNN_MODEL_ARENA_SIZE {size}u"]
@@ -134,24 +146,29 @@ def _arena_sizes(sizes: Mapping[str, int]) -> str:
 def _all_weights(pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """One header and one source with every constant of the variants' ``(header, source)``.
 
-    A variant has only the constants that its own kernels read: CMSIS-NN's fully connected layer takes its multiplier
-    as an argument, the portable one reads it from a table. What a firmware does not read, its linker leaves out.
-    Raises ``RuntimeError`` when a name stands for two values, or when a constant was not found in both files.
+    A variant has only the constants that its own kernels read: CMSIS-NN's fully connected layer takes its
+    multiplier as an argument, the portable one reads it from a table. The linker of a firmware drops those
+    that it does not need.
+
+    Raises ``RuntimeError`` when a name has two values, or a constant is in only one of the two files.
     """
     declared: dict[str, str] = {}
     defined: dict[str, str] = {}
     for texts in pairs:
-        for found, pattern, text in zip((declared, defined), (_DECLARED, _DEFINED), texts, strict=True):
+        for constants, pattern, text in zip((declared, defined), (_DECLARED, _DEFINED), texts, strict=True):
             for match in pattern.finditer(text):
-                # Where variants differ only in a constant's alignment, the strictest serves all.
-                one, other = sorted((match[0], found.get(match["name"], match[0])), key=_alignment)
-                found[match["name"]] = other
-                if one.removeprefix(_ALIGNAS.match(one)[0]) != other.removeprefix(_ALIGNAS.match(other)[0]):
+                # Where variants differ only in a constant's alignment, the strictest one serves all.
+                looser, stricter = sorted((match[0], constants.get(match["name"], match[0])), key=_alignment)
+                constants[match["name"]] = stricter
+                if _ALIGNAS.sub("", looser, count=1) != _ALIGNAS.sub("", stricter, count=1):
                     raise RuntimeError(f"bakenn gave {match['name']} two values in the C of one model")
+
+    # Each array of the first variant must have been recognised, in both files.
     header, source = pairs[0]
-    whole = (len(_DECLARED.findall(header)), len(_DEFINED.findall(source))) == (header.count("["), source.count("["))
-    if set(declared) != set(defined) or not whole:
+    complete = (len(_DECLARED.findall(header)), len(_DEFINED.findall(source))) == (header.count("["), source.count("["))
+    if set(declared) != set(defined) or not complete:
         raise RuntimeError(_OTHER_FORM)
+
     top, include, _ = header.partition("#include <stdint.h>\n")
     lines = [top + include, *declared.values(), "", header[header.rindex("#endif") :]]
     return "\n".join(lines), "\n\n".join([source.partition("\n")[0], *defined.values()]) + "\n"
@@ -162,23 +179,24 @@ def _alignment(definition: str) -> int:
 
 
 def _write_cmsis_nn(folder: Path, bundles: Sequence[Path]) -> None:
-    """The sources and headers of CMSIS-NN in one folder, where each finds the others without an include path."""
+    """Writes the sources and headers of CMSIS-NN into one folder, so that none needs an include path."""
     from bakenn.backend.cmsis_nn.bundle import CMSIS_NN_VERSION
 
-    found = {path.name: path for bundle in bundles for path in sorted(bundle.rglob("*.[ch]"))}
-    sources = {name: path.read_text() for name, path in found.items() if path.suffix == ".c"}
+    paths = {path.name: path for bundle in bundles for path in sorted(bundle.rglob("*.[ch]"))}
+    sources = {name: path.read_text() for name, path in paths.items() if path.suffix == ".c"}
     texts = {name: cmsis_source(source) for name, source in sources.items()}
-    texts |= {name: path.read_text() for name, path in found.items() if path.suffix == ".h"}
+    texts |= {name: path.read_text() for name, path in paths.items() if path.suffix == ".h"}
     texts["names.h"] = cmsis_names(sources.values(), version=CMSIS_NN_VERSION)
     licences = (path for bundle in bundles for path in bundle.rglob("LICENSE.txt"))
     texts |= {f"LICENSE_{path.parent.name}.txt": path.read_text() for path in licences}
     for name, text in texts.items():
         (folder / name).write_text(text)
-        # So that make sees that objects made for another model are up to date.
+        # Old, so that make does not compile again the objects that another model's folder made.
         os.utime(folder / name, (_LONG_AGO, _LONG_AGO))
 
 
 def _generate(graph: Any, folder: Path, name: str) -> _Generated:
+    """The C of variant ``name``, with our layout of its arena."""
     from bakenn import CORTEX_M4, CBackendOptions, KernelPolicy
     from bakenn.backend.portable_c import generate_portable_c
     from bakenn.backend.portable_c.selection import select_backend_plan
@@ -189,32 +207,49 @@ def _generate(graph: Any, folder: Path, name: str) -> _Generated:
     if name != "portable":
         options = replace(options, kernel_policy=KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=True, target=CORTEX_M4)
     plan = lower_to_plan(deduplicate_constants(fuse_clamps(legalize_graph(graph))))
-    chosen = select_backend_plan(plan, options).selections
-    asked = [number for number, kernel in enumerate(chosen) if kernel.scratch_size]
-    needs = {number: _scratch(plan, plan.steps[number], chosen[number], name) for number in asked}
-    plan, places, live = _lay_out(plan, needs)
-    made = generate_portable_c(plan, folder, model_name="model", options=options)
 
-    numbers = iter(asked)
-    text = made.model_source.read_text()
-    text, count = _SCRATCH.subn(lambda found: _pointer(found[1], places, needs, next(numbers)), text)
-    header = made.header.read_text()
-    if count != len(asked) or len(_ARENA_SIZE.findall(header)) != 1:
+    # The steps whose kernels need scratch memory, and how much it is.
+    kernels = select_backend_plan(plan, options).selections
+    steps = [step for step, kernel in enumerate(kernels) if kernel.scratch_size]
+    scratch_sizes = {step: _scratch_size(plan, plan.steps[step], kernels[step], name) for step in steps}
+    plan, scratch_offsets, live = _lay_out(plan, scratch_sizes)
+
+    files = generate_portable_c(plan, folder, model_name="model", options=options)
+    source = _with_scratch(files.model_source.read_text(), steps, scratch_offsets, scratch_sizes)
+    header = files.header.read_text()
+    if len(_ARENA_SIZE.findall(header)) != 1:
         raise RuntimeError(_OTHER_FORM)
-    kernels = (made.kernels_header.read_text(), made.kernels_source.read_text())
+    kernel_texts = (files.kernels_header.read_text(), files.kernels_source.read_text())
+    weight_texts = (files.weights_header.read_text(), files.weights_source.read_text())
+
+    # CMSIS-NN is in a folder of its own, and its addition is replaced by a faster one.
     if name != "portable":
-        if "    bknn_model_add_s8(" in text:
-            text = '#include "bknn_model_add.h"\n' + text.replace("    bknn_model_add_s8(", f"    {FAST_ADD}(")
-        kernels = (_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernels[0]), _DESIGNATED.sub("", kernels[1]))
-    weights = sum(value.nbytes for value in plan.constants.values())
+        if "    bknn_model_add_s8(" in source:
+            source = '#include "bknn_model_add.h"\n' + source.replace("    bknn_model_add_s8(", f"    {FAST_ADD}(")
+        kernel_texts = (_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernel_texts[0]), _DESIGNATED.sub("", kernel_texts[1]))
+
+    weights = sum(constant.nbytes for constant in plan.constants.values())
     variant = Variant(plan, [step.name for step in plan.steps], plan.arena_size, live, weights)
-    return _Generated(
-        variant, text, header, kernels, (made.weights_header.read_text(), made.weights_source.read_text())
-    )
+    return _Generated(variant, source, header, kernel_texts, weight_texts)
 
 
-def _scratch(plan: Any, step: Any, kernel: Any, variant: str) -> int:
-    """Bytes that a step really works in, of those that bakenn reserves for its kernel (or more, on a Cortex-M55)."""
+def _with_scratch(source: str, steps: Sequence[int], offsets: Mapping[int, int], sizes: Mapping[int, int]) -> str:
+    """bakenn's source with our scratch memory as the arguments of the kernels of ``steps``."""
+    remaining = iter(steps)
+
+    def arguments(match: re.Match[str]) -> str:
+        step = next(remaining)
+        pointer = f"(void *)(arena + {offsets[step]}u), {sizes[step]}" if step in offsets else "NULL, 0"
+        return f"{match[1]}{pointer},"
+
+    source, count = _SCRATCH.subn(arguments, source)
+    if count != len(steps):
+        raise RuntimeError(_OTHER_FORM)
+    return source
+
+
+def _scratch_size(plan: Any, step: Any, kernel: Any, variant: str) -> int:
+    """Bytes of scratch memory that a step needs: less than bakenn reserves for its kernel, or more on a Cortex-M55."""
     vectors = variant == "cortex-m55"
     if not kernel.kernel_id.startswith("cmsis_nn"):
         return kernel.scratch_size
@@ -227,34 +262,34 @@ def _scratch(plan: Any, step: Any, kernel: Any, variant: str) -> int:
     return kernel.scratch_size if known is None else known
 
 
-def _lay_out(plan: Any, needs: Mapping[int, int]) -> tuple[Any, dict[int, int], int]:
-    """The plan with the arena laid out anew; where each step's scratch memory lies; bytes of the largest moment."""
+def _lay_out(plan: Any, scratch_sizes: Mapping[int, int]) -> tuple[Any, dict[int, int], int]:
+    """The plan with our layout of the arena, the offset of each step's scratch memory, and the bytes that live at once.
+
+    Tensors of one alias group share their memory, which is named by the group's root.
+    """
     roots = list(plan.lifetimes)
     sizes = [max(plan.tensors[member].tensor_type.nbytes for member in plan.alias_groups[root]) for root in roots]
     lifetimes = [
         Lifetime(round_up(size, ALIGNMENT), plan.lifetimes[root].birth, plan.lifetimes[root].death - 1)
         for root, size in zip(roots, sizes, strict=True)
     ]
-    users = [number for number, size in needs.items() if size]
-    lifetimes += [Lifetime(round_up(needs[number], ALIGNMENT), number, number) for number in users]
+    steps = [step for step, size in scratch_sizes.items() if size]
+    lifetimes += [Lifetime(round_up(scratch_sizes[step], ALIGNMENT), step, step) for step in steps]
     offsets, arena = place(lifetimes)
-    moved = {member: offset for root, offset in zip(roots, offsets, strict=False) for member in plan.alias_groups[root]}
+
+    # Offsets of the tensors first, then those of the scratch memory.
+    offset_of = {name: offset for root, offset in zip(roots, offsets, strict=False) for name in plan.alias_groups[root]}
     tensors = {
-        name: replace(tensor, offset=moved[name]) if name in moved else tensor for name, tensor in plan.tensors.items()
+        name: replace(tensor, offset=offset_of[name]) if name in offset_of else tensor
+        for name, tensor in plan.tensors.items()
     }
     size = round_up(max(arena, 1), plan.arena_alignment)
     plan = replace(plan, tensors=tensors, activation_arena_size=size, arena_size=size)
-    return plan, dict(zip(users, offsets[len(roots) :], strict=True)), peak(lifetimes)
-
-
-def _pointer(indent: str, places: Mapping[int, int], needs: Mapping[int, int], number: int) -> str:
-    if number not in places:
-        return f"{indent}NULL, 0,"
-    return f"{indent}(void *)(arena + {places[number]}u), {needs[number]},"
+    return plan, dict(zip(steps, offsets[len(roots) :], strict=True)), peak(lifetimes)
 
 
 def _profile_calls(calls: Sequence[str]) -> str:
-    """A header that makes each call of an operator leave a mark, without a second copy of the model."""
+    """A header in which each call of an operator also calls ``profile_mark``, without a second copy of the model."""
     lines = ['#include "profile.h"', '#include "src/bknn_model.h"', "#if OFA_CMSIS_NN"]
     lines += [_INCLUDE.format(names="bknn_model_cmsis_nn_kernels.h")]
     lines += [_INCLUDE.format(names="bknn_model_add.h")] if FAST_ADD in calls else []

@@ -1,4 +1,4 @@
-"""Every activation that a TFLite file computes for an image: what calibration looks at."""
+"""Every activation that a TFLite file computes for an image, for calibration."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class Activations:
         """Raises ``ValueError`` when ``content`` is no TFLite file."""
         try:
             self.model: Any = unpack(content)
-        except Exception as error:  # the parser raises what the bytes lead it to
+        except Exception as error:  # on damaged bytes the parser raises anything
             raise ValueError(f"the TFLite model is damaged or none: {error}") from error
         graph = self.model.subgraphs[0]
         computed = {*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)}
         self._names = {int(index): text(graph.tensors[index].name) for index in sorted(computed)}
+
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that tensors are kept
+            warnings.simplefilter("ignore")  # it warns that all tensors are kept
             self._interpreter = Interpreter(
                 model_content=content,
                 num_threads=1,
@@ -45,11 +46,12 @@ class Activations:
                 experimental_preserve_all_tensors=True,
             )
         self._interpreter.allocate_tensors()
-        self._given = self._interpreter.get_input_details()[0]
+
+        self._input = self._interpreter.get_input_details()[0]
         self._scales = {entry["index"]: entry["quantization"] for entry in self._interpreter.get_tensor_details()}
-        _, height, width, channels = (int(size) for size in self._given["shape"])
+        _, height, width, channels = (int(size) for size in self._input["shape"])
         self.shape = (channels, height, width)
-        self.quantized = self._given["dtype"] == np.int8
+        self.quantized = self._input["dtype"] == np.int8
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -58,21 +60,21 @@ class Activations:
         return self._names[int(graph.inputs[0])], self._names[int(graph.outputs[0])]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Float32 values by tensor name, as they are stored (feature maps NHWC), of ``image`` ``(1, *shape)``."""
-        values = image.transpose(0, 2, 3, 1)
+        """Float32 arrays by tensor name for ``image`` ``(1, *shape)``; feature maps are NHWC, as in the file."""
+        data = image.transpose(0, 2, 3, 1)
         if self.quantized:
-            values = affine.quantize(values, *self._given["quantization"])
-        self._interpreter.set_tensor(self._given["index"], values)
+            data = affine.quantize(data, *self._input["quantization"])
+        self._interpreter.set_tensor(self._input["index"], data)
         self._interpreter.invoke()
         return {name: self._real(index) for index, name in self._names.items()}
 
     def _real(self, index: int) -> np.ndarray:
-        values = self._interpreter.get_tensor(index)
-        return values if values.dtype == np.float32 else affine.dequantize(values, *self._scales[index])
+        array = self._interpreter.get_tensor(index)
+        return array if array.dtype == np.float32 else affine.dequantize(array, *self._scales[index])
 
 
 def logits(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """A call that gives the file's outputs ``(n, ...)`` of images ``(n, channels, height, width)``."""
+    """A function from images ``(n, channels, height, width)`` to the file's outputs ``(n, ...)``."""
     run = Activations(content)
     name = run.ends[1]
 

@@ -1,4 +1,4 @@
-"""Real numbers as integers and back: ``real = scale * (integer - zero_point)``, in float32 as the runtimes do it."""
+"""Affine quantization: ``real = scale * (integer - zero_point)``, computed in float32 as the runtimes do."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import DTypeLike
 
 
 def quantize(values: np.ndarray, scale: float, zero_point: float, dtype: DTypeLike = np.int8) -> np.ndarray:
-    """``values`` as integers of ``dtype``: rounded to the nearest (halves to even), clipped to what it can hold."""
+    """``values`` as integers: rounded to the nearest (halves to even) and clipped to the range of ``dtype``."""
     limits = np.iinfo(dtype)
     steps = np.rint(values / np.float32(scale)) + np.float32(zero_point)
     return np.clip(steps, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(integers: np.ndarray, scale: float, zero_point: float) -> np.ndarray:
-    """The real numbers that ``integers`` stand for, float32."""
+    """The real numbers, float32, that ``integers`` represent."""
     return (integers.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
 def parameters(details: Mapping[str, Any]) -> tuple[float, float]:
-    """Scale and zero point of a tensor that has one of each, from an interpreter's ``details`` of it."""
+    """Scale and zero point of a tensor with one scale, from the interpreter's ``details`` of it."""
     stored = details["quantization_parameters"]
     return stored["scales"][0], stored["zero_points"][0]

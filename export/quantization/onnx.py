@@ -28,8 +28,8 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "reduced": {"weight_type": QuantType.QInt8, "reduce_range": True},
     "unsigned": {"weight_type": QuantType.QUInt8},
 }
-# What onnxruntime's own example for TensorRT sets: TensorRT knows no zero points, no int32 biases, and takes weights
-# through a pair of nodes.
+# The settings of onnxruntime's own example for TensorRT, which supports no zero points and no int32 biases,
+# and expects a quantize and a dequantize node at each weight.
 _SYMMETRIC = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
@@ -50,18 +50,24 @@ def quantize_onnx(
 ) -> Path:
     """Writes the int8 version of an ONNX file (from ``export_onnx``); returns ``path``.
 
-    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``).
-    Input and output stay float32 with the batch size of ``source``, and the metadata stays. ``percentile`` below 100
-    clips activations that few values reach (not the input, not the output).
+    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see
+    ``image_batches``). Input and output stay float32 with the batch size of ``source``. The metadata stays,
+    too. Activations are unsigned: on x86, signed ones run several times slower.
 
-    Activations are unsigned: on x86, signed ones run several times slower. ``weights`` are one of ``WEIGHTS``: on x86
-    without VNNI, ONNX Runtime's products of unsigned and ``signed`` values saturate at 16 bits; those of ``reduced``
-    (seven bits) and of ``unsigned`` weights do not. ``symmetric`` is for TensorRT: activations and weights signed with
-    zero point 0, biases in float, and each weight in float before its quantize node.
+    Args:
+        percentile: below 100, the largest and smallest activations are clipped, but not those of input and
+            output.
+        weights: one of ``WEIGHTS``. On x86 without VNNI, ONNX Runtime's products of unsigned and ``signed``
+            values saturate at 16 bits; those of ``reduced`` (seven bits) and of ``unsigned`` weights do
+            not.
+        symmetric: for TensorRT: activations and weights are signed with zero point 0, biases are float, and
+            each weight is float before its quantize node.
+        check: whether to refuse an int8 network whose outputs on those images have little to do with those
+            of ``source``.
 
-    Raises ``ValueError`` naming the file when it is no ONNX model, when the images do not fit the model or cannot be
-    normalised ones, and when ``percentile`` or ``weights`` is out of range; with ``check``, ``Collapse`` when the int8
-    network answers otherwise than the float32 one on those images.
+    Raises ``ValueError`` naming the file when it is no ONNX model; when the images do not fit the model or
+    cannot be normalised ones; when ``percentile`` or ``weights`` is out of range; and ``Collapse`` when
+    ``check`` fails.
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
@@ -72,16 +78,20 @@ def quantize_onnx(
     except Exception as error:  # the parser's exceptions share no base class
         raise ValueError(f"{source} is no ONNX model: {error}") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    given, wanted = model.graph.input[0], model.graph.output[0]
-    shape = tuple(size.dim_value for size in given.type.tensor_type.shape.dim[1:])
+    graph_input, graph_output = model.graph.input[0], model.graph.output[0]
+    shape = tuple(size.dim_value for size in graph_input.type.tensor_type.shape.dim[1:])
     images = calibration_images(batches, shape=shape, normalisation=_normalisation(metadata))
+
     raise_opset(model, INT8_OPSET)
-    bounds = ranges(images, _activations(model), percentile=percentile, whole=[given.name, wanted.name])
+    bounds = ranges(images, _activations(model), percentile=percentile, whole=[graph_input.name, graph_output.name])
+    # The quantizer drops asymmetric clamps: their input then has to be clamped by its range.
     if not symmetric:
         for node in model.graph.node:
-            if node.op_type in _CLAMPS:  # the quantizer drops it: what is left clamps by its range
+            if node.op_type in _CLAMPS:
                 bounds[node.input[0]] = bounds[node.output[0]]
     result = _quantised(model, bounds, images[:1], weights=weights, symmetric=symmetric)
+
+    # The quantizer adds entries of its own.
     del result.metadata_props[:]
     onnx.helper.set_model_props(result, metadata)
     content = result.SerializeToString()
@@ -100,8 +110,9 @@ def _quantised(
     symmetric: bool,
 ) -> onnx.ModelProto:
     overrides = {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in bounds.items()}
+    # It warns that the model was not preprocessed, which torch's exporter has done.
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it recommends a preprocessing that torch's exporter has done
+    logging.disable(logging.WARNING)
     try:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -109,7 +120,7 @@ def _quantised(
             quantize_static(
                 source,
                 target,
-                _Reader(model.graph.input[0].name, _filled(image, model)),
+                _Reader(model.graph.input[0].name, _fill_batch(image, model)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
@@ -125,13 +136,13 @@ def _logits(model: onnx.ModelProto) -> Callable[[np.ndarray], np.ndarray]:
     session, name = _session(model), model.graph.input[0].name
 
     def run(image: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: _filled(image, model)})[0][:1]
+        return session.run(None, {name: _fill_batch(image, model)})[0][:1]
 
     return lambda images: np.concatenate([run(images[index : index + 1]) for index in range(len(images))])
 
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Without optimisations: the same values on every processor."""
+    """A session without optimisations, which gives the same numbers on every processor."""
     options = session_options(optimise=False)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
@@ -140,17 +151,17 @@ def _normalisation(metadata: Mapping[str, str]) -> Normalisation | None:
     try:
         return Normalisation.known({key: json.loads(metadata[key]) for key in ("mean", "std") if key in metadata})
     except (ValueError, TypeError):
-        return None  # another program's metadata
+        return None  # metadata of another program
 
 
-def _filled(images: np.ndarray, model: onnx.ModelProto) -> np.ndarray:
-    """``images``, repeated to the batch size that the model takes."""
+def _fill_batch(images: np.ndarray, model: onnx.ModelProto) -> np.ndarray:
+    """``images``, repeated to the batch size of the model."""
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     return np.resize(images, (batch or len(images), *images.shape[1:]))
 
 
 class _Reader(CalibrationDataReader):
-    """One image: onnxruntime wants to calibrate too, though the ranges are given."""
+    """Gives one image: onnxruntime calibrates in any case, though all ranges are overridden."""
 
     def __init__(self, name: str, images: np.ndarray) -> None:
         self._batches = iter([{name: images}])
@@ -160,21 +171,24 @@ class _Reader(CalibrationDataReader):
 
 
 def _activations(model: onnx.ModelProto) -> Run:
-    """``run(image)`` for ``ranges``: every float tensor that the graph computes, and its input."""
-    graph = onnx.shape_inference.infer_shapes(model)
-    given = graph.graph.input[0].name
+    """``run(image)`` for ``ranges``: the model's input and every float tensor that it computes."""
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    input_name = graph.input[0].name
+
+    # Every float tensor becomes an output of the model.
     floats = {
-        value.name
-        for value in (*graph.graph.value_info, *graph.graph.output)
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        info.name
+        for info in (*graph.value_info, *graph.output)
+        if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
-    names = [name for node in graph.graph.node if node.op_type != "Constant" for name in node.output if name in floats]
-    present = {value.name for value in graph.graph.output}
-    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    session = _session(graph)
+    names = [name for node in graph.node if node.op_type != "Constant" for name in node.output if name in floats]
+    present = {info.name for info in graph.output}
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
+    session = _session(model)
 
     def run(image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        yield given, image
-        yield from zip(names, session.run(names, {given: _filled(image, model)}), strict=True)
+        yield input_name, image
+        yield from zip(names, session.run(names, {input_name: _fill_batch(image, model)}), strict=True)
 
     return run

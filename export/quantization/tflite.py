@@ -13,7 +13,7 @@ import numpy as np
 from ofa.export.extras import missing
 from ofa.export.quantization.activations import Activations
 from ofa.export.quantization.bias import correct
-from ofa.export.quantization.equalize import equalize
+from ofa.export.quantization.equalize import equalize_channels
 from ofa.export.quantization.plan import store_plan
 from ofa.export.quantization.ranges import calibration_images, ranges
 from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
@@ -25,7 +25,8 @@ except ImportError as error:
     raise missing("ai-edge-quantizer", "tflite") from error
 
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-# The first version of each operator that has int8; of the others it is the first of all.
+# The first version of each operator that supports int8; operators that are not listed support it since
+# version 1.
 _VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
@@ -47,37 +48,47 @@ def quantize_tflite(
     normalisation: Normalisation | None = None,
     input_range: tuple[float, float] | None = None,
     percentile: float = 100.0,
-    even: bool = False,
+    equalize: bool = False,
     correct_bias: bool = False,
 ) -> bytes:
-    """The int8 TFLite file of a float32 one (from ``tflite_bytes``): input and output too.
+    """The int8 TFLite file of a float32 one (from ``tflite_bytes``), with int8 input and output.
 
-    Weights have a scale per channel, but the classifier's one for all: TFLite before 2.10 and TensorFlow Lite Micro
-    before 2024 read one scale of a FULLY_CONNECTED whatever is there, and compute garbage without an error.
+    Weights have a scale per channel, except the classifier's, which have one: TFLite before 2.10 and
+    TensorFlow Lite Micro before 2024 read only the first scale of a FULLY_CONNECTED, and compute garbage
+    without an error. Same input, same bytes. The file holds a memory plan for TensorFlow Lite Micro (see
+    ``quantization.plan``).
 
-    ``batches`` are normalised images ``(n, channels, height, width)`` of the training data (see ``image_batches``); the
-    ranges of activations are those seen on them. ``normalisation`` is how the model's images are made, if known;
-    ``input_range`` that of the input, where it is not what the images show. Same input, same bytes. The file holds a
-    memory plan for TensorFlow Lite Micro (see ``quantization.plan``).
+    Args:
+        batches: normalised images ``(n, channels, height, width)`` of the training data (see
+            ``image_batches``), on which the ranges of activations are measured.
+        normalisation: that of the model's images, if known.
+        input_range: the range of the input, where it is not that of the images.
 
-    Remedies when accuracy drops: ``percentile`` below 100 clips activations that few values reach (input and output
-    keep their whole range); ``even`` brings the channels of a tensor to like ranges first (see ``quantize_equalize``);
-    ``correct_bias`` moves each channel's mean error on the images into its bias (see ``quantize_bias``).
+    These raise the accuracy of networks that lose some in int8:
 
-    Raises ``ValueError`` when the model is no float32 TFLite file, when there are no images or they do not fit it, or
-    when ``percentile`` is out of range.
+        percentile: below 100, the largest and smallest activations are clipped, but not those of input and
+        output. equalize: gives the channels of a tensor similar ranges first (see
+        ``quantization.equalize``). correct_bias: moves each channel's mean error on the images into its
+        bias (see ``quantization.bias``).
+
+    Raises ``ValueError`` when the model is no float32 TFLite file, when there are no images or they do not
+    fit it, or when ``percentile`` is out of range.
     """
     run = Activations(model)
     if run.quantized:
         raise ValueError("the TFLite model is int8 already; quantize the float32 file that it was made from")
     images = calibration_images(batches, shape=run.shape, normalisation=normalisation)
-    if even:
-        model = equalize(model, images)
+    if equalize:
+        model = equalize_channels(model, images)
         run = Activations(model)
-    found = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
+
+    # Input and output keep their whole range: clipped, they would lose extreme pixels and the winning logits.
+    bounds = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
     if input_range is not None:
-        found[run.ends[0]] = input_range
-    result = unpack(_quantized(model, run.model, found))  # its large weights lie behind the flatbuffer: now inside
+        bounds[run.ends[0]] = input_range
+    result = unpack(_quantized(model, run.model, bounds))  # moves large weights into the flatbuffer
+
+    # By the version of an operator, an old runtime sees whether it supports int8.
     for code in result.operatorCodes:
         code.version = max(code.version, _VERSIONS.get(_CODES[code.builtinCode], 1))
     if correct_bias:
@@ -86,27 +97,27 @@ def quantize_tflite(
     return pack(result)
 
 
-def _quantized(content: bytes, model: Any, found: Mapping[str, tuple[float, float]]) -> bytes:
-    """With the ranges ``found``; the quantizer's own calibration follows a moving average, which clips."""
-    work = quantizer.Quantizer(bytearray(content))
-    work.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
-    work.add_static_config(
+def _quantized(content: bytes, model: Any, bounds: Mapping[str, tuple[float, float]]) -> bytes:
+    """The int8 file with these bounds of activations. The quantizer's own are moving averages, which clip."""
+    engine = quantizer.Quantizer(bytearray(content))
+    engine.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    engine.add_static_config(
         ".*",
         qtyping.TFLOperationName.FULLY_CONNECTED,
         activation_num_bits=8,
         weight_num_bits=8,
         weight_granularity=qtyping.QuantGranularity.TENSORWISE,
     )
-    bounds = {}
+    statistics = {}
     for tensor in model.subgraphs[0].tensors:
         name = text(tensor.name)
-        if name in found:
+        if name in bounds:
             shape = (1,) * len(tensor.shape)
-            bounds[name] = {
-                key: np.full(shape, value, np.float32) for key, value in zip(("min", "max"), found[name], strict=True)
-            }
-    # Its progress bars cannot all be switched off, and it warns of memory that these models hardly need.
+            low, high = bounds[name]
+            statistics[name] = {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
+
+    # Some of its progress bars cannot be switched off, and it warns of memory that these models hardly need.
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = work.quantize(bounds, enable_progress_bar=False, enable_progress_report=False)
+        result = engine.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)

@@ -24,12 +24,13 @@ def tflite_bytes(
 ) -> bytes:
     """The float32 TFLite file of an ONNX graph (from ``onnx_graph`` or ``export_onnx``).
 
-    ONNX's input is ``(batch, channels, height, width)``; TFLite's is ``input``, ``(1, height, width, channels)``, and
-    its output ``logits``, in the signature ``serving_default``; ``resizable`` lets a runtime resize the input to
-    another batch. Feature maps as output are NHWC too. Each entry of ``metadata`` is stored as JSON.
+    ONNX's input is ``(batch, channels, height, width)``. TFLite's is ``input``,
+    ``(1, height, width, channels)``, and its output ``logits``, in the signature ``serving_default``. With
+    ``resizable`` a runtime may resize the input to another batch size. Feature maps as output are NHWC,
+    too. Each entry of ``metadata`` is stored as JSON.
 
-    Raises ``ValueError`` naming the operator and layer that is not in the set that our families need, or the packages
-    of the extra ``tflite`` when they are not installed.
+    Raises ``ValueError`` naming the operator and the layer that is not supported, or the packages of the
+    extra ``tflite`` when they are not installed.
     """
     from ofa.export.tflite.flatbuffer import with_metadata
     from ofa.export.tflite.operators import Writer, reshaped
@@ -39,13 +40,15 @@ def tflite_bytes(
     writer = Writer(source, resizable=resizable)
     builder = writer.builder
     channels, height, width = source.shape
-    given = writer.tensors[source.input] = builder.tensor("input", (1, height, width, channels))
+    images = writer.tensors[source.input] = builder.tensor("input", (1, height, width, channels))
     writer.write()
-    wanted = writer.tensors[source.output]
-    if wanted == given:
-        wanted = reshaped(builder, given, builder.shape(given), "identity", resizable=resizable)
-    builder.tensors[wanted].name = "logits"
-    content = builder.finish(given=given, wanted=wanted)
+
+    # A graph without operators needs one, for input and output must be different tensors.
+    logits = writer.tensors[source.output]
+    if logits == images:
+        logits = reshaped(builder, images, builder.shape(images), "identity", resizable=resizable)
+    builder.tensors[logits].name = "logits"
+    content = builder.finish(images, logits)
     return with_metadata(content, metadata) if metadata else content
 
 
@@ -63,49 +66,62 @@ def export_tflite(
 ) -> Path:
     """Writes an eval-mode timm model as TFLite; returns the path.
 
-    Input ``input``: ``(1, resolution, resolution, channels)``; output ``logits``: ``(1, classes)``. The file's metadata
-    holds ``resolution`` and every entry of ``metadata`` (see ``read_tflite_metadata``).
+    Input ``input``: ``(1, resolution, resolution, channels)``; output ``logits``: ``(1, classes)``. The
+    file's metadata holds ``resolution`` and every entry of ``metadata`` (see ``read_tflite_metadata``).
 
     Args:
-        metadata: of its entries ``mean`` and ``std`` (per channel, of pixels in 0..1) and ``classes`` also become the
-            standard metadata that MediaPipe and Android Studio read, labels included, where ``xnnpack`` is true.
-        int8_data: makes the file full-integer int8, calibrated on these normalised images: an array ``(n, channels,
-            height, width)``, several as batches, or a loader of pairs of images and labels.
-        int8_options: the remedies of ``quantize_tflite``.
-        int8_check: whether an int8 network that does not answer as the float32 one on those images is refused.
-        input_type: ``float32``, ``int8`` or ``uint8``. Default: that of the network, for normalised images, with an
-            output of the same type. ``uint8`` is for pixels, which the network then normalises itself by the ``mean``
-            and ``std`` of ``metadata`` or of the model's ``pretrained_cfg``; its output is float32, as it is of an int8
-            network with ``float32``.
-        xnnpack: rewrites the graph for LiteRT on phones (see ``for_xnnpack``), resizable to any batch size; without, it
-            keeps the model's operators and one image, as microcontrollers need them.
+        metadata: its entries ``mean`` and ``std`` (per channel, of pixels in 0..1) and ``classes`` also
+            become the standard metadata that MediaPipe and Android Studio read, labels included, where
+            ``xnnpack`` is true.
+        int8_data: makes the file full-integer int8, calibrated on these normalised images: an array
+            ``(n, channels, height, width)``, several as batches, or a loader of pairs of images and labels.
+        int8_options: the options of ``quantize_tflite`` for higher accuracy.
+        int8_check: whether to refuse an int8 network whose outputs on those images have little to do with
+            those of the float32 network.
+        input_type: ``float32``, ``int8`` or ``uint8``. Default: the network's own type, for normalised
+            images, with an output of the same type. With ``uint8`` the input are pixels, which the network
+            normalises itself, by the ``mean`` and ``std`` of ``metadata`` or of the model's
+            ``pretrained_cfg``. The output is then float32, and so it is of an int8 network with
+            ``float32``.
+        xnnpack: rewrites the graph for LiteRT on phones (see ``for_xnnpack``), resizable to any batch size.
+            Without it, the file keeps the model's operators and takes one image, as microcontrollers need
+            it.
 
-    Raises ``ValueError`` when the model is in training mode, holds a layer that is not known here, or a package is not
-    installed; when ``metadata``, ``input_type`` or the images cannot be used; and ``Collapse``, which is one.
+    Raises ``ValueError`` when the model is in training mode or has a layer that is not supported; when a
+    package is not installed; when ``metadata``, ``input_type`` or the images cannot be used; and
+    ``Collapse``, a ``ValueError``, when ``int8_check`` fails.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")
     normalisation = Normalisation.known(metadata, getattr(model, "pretrained_cfg", None))
     _check_input_type(input_type, int8=int8_data is not None, normalisation=normalisation, channels=model.in_chans)
-    graph = _graph(model, resolution)
-    as_pixels = input_type == "uint8"
-    if as_pixels:
+    try:
+        graph = onnx_graph(model, (model.in_chans, resolution, resolution))
+    except NotImplementedError as error:
+        raise ValueError(f"{error}; TFLite export knows the layers of our families only") from error
+
+    # Changes of the graph come first: quantization calibrates the network that is written.
+    takes_pixels = input_type == "uint8"
+    if takes_pixels:
         from ofa.export.tflite.input_type import with_normalisation
 
         graph = with_normalisation(graph, normalisation)
     content = tflite_bytes(for_xnnpack(graph, int8=int8_data is not None) if xnnpack else graph, resizable=xnnpack)
+
+    # The input's type is changed after quantization, which makes all tensors int8.
     if int8_data is not None:
         images = calibration_images(
             int8_data, shape=(model.in_chans, resolution, resolution), normalisation=normalisation
         )
-        options = {"check": int8_check, "pixels_of": normalisation if as_pixels else None}
-        content = _quantised(content, images, dict(int8_options or {}), **options)
+        pixels_of = normalisation if takes_pixels else None
+        content = _quantised(content, images, dict(int8_options or {}), check=int8_check, pixels_of=pixels_of)
     if input_type is not None:
         from ofa.export.tflite.input_type import with_input
 
         content = content if input_type == "int8" else with_input(content, input_type)
-    values = {"resolution": resolution, **(metadata or {})}
-    content = _described(content, values, None if as_pixels else normalisation, model, standard=xnnpack)
+
+    entries = {"resolution": resolution, **(metadata or {})}
+    content = _described(content, entries, None if takes_pixels else normalisation, model, standard=xnnpack)
     write_atomic(path, content)
     return Path(path)
 
@@ -123,13 +139,6 @@ def _check_input_type(
         sizes = {len(part) for part in normalisation} - {1}
         if sizes - {channels}:
             raise ValueError(f"mean and std have {sorted(sizes)} values; the model has {channels} channels")
-
-
-def _graph(model: nn.Module, resolution: int) -> onnx.ModelProto:
-    try:
-        return onnx_graph(model, (model.in_chans, resolution, resolution))
-    except NotImplementedError as error:
-        raise ValueError(f"{error}; TFLite export knows the layers of our families only") from error
 
 
 def _quantised(
@@ -157,7 +166,10 @@ def _described(
     *,
     standard: bool,
 ) -> bytes:
-    """With the metadata as JSON, and as the standard that other programs read; ``normalisation`` is left to them."""
+    """The file with its metadata: as JSON, and with ``standard`` in the form that MediaPipe and Android read.
+
+    ``normalisation`` is what those programs have to do with pixels; None when there is nothing to do.
+    """
     from ofa.export.tflite.flatbuffer import output_shape, with_metadata
     from ofa.export.tflite.metadata import NAME, standard_metadata, usable_labels, with_labels
 
@@ -177,5 +189,5 @@ def read_tflite_metadata(path: Path) -> dict[str, Any]:
     content = Path(path).read_bytes()
     try:
         return metadata_of(content)
-    except (struct.error, LookupError, TypeError, ValueError) as error:  # flatbuffers in Python do not check
+    except (struct.error, LookupError, TypeError, ValueError) as error:  # flatbuffers does not check the bytes
         raise ValueError(f"{path} is no TFLite model: {error}") from error

@@ -18,14 +18,14 @@ except ImportError as error:
     raise missing("ai-edge-litert" if "litert" in str(error) else "flatbuffers", "tflite") from error
 
 SIGNATURE = "serving_default"
-_PREFIX = "ofa."  # of metadata, so that it cannot be taken for what runtimes look up by name
+_PREFIX = "ofa."  # of our metadata's names, so that they differ from those that runtimes look up
 _IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16  # of weights, as the schema asks; kernels read them in place
+_ALIGNMENT = 16  # of weights, as the schema requires; kernels read them in place
 _TYPES = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
 
 
 class Builder:
-    """Collects one graph; ``resizable`` says that its tensors' first dimension, the batch, may be another than 1."""
+    """Collects the tensors and operators of one graph. With ``resizable`` a runtime may choose the batch size."""
 
     def __init__(self, *, resizable: bool = False) -> None:
         self._resizable = resizable
@@ -36,14 +36,14 @@ class Builder:
         self._names: dict[str, int] = {}
 
     def tensor(self, name: str, shape: Sequence[int]) -> int:
-        """A float32 tensor that an operator computes; returns its index. A name in use gets a number added."""
+        """Adds a float32 tensor that an operator computes; returns its index. A name in use gets a number appended."""
         index = self._add(name, tuple(shape), schema.TensorType.FLOAT32, buffer=0)
         if self._resizable:
             self.tensors[index].shapeSignature = [-1, *self.tensors[index].shape[1:]]
         return index
 
     def constant(self, name: str, values: np.ndarray) -> int:
-        """A float32 or int32 tensor that is part of the file; returns its index."""
+        """Adds a float32 or int32 tensor that is stored in the file; returns its index."""
         self._buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
         return self._add(name, values.shape, _TYPES[values.dtype.name], buffer=len(self._buffers) - 1)
 
@@ -53,7 +53,10 @@ class Builder:
     def operator(
         self, code: str, inputs: Sequence[int], output: int, *, version: int = 1, kind: str = "", **options: Any
     ) -> int:
-        """Appends the builtin operator ``code`` with the fields of its options table ``kind`` + "Options"."""
+        """Appends the builtin operator ``code``; returns ``output``.
+
+        ``options`` are the fields of its options table, which is called ``kind`` + "Options".
+        """
         key = (getattr(schema.BuiltinOperator, code), version)
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
@@ -66,17 +69,24 @@ class Builder:
         self._operators.append(operator)
         return output
 
-    def finish(self, *, given: int, wanted: int) -> bytes:
-        """The file. Tensor ``given`` becomes the signature's ``input``, tensor ``wanted`` its ``logits``."""
+    def finish(self, images: int, logits: int) -> bytes:
+        """The file. Tensor ``images`` becomes the signature's ``input``, tensor ``logits`` its ``logits``."""
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self.tensors, self._operators
-        graph.inputs, graph.outputs = [given], [wanted]
+        graph.inputs, graph.outputs = [images], [logits]
+
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-        signature.inputs, signature.outputs = [_entry("input", given)], [_entry("logits", wanted)]
+        signature.inputs, signature.outputs = [_tensor_map("input", images)], [_tensor_map("logits", logits)]
+
         model = schema.ModelT()
         model.version, model.description = 3, "once-for-all"
-        model.operatorCodes = [_operator_code(code, version) for code, version in self._codes]
+        model.operatorCodes = []
+        for code, version in self._codes:
+            entry = schema.OperatorCodeT()
+            # Old readers know one byte only; 127 tells them to look at the other field.
+            entry.deprecatedBuiltinCode, entry.builtinCode, entry.version = min(code, 127), code, version
+            model.operatorCodes.append(entry)
         model.subgraphs, model.buffers, model.signatureDefs = [graph], self._buffers, [signature]
         return pack(model)
 
@@ -90,7 +100,7 @@ class Builder:
 
 
 def unpack(content: bytes) -> Any:
-    """The ``ModelT`` of a file's bytes; weights stored behind the flatbuffer come into it, where every reader looks.
+    """The ``ModelT`` of a file's bytes. Weights stored behind the flatbuffer are moved into it.
 
     Raises ``ValueError`` when it is no TFLite file.
     """
@@ -98,7 +108,7 @@ def unpack(content: bytes) -> Any:
         raise ValueError("it does not start as a TFLite file does")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     for buffer in model.buffers:
-        if buffer.offset > 1:  # 0 and 1 mean: inside
+        if buffer.offset > 1:  # 0 and 1: the data is in the flatbuffer
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
@@ -107,7 +117,8 @@ def unpack(content: bytes) -> Any:
 def pack(model: Any) -> bytes:
     """A ``ModelT`` as a file's bytes, its weights aligned to 16 bytes.
 
-    Flatbuffers' own ``Pack`` aligns them to one byte, at which a microcontroller faults that reads words in place.
+    Flatbuffers' own ``Pack`` aligns them to one byte. A microcontroller that reads words in place then
+    faults.
     """
     buffers, model.buffers = model.buffers, [_Aligned(buffer) for buffer in model.buffers]
     try:
@@ -121,8 +132,8 @@ def pack(model: Any) -> bytes:
 def with_metadata(content: bytes, metadata: Mapping[str, Any], **buffers: bytes) -> bytes:
     """The same model with every entry of ``metadata`` as JSON in a metadata buffer named ``ofa.`` + key.
 
-    ``buffers`` are stored as they are, under their own names. Metadata of other names stays; of the same name is
-    replaced. Raises ``ValueError`` naming the entry that JSON cannot hold.
+    ``buffers`` are stored unchanged, under their own names. Metadata of the same name is replaced, other
+    metadata stays. Raises ``ValueError`` naming the entry that JSON cannot hold.
     """
     model = unpack(content)
     texts = {f"{_PREFIX}{key}": value.encode() for key, value in as_json(metadata).items()} | buffers
@@ -136,7 +147,7 @@ def with_metadata(content: bytes, metadata: Mapping[str, Any], **buffers: bytes)
 
 
 def metadata_of(content: bytes) -> dict[str, Any]:
-    """What ``with_metadata`` wrote."""
+    """The entries that ``with_metadata`` stored as JSON."""
     model = unpack(content)
     return {
         text(entry.name).removeprefix(_PREFIX): json.loads(bytes(model.buffers[entry.buffer].data))
@@ -152,7 +163,7 @@ def output_shape(content: bytes) -> tuple[int, ...]:
 
 
 class _Aligned:
-    """A buffer that packs itself, when the generated code asks, at the alignment of the schema."""
+    """A buffer whose ``Pack``, which the generated code calls, uses the alignment of the schema."""
 
     def __init__(self, buffer: Any) -> None:
         self._buffer = buffer
@@ -176,19 +187,12 @@ def _buffer(data: bytes) -> Any:
     return buffer
 
 
-def _entry(name: str, tensor: int) -> Any:
+def _tensor_map(name: str, tensor: int) -> Any:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, tensor
     return entry
 
 
-def _operator_code(code: int, version: int) -> Any:
-    entry = schema.OperatorCodeT()
-    # Old readers know one byte only; 127 tells them to look at the other field.
-    entry.deprecatedBuiltinCode, entry.builtinCode, entry.version = min(code, 127), code, version
-    return entry
-
-
 def text(name: str | bytes) -> str:
-    """A name as the schema's classes hold it: bytes when read from a file."""
+    """A name of the schema's classes as text; in a model that was read from a file it is bytes."""
     return name.decode() if isinstance(name, bytes) else name

@@ -1,8 +1,8 @@
-"""TFLite's standard metadata: how images are normalised and what the classes are called, for MediaPipe and Android.
+"""TFLite's standard metadata, which MediaPipe and Android read: the normalisation of images and the class names.
 
-Written with ``flatbuffers`` by field numbers, after Google's ``metadata_schema.fbs`` (identifier ``M001``), because the
-package that held its classes, tflite-support, has not been maintained since 2023. Labels lie in a zip archive behind
-the model, where readers of the metadata look for them.
+Written with ``flatbuffers`` by field numbers, after Google's ``metadata_schema.fbs`` (identifier ``M001``),
+because the package with its classes, tflite-support, has not been maintained since 2023. Labels are in a
+zip archive behind the model, where readers of the metadata look for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ except ImportError as error:
 NAME = "TFLITE_METADATA"  # of the model's metadata buffer
 LABELS = "labels.txt"
 _IDENTIFIER = b"M001"
-_PARSER = "1.0.0"  # the first version of the schema holds all that is used here
+_PARSER = "1.0.0"  # the oldest version of the schema that has all fields used here
 _RGB, _GRAYSCALE = 1, 2
 _FEATURE, _IMAGE = 1, 2  # kinds of content
 _NORMALIZATION = 1  # kind of process unit
@@ -38,27 +38,29 @@ def standard_metadata(
     """The metadata buffer of an image classifier with the input ``input`` and the output ``logits``.
 
     Args:
-        size, channels: of the images that the input takes.
+        size, channels: of the input images.
         normalisation: what a reader has to do with pixels in 0..1; None when it is not known.
         labels: whether a file of labels follows the model (see ``with_labels``).
     """
     image = _Table({0: _Byte(_GRAYSCALE if channels == 1 else _RGB), 1: _Table({0: _Size(size), 1: _Size(size)})})
-    given: dict[int, Any] = {
+    input_fields: dict[int, Any] = {
         0: "input",
         1: "The image, of which the classes are told.",
         3: _Table({0: _Kind(_IMAGE), 1: image}),
     }
     if normalisation is not None:  # in units of pixels, 0 to 255
-        values = {key: 255 * np.array(part) for key, part in enumerate(normalisation)}
-        given[4] = [_Table({0: _Kind(_NORMALIZATION), 1: _Table(values)})]
-    wanted: dict[int, Any] = {
+        mean_and_std = {field: 255 * np.array(channels) for field, channels in enumerate(normalisation)}
+        input_fields[4] = [_Table({0: _Kind(_NORMALIZATION), 1: _Table(mean_and_std)})]
+
+    output_fields: dict[int, Any] = {
         0: "logits",
         1: "One number per class, the largest of the most likely class.",
         3: _Table({0: _Kind(_FEATURE), 1: _Table({})}),
     }
     if labels:
-        wanted[6] = [_Table({0: LABELS, 1: "The classes, in the order of the logits.", 2: _Byte(_AXIS_LABELS)})]
-    graph = _Table({0: "main", 2: [_Table(given)], 3: [_Table(wanted)]})
+        output_fields[6] = [_Table({0: LABELS, 1: "The classes, in the order of the logits.", 2: _Byte(_AXIS_LABELS)})]
+
+    graph = _Table({0: "main", 2: [_Table(input_fields)], 3: [_Table(output_fields)]})
     builder = flatbuffers.Builder(1024)
     root = _Table({0: name, 1: "Tells what an image shows.", 3: [graph], 7: _PARSER}).write(builder)
     builder.Finish(root, _IDENTIFIER)
@@ -66,7 +68,7 @@ def standard_metadata(
 
 
 def usable_labels(metadata: Mapping[str, Any] | None, classes: int) -> list[str] | None:
-    """The names of the classes that ``metadata`` tells, when they are one line each and as many as ``classes``."""
+    """The class names in ``metadata``, when each is one line and there are as many as ``classes``; else None."""
     names = (metadata or {}).get("classes")
     if not isinstance(names, Sequence) or isinstance(names, str) or len(names) != classes:
         return None
@@ -83,25 +85,25 @@ def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
 
 
 class _Byte(int):
-    """Of an enumeration, which the schema stores as a signed byte."""
+    """A value of an enumeration, stored as a signed byte."""
 
 
 class _Kind(int):
-    """Of a union, whose next field is the table."""
+    """The type of a union; the union's table is in the next field."""
 
 
 class _Size(int):
-    """Of an image's side."""
+    """The side of an image, stored as an unsigned 32-bit integer."""
 
 
 class _Table:
-    """Values by field number, written as flatbuffers want it: what a table refers to before the table."""
+    """Values by field number. Flatbuffers need what a table refers to before the table itself."""
 
     def __init__(self, fields: Mapping[int, Any]) -> None:
         self._fields = fields
 
     def write(self, builder: flatbuffers.Builder) -> int:
-        places = {field: _reference(builder, value) for field, value in self._fields.items()}
+        offsets = {field: _offset(builder, value) for field, value in self._fields.items()}
         builder.StartObject(1 + max(self._fields, default=-1))
         for field, value in self._fields.items():
             match value:
@@ -112,11 +114,12 @@ class _Table:
                 case _Size():
                     builder.PrependUint32Slot(field, int(value), 0)
                 case _:
-                    builder.PrependUOffsetTRelativeSlot(field, places[field], 0)
+                    builder.PrependUOffsetTRelativeSlot(field, offsets[field], 0)
         return builder.EndObject()
 
 
-def _reference(builder: flatbuffers.Builder, value: Any) -> int:
+def _offset(builder: flatbuffers.Builder, value: Any) -> int:
+    """Writes ``value`` and returns its offset; 0 of a number, which is written with its table."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, _Table):
@@ -129,4 +132,4 @@ def _reference(builder: flatbuffers.Builder, value: Any) -> int:
         for table in reversed(tables):
             builder.PrependUOffsetTRelative(table)
         return builder.EndVector()
-    return 0  # a number lies in the table itself
+    return 0

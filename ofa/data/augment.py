@@ -1,4 +1,4 @@
-"""What training does to images before they are batched: timm's transforms, as a recipe's ``data.augment`` says."""
+"""Augmentation of training images with timm's transforms, as set in a recipe's ``data.augment``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERPOLATION = "bilinear"
 
 
 def is_plain(augment: AugmentConfig) -> bool:
-    """Whether every epoch shows the same pixels."""
+    """Whether nothing is augmented, so that every epoch has the same pixels."""
     whole = tuple(augment.scale) == (1, 1) and tuple(augment.ratio) == (1, 1)
     return whole and not (augment.hflip or augment.color_jitter or augment.auto_augment)
 
@@ -26,7 +26,7 @@ def is_plain(augment: AugmentConfig) -> bool:
 def augmentation(
     augment: AugmentConfig, *, resolution: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Image.Image], np.ndarray]:
-    """timm's training transform: a PIL image to uint8 ``(channels, resolution, resolution)``.
+    """timm's training transform, from a PIL image to uint8 ``(channels, resolution, resolution)``.
 
     Raises ``UserError`` for a policy that timm does not know.
     """

@@ -1,4 +1,4 @@
-"""Decoded images in memory, as many as a number of bytes allows."""
+"""Decoded images in memory, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ Images = tuple[Tensor, Tensor]
 
 
 class BatchCache:
-    """Images and labels by key. When there is no more room, the least recently used go."""
+    """Images and labels by key. When the cache is full, the least recently used are dropped."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._kept: OrderedDict[Hashable, Images] = OrderedDict()
+        self._cached: OrderedDict[Hashable, Images] = OrderedDict()
 
     def get(self, key: Hashable, load: Callable[[], Images], *, n_bytes: int) -> Images:
-        """What ``load()`` gives, from memory when it is there. ``n_bytes``: of the images that it will give."""
-        if key not in self._kept:
-            held = sum(images.nbytes for images, _ in self._kept.values())
-            while self._kept and held + n_bytes > self.max_bytes:
-                held -= self._kept.popitem(last=False)[1][0].nbytes
-            self._kept[key] = load()
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        """The result of ``load()``, from memory if it is there. ``n_bytes`` is the size of the images it returns."""
+        if key not in self._cached:
+            size = sum(images.nbytes for images, _ in self._cached.values())
+            while self._cached and size + n_bytes > self.max_bytes:
+                _, (oldest, _) = self._cached.popitem(last=False)
+                size -= oldest.nbytes
+            self._cached[key] = load()
+        self._cached.move_to_end(key)
+        return self._cached[key]

@@ -1,4 +1,4 @@
-"""Image files to arrays, in the data loader's workers: private randomness, quiet on Ctrl-C."""
+"""Decodes image files in the data loader's workers: with private random states, and silent on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from ofa.data.readers.source import Split
 
 @dataclass(frozen=True)
 class Batch:
-    """uint8 ``(b, channels, r, r)``, int64 ``(b,)``, and path and reason of each image that cannot be read."""
+    """A decoded batch.
+
+    Attributes:
+        images: uint8 ``(b, channels, r, r)``.
+        labels: int64 ``(b,)``.
+        broken: path and reason of each image that cannot be read, and is left out.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -29,16 +35,16 @@ class Batch:
 
 
 class Decode(Dataset):
-    """Rows of a split to a decoded batch.
+    """Maps rows of a split to a decoded ``Batch``; ``seeds`` are those of each row's augmentation, or None.
 
-    Arrays and not tensors go back: tensors would travel through shared memory, of which a container has 64 MB.
+    Batches hold arrays, because tensors would be sent through shared memory, of which a container has 64 MB.
     """
 
     def __init__(self, split: Split, mode: str, transform: Callable, seeds: np.ndarray | None) -> None:
         self.split, self.mode, self.transform, self.seeds = split, mode, transform, seeds
 
     def __getitem__(self, rows: np.ndarray) -> Batch:
-        images, kept, broken = [], [], []
+        images, decoded, broken = [], [], []
         with _private_randomness():
             for row in rows:
                 try:
@@ -49,19 +55,19 @@ class Decode(Dataset):
                 if self.seeds is not None:
                     _seed_everything(int(self.seeds[row]))
                 images.append(self.transform(image).numpy())
-                kept.append(row)
-        return Batch(np.stack(images) if images else np.empty(0, np.uint8), self.split.labels[kept], broken)
+                decoded.append(row)
+        return Batch(np.stack(images) if images else np.empty(0, np.uint8), self.split.labels[decoded], broken)
 
 
 def evaluation_pixels(image: Image.Image, *, resolution: int, crop_pct: float) -> torch.Tensor:
-    """uint8 ``(channels, resolution, resolution)``, as cards tell users to prepare an image."""
+    """uint8 ``(channels, resolution, resolution)``, prepared as model cards tell users to do."""
     pixels = np.array(middle(image, resolution, crop_pct)).reshape(resolution, resolution, -1)
     return torch.from_numpy(pixels.transpose(2, 0, 1))
 
 
 @contextmanager
 def _private_randomness() -> Iterator[None]:
-    """timm's transforms draw from the global generators of ``random``, numpy and torch: put those back afterwards."""
+    """Restores the global generators of ``random``, numpy and torch, from which timm's transforms draw."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield
@@ -74,18 +80,19 @@ def _private_randomness() -> Iterator[None]:
 def _seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
-    torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that also reseeds the GPU, which is not put back
+    # torch.manual_seed would also seed the GPU's generators, which are not restored.
+    torch.default_generator.manual_seed(seed)
 
 
 def ignore_interrupt(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one stops the workers, which need not print anything."""
+    """Makes a worker ignore Ctrl-C, which every process of a terminal gets. The main process stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what training does on it is not for workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # instead of the handler that training installed
 
 
 @contextmanager
 def block_sigint() -> Iterator[None]:
-    """A worker inherits the mask, so that an interrupt before ``ignore_interrupt`` does not make it print either."""
+    """Blocks SIGINT while workers start. They inherit the mask, so that an early Ctrl-C prints no traceback."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -97,5 +104,5 @@ def block_sigint() -> Iterator[None]:
 
 
 def identity_collate(batch: Any) -> Any:
-    """The loader's ``collate_fn``: the worker has made the batch already."""
+    """The loader's ``collate_fn`` for a dataset that gives whole batches."""
     return batch

@@ -1,7 +1,7 @@
-"""Has the data changed since a stage ran? Answered from the images' names, sizes and content, never from times.
+"""The identity of the data: names, sizes and content of the images, from which a run sees that the data has changed.
 
-This module imports no torch: whether there is anything to do is asked before anything else. What is not read as an
-image (hidden files, texts) plays no part, nor does where the folder lies.
+Neither times, nor the folder's own path, nor files that are not read as images (hidden files, texts) are
+part of it. This module imports no torch, because a run with nothing to do must end at once.
 """
 
 from __future__ import annotations
@@ -24,28 +24,35 @@ if TYPE_CHECKING:
     from ofa.config.data import DataConfig
     from ofa.data.readers.listing import Listing
 
-# Up to so many bytes of a split, all content is compared; beyond it that of at most about so many images.
+# All images of a split are compared by content up to so many bytes, of a larger split at most about so many
+# images.
 MAX_COMPARED_BYTES = 256 * 2**20
 SAMPLED_IMAGES = 1000
 Row = list[str | int]
 Rows = list[Row]
-_Known = dict[str, list[tuple[str, Row]]]  # of each split, or under the empty name of all: the image, and its row
+_SplitRows = dict[str, list[tuple[str, Row]]]  # (image, row) by split; rows of all splits have the key ""
 
 
 def data_identity(
     config: DataConfig, *, splits: tuple[str, ...] = SPLITS, left_out: Mapping[str, str] | None = None
 ) -> Rows:
-    """A row for each image of ``splits``: split, class and name as one path, size in bytes, and a digest of its content
-    where that is compared; before them one for the classes. Of idx files a row each; of the embedded digits none.
+    """The rows that identify the data of ``splits``.
 
-    A stage that reads the training images alone is made from the same data when a test image comes or goes. Images that
-    a run has ``left_out``, since they cannot be read (path to digest, as ``unreadable_images`` gives them), are no part
-    of it while they are as they were: deleting them, as a run asks for, changes nothing.
+    First the split rule and the classes. Then for each image: split, class and name as one path, its size
+    in bytes, and a digest of its content ("" where content is not compared). idx files have a row each, the
+    embedded digits none.
 
-    Raises ``UserError`` when the data is not there: a disk that is not mounted is no change.
+    Only the images of ``splits`` count: a new test image does not change the data of a stage that reads the
+    training images alone.
+
+    Args:
+        left_out: unreadable images that a run leaves out (path to digest, see ``unreadable_images``). They
+            do not count while they are unchanged, so that a user may delete them, as the run asks for.
+
+    Raises ``UserError`` when the data is missing: a disk that is not mounted is no change of the data.
     """
-    known = look(("identity", config.model_dump_json()), lambda: _identity(config))
-    rows = [pair for name, pairs in known.items() if name == "" or name in splits for pair in pairs]
+    rows_of = look(("identity", config.model_dump_json()), lambda: _rows_by_split(config))
+    rows = [pair for name, pairs in rows_of.items() if name == "" or name in splits for pair in pairs]
     return [row for image, row in rows if not _is_left_out(config, image, row, left_out or {})]
 
 
@@ -54,20 +61,20 @@ def _is_left_out(config: DataConfig, image: str, row: Row, left_out: Mapping[str
     return bool(content) and content == (row[2] or image_digest(os.fsencode(config.folder / image)))
 
 
-def data_place(config: DataConfig) -> Path | None:
+def data_folder(config: DataConfig) -> Path | None:
     """The folder that the data comes from; None for the embedded digits."""
     return config.folder or config.idx
 
 
-def _identity(config: DataConfig) -> _Known:
+def _rows_by_split(config: DataConfig) -> _SplitRows:
     if config.folder is not None:
-        return _of_folder(config)
+        return _folder_rows(config)
     if config.idx is not None:
-        return _of_idx(config)
+        return _idx_rows(config)
     return {"": [("", ["split rule", SPLIT_RULE])]}
 
 
-def _of_idx(config: DataConfig) -> _Known:
+def _idx_rows(config: DataConfig) -> _SplitRows:
     from ofa.data.readers.idx import idx_files
 
     pairs = idx_files(config.idx)
@@ -82,46 +89,50 @@ def _of_idx(config: DataConfig) -> _Known:
     return {"": first} | ({"test": rows["t10k"]} if "t10k" in rows else {})
 
 
-def _of_folder(config: DataConfig) -> _Known:
+def _folder_rows(config: DataConfig) -> _SplitRows:
     from ofa.data.readers.image_folder import split_folder
 
     shares = {"val_fraction": config.val_fraction, "test_fraction": config.test_fraction, "test": config.test}
-    listing, side = split_folder(config.folder, **shares)
-    found: _Known = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
-    for number, split in enumerate(SPLITS):
-        rows = np.flatnonzero(side == number)
+    listing, split_of_image = split_folder(config.folder, **shares)
+    rows_of: _SplitRows = {"": [("", ["split rule", SPLIT_RULE]), ("", ["classes", *listing.classes])]}
+    for index, split in enumerate(SPLITS):
+        rows = np.flatnonzero(split_of_image == index)
         names, sizes, paths = listing.names[rows].tolist(), listing.sizes[rows].tolist(), listing.paths[rows].tolist()
         digests = _digests(listing, rows)
-        found[split] = [
+        rows_of[split] = [
             (os.fsdecode(path), [f"{split}/{name.decode('utf-8', 'replace')}", size, digest])
             for name, size, path, digest in zip(names, sizes, paths, digests, strict=True)
         ]
-    return found
+    return rows_of
 
 
 def _digests(listing: Listing, rows: np.ndarray) -> list[str]:
-    """Of the content of all images of a split, or of a sample that depends on their names alone, and "" of others.
+    """Digests of the content of the images of a split ("" of those whose content is not compared).
 
-    Other splits play no part in what is compared: a test image that comes must not change what training is made from.
+    All images of a small split are compared, and a sample of a large one. The sample depends on the images'
+    names and their number in this split. Other splits do not count: a new test image must not change the
+    data of training.
     """
     names, compared = listing.names[rows].tolist(), range(len(rows))
     if listing.sizes[rows].sum() > MAX_COMPARED_BYTES:
-        # An image is in the sample by its own name, whichever others there are; only a doubled split halves the share.
-        halved = max(0, math.ceil(math.log2(len(rows) / SAMPLED_IMAGES)))
+        # Sampled by the hash of each image's own name, so that other images change nothing. The fraction is
+        # a power of two, so that it changes only when the split's size doubles.
+        halvings = max(0, math.ceil(math.log2(len(rows) / SAMPLED_IMAGES)))
         hashed = [int.from_bytes(blake2b(name, digest_size=8).digest(), "big") for name in names]
-        compared = [number for number in compared if hashed[number] < 2 ** (64 - halved)]
+        compared = [index for index in compared if hashed[index] < 2 ** (64 - halvings)]
+
     digests = [""] * len(rows)
     root = os.fsencode(listing.root) + os.fsencode(os.sep)
-    for number in compared:
-        digests[number] = image_digest(root + bytes(listing.paths[rows[number]]))
+    for index in compared:
+        digests[index] = image_digest(root + bytes(listing.paths[rows[index]]))
     return digests
 
 
 def image_digest(path: bytes) -> str:
-    """A digest of a file's content, or why it has none."""
+    """A digest of a file's content, or the system's error message where it cannot be read."""
     from ofa.data.readers.image_folder import content_digest
 
     try:
         return content_digest(path)
-    except OSError as error:  # it is named when the images are read
+    except OSError as error:  # reported when the images are read
         return error.strerror or type(error).__name__

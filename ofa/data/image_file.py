@@ -1,7 +1,8 @@
-"""A user's image file, read safely: the one decoder of training, evaluation and checks.
+"""Reads a user's image file safely, for training, evaluation and checks alike.
 
-What is no image, or would take too much of the machine, is refused with a reason before its pixels are decoded.
-Colour profiles (ICC) and gain maps (HDR) are left alone; of several frames or pages the first is taken.
+Files that are no images or need too much memory are refused, with a reason, before their pixels are
+decoded. Colour profiles (ICC) and gain maps (HDR) are ignored. Of several frames or pages the first is
+used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image, ImageFile
 from ofa.data.preprocess import as_seen
 from ofa.data.readers.formats import NOT_PICTURES, register_plugins
 
-# Beyond it Pillow, too, speaks of decompression bombs: a quarter of a GB as 8-bit RGB.
+# Pillow's own limit for decompression bombs: a quarter of a GB as 8-bit RGB.
 MAX_PIXELS = 89_478_485
 MAX_BYTES = 2**30
 _KINDS = {
@@ -30,17 +31,17 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# Grey levels of 0..15 of 255: a 12-bit camera's numbers in a 16-bit file that does not say so.
+# Images without a level above 15 of 255 are often 12-bit images stored in 16-bit files.
 _NEARLY_BLACK = 15
 
 
 class UnreadableImage(Exception):
-    """Why an image cannot be read, in a few words without the path."""
+    """An image cannot be read; the message says why, in a few words and without the path."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with an image. One that is ``unreadable`` cannot be used; others are only worth a look."""
+    """What is wrong with an image. If it is not ``unreadable``, it can be used and is only worth a look."""
 
     unreadable: bool
     reason: str
@@ -54,16 +55,20 @@ def read_image(path: Path, mode: str) -> Image.Image:
     try:
         with _strict_and_quiet(), _regular_file(path) as file, _opened(file) as image:
             seen = _decoded(image)
-            # A copy where need be: the file's own pixels go with it.
+            # Copied if need be: closing the file frees its own image's pixels.
             return seen.convert(mode) if seen is image or seen.mode != mode else seen
     except UnreadableImage:
         raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(
+            f"more pixels than Pillow decodes; make it smaller than {MAX_PIXELS / 1e6:.0f} million"
+        ) from error
     except Exception as error:  # a damaged file makes PIL raise nearly anything
-        raise UnreadableImage(_reason(error)) from error
+        raise UnreadableImage(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 
 
 def problem_of(path: Path) -> Problem | None:
-    """What is wrong with the image at ``path``: it cannot be read, or it shows nothing. Costs one decoding."""
+    """Decodes the image at ``path`` and says what is wrong with it: unreadable, of one colour, or nearly black."""
     try:
         image = read_image(path, "RGB")
     except UnreadableImage as error:
@@ -79,6 +84,7 @@ def problem_of(path: Path) -> Problem | None:
 
 
 def _decoded(image: Image.Image) -> Image.Image:
+    """The image as people see it, if it is not too large to decode."""
     width, height = image.size
     if width < 1 or height < 1:
         raise UnreadableImage(f"it has {width} x {height} pixels")
@@ -91,27 +97,31 @@ def _decoded(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _regular_file(path: Path) -> Iterator[BinaryIO]:
-    """The open file. Never waits for a pipe's other end, nor opens a device."""
-    _accept(path.stat())
+    """The open file. Does not wait for the other end of a pipe, and opens no device."""
+    _check_status(path.stat())
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
-        _accept(os.fstat(file.fileno()))  # it may have been exchanged
+        _check_status(os.fstat(file.fileno()))  # it may have been replaced since
         yield file
 
 
-def _accept(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise UnreadableImage(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'no regular file')}, not a file")
-    if found.st_size == 0:
+def _check_status(status: os.stat_result) -> None:
+    """Raises ``UnreadableImage`` for all but regular files of a sensible size."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImage(f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}, not a file")
+    if status.st_size == 0:
         raise UnreadableImage("an empty file")
-    if found.st_size > MAX_BYTES:
-        raise UnreadableImage(f"{found.st_size / 2**30:.1f} GiB are too many; at most {MAX_BYTES // 2**30} GiB is read")
+    if status.st_size > MAX_BYTES:
+        raise UnreadableImage(
+            f"{status.st_size / 2**30:.1f} GiB are too many; at most {MAX_BYTES // 2**30} GiB is read"
+        )
 
 
 def _opened(file: BinaryIO) -> Image.Image:
-    """With its header read, not its pixels. Formats are those that Pillow reads here, plugins included.
+    """The image with its header read, but not its pixels, in any format that the installed Pillow and plugins decode.
 
-    What holds no pixels is left out, and EPS: another program would draw it, at the command of the file's author.
+    Formats without pixels are excluded. So is EPS, because another program would draw it, and EPS files are
+    programs.
     """
     Image.preinit()
     Image.init()
@@ -130,7 +140,7 @@ def _opened(file: BinaryIO) -> Image.Image:
 
 @contextmanager
 def _strict_and_quiet() -> Iterator[None]:
-    """Half a file is no image, whatever other code of this process asks of Pillow. Its warnings are judged here."""
+    """Refuses truncated files, whatever other code of this process has set in Pillow, and ignores its warnings."""
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with warnings.catch_warnings():
@@ -138,9 +148,3 @@ def _strict_and_quiet() -> Iterator[None]:
             yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more pixels than Pillow decodes; make it smaller than {MAX_PIXELS / 1e6:.0f} million"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,7 @@
-"""What is known to be wrong with the images of a run, as ``data/images.json`` of its folder tells.
+"""Problems of a run's images, which the run folder stores in ``data/images.json``.
 
-This module imports no torch: which images a run leaves out is part of what its stages are made from.
+This module imports no torch. The images that a run leaves out are part of the inputs of its stages, which
+are compared before anything else is done.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ FINDINGS = Path("data", "images.json")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with an image: it is ``unreadable``, or only worth a look. ``image`` is its path in the data's
-    folder, ``key`` stands for its name, size and time, ``content`` is a digest of an unreadable one."""
+    """What is wrong with an image.
+
+    Attributes:
+        image: its path in the data's folder.
+        unreadable: if not, the image is only worth a look.
+        key: a hash of its name, size and time.
+        content: a digest of an unreadable image's content.
+    """
 
     split: str
     image: str
@@ -28,9 +35,9 @@ class Finding:
 
 
 def unreadable_images(folder: Path) -> dict[str, str]:
-    """The images that a run leaves out, and the digest of each; none before they were read.
+    """The images that a run leaves out, and the digest of each; none before the images were read.
 
-    Raises ``UserError`` when that is damaged.
+    Raises ``UserError`` when the stored file is damaged.
     """
     try:
         return {finding.image: finding.content for finding in stored_findings(folder) if finding.unreadable}
@@ -39,7 +46,7 @@ def unreadable_images(folder: Path) -> dict[str, str]:
 
 
 def stored_findings(folder: Path) -> list[Finding]:
-    """Raises ``ValueError`` when the file is not what was written."""
+    """All problems that a run has stored. Raises ``ValueError`` when the file is damaged."""
     path = folder / FINDINGS
     if not path.exists():
         return []

@@ -1,8 +1,8 @@
 """Batches of images for training, calibration and measuring, as uint8 tensors that are normalised on the device.
 
-What an image looks like depends on the seed, the epoch and the image's place only: never on global random state, nor on
-how many workers decode. Evaluation resizes as deployment does: timm's evaluation transform on PIL images (bilinear,
-antialiased).
+The pixels of an image depend only on the seed, the epoch and the image's index, not on global random state
+nor on the number of workers. Evaluation resizes as deployment does: timm's evaluation transform on PIL
+images (bilinear, antialiased).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CACHE_BYTES = 512 * 2**20
 STATISTICS_IMAGES = 1000
 LOAD_BATCH = 256
-_TRIES, _TRIED_SIDE = 200, 32
+_TRIAL_IMAGES, _TRIAL_SIDE = 200, 32
 
 
 def open_data(
@@ -47,10 +47,14 @@ def open_data(
     cache_bytes: int = CACHE_BYTES,
     left_out: Collection[str] = (),
 ) -> Data:
-    """The data that a recipe's ``data:`` section names; ``resolution`` is the space's largest. ``left_out``: images
-    that cannot be read (paths in the data's folder), known from ``ofa.data.read_images``.
+    """The data that a recipe's ``data:`` section names.
 
-    Raises ``UserError`` when it is missing, uneven or cannot be split.
+    Args:
+        resolution: the largest of the space.
+        left_out: paths in the data's folder of images that cannot be read, as ``ofa.data.read_images``
+            lists them.
+
+    Raises ``UserError`` when the data is missing, inconsistent or cannot be split.
     """
     return Data(
         without(open_source(config, resolution=resolution), left_out),
@@ -68,10 +72,13 @@ def open_data(
 class Data:
     """Images in three splits: train, validation, test. Made by ``open_data``.
 
-    ``mean`` and ``std`` are per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to
-    1,000 training images. Evaluation scales the shorter side to ``floor(resolution / crop_pct)`` and crops the centre,
-    as timm does. ``left_out`` is the number of images that were known to be unreadable. ``broken`` (path to reason)
-    fills with training images that became unreadable since, as training meets them.
+    Evaluation scales the shorter side to ``floor(resolution / crop_pct)`` and crops the centre, as timm does.
+
+    Attributes:
+        mean, std: per channel, of pixels in 0..1: ImageNet's for colour folders, otherwise those of up to
+            1,000 training images.
+        left_out: the number of images that were known to be unreadable.
+        broken: path and reason of training images that turn out to be unreadable while training.
     """
 
     interpolation = INTERPOLATION
@@ -102,7 +109,7 @@ class Data:
         self.mean, self.std = self._statistics()
         self._recipe_augment = augment
         self._augment = augmentation(augment, resolution=resolution, mean=self.mean, std=self.std)
-        # Without augmentation every epoch shows the same pixels, so array sources are resized once.
+        # Without augmentation every epoch has the same pixels, so arrays are resized only once.
         self._plain = source.kind != "folder" and is_plain(augment) and self._fits(self.counts["train"], resolution)
 
     @property
@@ -131,26 +138,28 @@ class Data:
         return pixels.div_(255).sub_(mean).div_(std)
 
     def try_augmentation(self) -> None:
-        """Augments small grey images as training would, often enough to meet every operation that is drawn.
+        """Augments small grey images as training would, often enough to try every random operation.
 
         Raises whatever timm, torchvision or Pillow raise.
         """
-        augment = augmentation(self._recipe_augment, resolution=_TRIED_SIDE, mean=self.mean, std=self.std)
-        image = Image.new("L" if self.channels == 1 else "RGB", (_TRIED_SIDE, _TRIED_SIDE), "gray")
-        for _ in range(_TRIES):
+        augment = augmentation(self._recipe_augment, resolution=_TRIAL_SIDE, mean=self.mean, std=self.std)
+        image = Image.new("L" if self.channels == 1 else "RGB", (_TRIAL_SIDE, _TRIAL_SIDE), "gray")
+        for _ in range(_TRIAL_IMAGES):
             augment(image)
 
-    # -- batches ------------------------------------------------------------------------------------------------------
+    # -- batches
+    # ------------------------------------------------------------------------------------------------------
 
     def train_batches(
         self, epoch: int, batch_size: int, *, start: int = 0, rank: int = 0, ranks: int = 1
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
-        From step ``start`` of the epoch on, one batch a step; of each batch the share of process ``rank`` of ``ranks``
-        (two images at least, or none), the same images with the same augmentation however many processes there are. A
-        last partial batch is dropped unless it is the only one. Unreadable images are left out: their batch is smaller,
-        or empty.
+        Gives one batch for each step of the epoch from ``start`` on. A last partial batch is dropped unless
+        it is the only one. Unreadable images are left out, so that their batch is smaller, or empty.
+
+        Process ``rank`` of ``ranks`` gets its part of each batch: two images or more, or none. All parts
+        together have the same images with the same augmentation for any number of processes.
 
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
@@ -164,6 +173,7 @@ class Data:
             images, labels = self._cached("train", None, np.arange(len(train)), self._augment, self.resolution)
             yield from ((images[batch], labels[batch]) for batch in rows)
             return
+
         any_read = False
         for images, labels in self._load("train", rows, self._augment, seeds, keep_empty=True):
             any_read = any_read or len(labels) > 0
@@ -177,10 +187,12 @@ class Data:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in a fixed order, not augmented: ``(b, channels, r, r)`` uint8 and ``(b,)`` int64.
 
-        ``train`` comes shuffled (always in the same way), so that its first images cover the classes; ``limit`` takes
-        the first images of such a shuffle of any split. Recent results stay in memory, up to ``cache_bytes`` in total,
-        and what is given is a view of them: do not write to it. Raises ``UserError`` for an unreadable image, except in
-        ``train``, where it is left out; ``KeyError`` for an unknown split.
+        ``train`` is shuffled, always in the same way, so that its first images cover the classes. With
+        ``limit`` any split is shuffled like this, and the first images are given. Recent results stay in
+        memory, up to ``cache_bytes`` in total. Batches are views of them: do not write to them.
+
+        Raises ``UserError`` for an unreadable image, except in ``train``, where it is left out;
+        ``KeyError`` for an unknown split.
         """
         labels = self._source.splits[split].labels
         shuffled = split == "train" or (limit is not None and limit < len(labels))
@@ -189,11 +201,13 @@ class Data:
         if not self._fits(len(order), resolution):
             yield from self._load(split, _chunks(order, batch_size), transform)
             return
-        images, their_labels = self._cached(split, len(order), order, transform, resolution)
-        for start in range(0, len(images), batch_size):
-            yield images[start : start + batch_size], their_labels[start : start + batch_size]
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+        images, read_labels = self._cached(split, len(order), order, transform, resolution)
+        for start in range(0, len(images), batch_size):
+            yield images[start : start + batch_size], read_labels[start : start + batch_size]
+
+    # -- reading
+    # ------------------------------------------------------------------------------------------------------
 
     def _fits(self, images: int, size: int) -> bool:
         return images * self.channels * size**2 <= self._cache.max_bytes
@@ -201,7 +215,7 @@ class Data:
     def _cached(
         self, split: str, limit: int | None, order: np.ndarray, transform: Callable, size: int
     ) -> tuple[Tensor, Tensor]:
-        """What ``_load_all`` gives, from memory when it is there."""
+        """The result of ``_load_all``, from memory if it is there."""
         return self._cache.get(
             (split, limit, size),
             lambda: self._load_all(split, order, transform, size),
@@ -215,10 +229,11 @@ class Data:
         done = 0
         name = f"reading {split} at {size} px"
         with tqdm(total=len(order), desc=name, unit="img", delay=2, leave=False, disable=None) as bar:
-            for some, their_labels in self._load(split, _chunks(order, LOAD_BATCH), transform):
-                images[done : done + len(some)], labels[done : done + len(some)] = some, their_labels
-                done += len(some)
-                bar.update(len(some))
+            for batch, batch_labels in self._load(split, _chunks(order, LOAD_BATCH), transform):
+                end = done + len(batch)
+                images[done:end], labels[done:end] = batch, batch_labels
+                bar.update(len(batch))
+                done = end
         return images[:done], labels[:done]
 
     def _load(
@@ -230,6 +245,7 @@ class Data:
         *,
         keep_empty: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decodes a batch for each array of ``rows``; batches without a readable image only with ``keep_empty``."""
         decode = Decode(self._source.splits[split], "L" if self.channels == 1 else "RGB", transform, seeds)
         loader = DataLoader(
             decode,
@@ -240,15 +256,17 @@ class Data:
             worker_init_fn=ignore_interrupt,
             generator=torch.Generator(),  # the loader would draw from the global one
         )
+
+        # Workers start here, and inherit the blocked signal.
         with block_sigint():
             batches = iter(loader)
         for batch in batches:
             for path, reason in batch.broken:
-                self._meet_broken(split, path, reason)
+                self._report_broken(split, path, reason)
             if keep_empty or len(batch.labels):
                 yield torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
 
-    def _meet_broken(self, split: str, path: str, reason: str) -> None:
+    def _report_broken(self, split: str, path: str, reason: str) -> None:
         if split != "train":
             raise UserError(f"{split} image {path} cannot be read ({reason}); fix or delete it")
         if path not in self.broken:
@@ -256,6 +274,7 @@ class Data:
             tqdm.write(f"training image {path} cannot be read ({reason}); left out", file=sys.stderr)
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per channel, of pixels in 0..1."""
         if self._source.kind == "folder" and self.channels == 3:
             return tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD)
         batches = self.split_batches("train", resolution=self.resolution, limit=STATISTICS_IMAGES)

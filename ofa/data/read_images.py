@@ -1,10 +1,10 @@
-"""Every image is read once before anything trains on it, so that what is wrong with the data is told first.
+"""Reads every image once before training, so that problems of the data are reported first.
 
-The rule: an image that cannot be read is left out of its split, by name and before training, for all stages alike. More
-than a tenth of a split, a split that would be empty, or a class without an image to train on is refused.
+An image that cannot be read is left out of its split in all stages. Refused are more than a tenth of a
+split, a split that would be empty, and a class without an image to train on.
 
-A run folder remembers what was read (``data/read.npz``) and what was found (``data/images.json``), so that only new and
-changed images are read again.
+A run folder stores which images were read (``data/read.npz``) and their problems (``data/images.json``), so
+that only new and changed images are read again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ofa.data.readers.source import Source, Split, without
 from ofa.errors import UserError
 from ofa.supernet.files import write_atomic, write_json
 
-MAX_LEFT_OUT = 0.1  # of a split
+MAX_LEFT_OUT = 0.1  # fraction of a split
 MAX_SHOWN = 20
 MAX_CHECKED = 20_000  # images that `ofa check` reads
 _CHUNK = 32
@@ -40,62 +40,69 @@ _READ = Path("data", "read.npz")
 
 
 def read_images(source: Source, *, workers: int, folder: Path | None = None, limit: int | None = None) -> list[Finding]:
-    """Reads the images of a folder, in ``workers`` processes, and returns what is wrong with them.
+    """Reads the images of a folder and returns what is wrong with them.
 
-    ``folder`` is a run folder that remembers it; ``limit`` reads that many images of each split at most, spread evenly.
+    Args:
+        workers: processes that read.
+        folder: a run folder that stores the results.
+        limit: at most so many images of each split are read, evenly spread.
+
     Sources without files have nothing to read.
     """
     if source.kind != "folder":
         return []
-    remembered = _Memory(folder)
-    waiting: dict[str, np.ndarray] = {}
+
+    # Only images that no earlier call has read.
+    store = _ReadStore(folder)
+    unread: dict[str, np.ndarray] = {}
     for name, split in source.splits.items():
         rows = np.arange(len(split))
         if limit is not None and len(rows) > limit:
             rows = np.unique(np.linspace(0, len(rows) - 1, limit).astype(int))
-        waiting[name] = remembered.unknown(name, split, rows)
-    total = sum(map(len, waiting.values()))
+        unread[name] = store.unread(name, split, rows)
+
+    total = sum(map(len, unread.values()))
     with tqdm(total=total, desc="reading all images", unit="img", delay=2, leave=False, disable=None) as bar:
-        for name, rows in waiting.items():
-            for done, keys, findings in _read(name, source.splits[name], rows, workers=workers):
-                remembered.add(keys, findings)
-                bar.update(done)
-    remembered.save()
-    return remembered.findings
+        for name, rows in unread.items():
+            for count, keys, findings in _read(name, source.splits[name], rows, workers=workers):
+                store.add(keys, findings)
+                bar.update(count)
+    store.save()
+    return store.findings
 
 
 def finding_lines(findings: list[Finding], folder: Path | None = None) -> list[str]:
-    """The images and what is wrong with each, the unreadable ones first; not more than a screen of them."""
+    """A line for each image with what is wrong with it, the unreadable ones first; at most a screen of them."""
     ordered = sorted(findings, key=lambda finding: (not finding.unreadable, finding.split, finding.image))
-    lines = [
-        f"{'cannot be read' if one.unreadable else 'worth a look'}: {one.split} image {shown(one.image)}: {one.reason}"
-        for one in ordered[:MAX_SHOWN]
-    ]
+    lines = []
+    for finding in ordered[:MAX_SHOWN]:
+        kind = "cannot be read" if finding.unreadable else "worth a look"
+        lines.append(f"{kind}: {finding.split} image {shown(finding.image)}: {finding.reason}")
     if len(ordered) > MAX_SHOWN:
-        where = f"; {folder / FINDINGS} lists all" if folder else ""
-        lines.append(f"and {len(ordered) - MAX_SHOWN} more{where}")
+        all_of_them = f"; {folder / FINDINGS} lists all" if folder else ""
+        lines.append(f"and {len(ordered) - MAX_SHOWN} more{all_of_them}")
     return lines
 
 
 def check_readable(source: Source, findings: list[Finding]) -> None:
-    """Raises ``UserError`` when more cannot be read than may be left out."""
-    left = without(source, [finding.image for finding in findings if finding.unreadable])
+    """Raises ``UserError`` when more images cannot be read than may be left out."""
+    readable = without(source, [finding.image for finding in findings if finding.unreadable])
     remedy = "replace or delete them"
     for name, split in source.splits.items():
-        bad = len(split) - len(left.splits[name])
+        bad = len(split) - len(readable.splits[name])
         if bad and (bad > max(1, MAX_LEFT_OUT * len(split)) or bad == len(split)):
-            first = next(one for one in findings if one.unreadable and one.split == name)
+            first = next(finding for finding in findings if finding.unreadable and finding.split == name)
             raise UserError(
                 f"{bad} of {len(split)} {name} images cannot be read, such as {shown(first.image)} ({first.reason}); "
                 f"{remedy}"
             )
-    labels = [np.unique(side.splits["train"].labels) for side in (source, left)]
-    if len(lost := np.setdiff1d(*labels)):
+    all_labels, readable_labels = (np.unique(part.splits["train"].labels) for part in (source, readable))
+    if len(lost := np.setdiff1d(all_labels, readable_labels)):
         raise UserError(f"no training image of class {source.classes[lost[0]]!r} can be read; {remedy}")
 
 
-class _Memory:
-    """What was read before: ``good`` keys, and findings. Kept on disk when there is a run folder."""
+class _ReadStore:
+    """Keys of readable images and the problems found, of earlier calls and this one; stored in a run folder, if any."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder, self._saved, self._changed = folder, time.monotonic(), False
@@ -109,10 +116,10 @@ class _Memory:
             with np.load(folder / _READ, allow_pickle=False) as stored:
                 self._good = set(stored["good"].tolist())
         except (OSError, ValueError, KeyError, EOFError):
-            self._good, self._old = set(), {}  # all is read again
+            self._good, self._old = set(), {}  # missing or damaged: all images are read again
 
-    def unknown(self, name: str, split: Split, rows: np.ndarray) -> np.ndarray:
-        """Those of ``rows`` that must be read."""
+    def unread(self, name: str, split: Split, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` whose images must be read."""
         if not self._good:
             return rows
         keys = [_key(split.path(row), split.images[row]) for row in rows]
@@ -120,7 +127,7 @@ class _Memory:
         return rows[[key not in self._good for key in keys]]
 
     def add(self, keys: list[int], findings: list[Finding]) -> None:
-        """``keys`` of images that can be read; ``findings`` of any."""
+        """Adds the ``keys`` of readable images, and ``findings``; stores them now and then."""
         self._changed = True
         self._good.update(keys)
         self.findings += findings
@@ -139,7 +146,7 @@ class _Memory:
 
 
 class _Reader(Dataset):
-    """A piece of the rows of a split to the keys of what can be read, and findings."""
+    """Maps some rows of a split to their number, the keys of the readable images, and the problems found."""
 
     def __init__(self, name: str, split: Split) -> None:
         self.name, self.split = name, split
@@ -160,13 +167,14 @@ class _Reader(Dataset):
 
 
 def _read(name: str, split: Split, rows: np.ndarray, *, workers: int) -> Iterator[tuple[int, list[int], list[Finding]]]:
-    pieces = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    """Reads the images of ``rows`` in chunks, by ``workers`` processes."""
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     loader = DataLoader(
         _Reader(name, split),
         batch_size=None,
-        sampler=pieces,
+        sampler=chunks,
         collate_fn=identity_collate,
-        num_workers=min(workers, len(pieces)) if len(pieces) > 1 else 0,
+        num_workers=min(workers, len(chunks)) if len(chunks) > 1 else 0,
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),  # the loader would draw from the global one
     )
@@ -176,10 +184,10 @@ def _read(name: str, split: Split, rows: np.ndarray, *, workers: int) -> Iterato
 
 
 def _key(path: Path, name: bytes) -> int:
-    """Of the image's name, size and time: when one differs, it is read again."""
+    """A hash of the image's name, size and time: when one of them changes, it is read again."""
     try:
         status = path.stat()
-        known = b"%s\0%d\0%d" % (name, status.st_size, status.st_mtime_ns)
+        content = b"%s\0%d\0%d" % (name, status.st_size, status.st_mtime_ns)
     except OSError:
-        known = name
-    return int.from_bytes(blake2b(known, digest_size=8).digest(), "big")
+        content = name
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")

@@ -1,7 +1,7 @@
-"""Where images come from: the embedded digits, idx files, or a folder of images. Readers are in ``readers``.
+"""The sources of images: the embedded digits, idx files, or a folder of images. Their readers are in ``readers``.
 
-Splits belong to the data, not to a run: they depend on the images' names alone (``ofa.data.readers.splits``). So a
-test image never becomes a training image because a run was given another seed.
+Splits depend on the images' names alone, not on a run (``ofa.data.readers.splits``). So a test image never
+becomes a training image because a run has another seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def open_source(config: DataConfig, *, resolution: int) -> Source:
-    """The images that ``data:`` names; ``resolution`` is the size of the embedded digits. Raises ``UserError``."""
+    """The images that ``data:`` names; ``resolution`` is the size of the embedded digits.
+
+    Raises ``UserError`` when they are missing, inconsistent or cannot be split.
+    """
     if config.folder is not None:
         options = {"val_fraction": config.val_fraction, "test_fraction": config.test_fraction, "test": config.test}
         return folder_source(Path(config.folder), **options)

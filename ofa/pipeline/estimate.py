@@ -11,7 +11,7 @@ import torch
 from ofa.config.recipe import Recipe
 from ofa.config.schedule import training_phases
 from ofa.config.target import Limit
-from ofa.data.identity import data_place
+from ofa.data.identity import data_folder
 from ofa.data.loader import Data, open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
 from ofa.data.sources import open_source
@@ -51,7 +51,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
-    place = data_place(recipe.data)
+    place = data_folder(recipe.data)
     if place is not None and not place.is_dir():
         yield from _schedule(space, training_phases(recipe), None)
         yield from _rest(recipe)

@@ -28,9 +28,9 @@ _ONNX: Attempts = {
 }
 _TFLITE: Attempts = {
     "min/max calibration": {},
-    "even channels": {"even": True},
-    "even channels, percentile 99.99": {"even": True, **_CLIPPED},
-    "even channels, percentile 99.99, bias correction": {"even": True, **_CLIPPED, "correct_bias": True},
+    "even channels": {"equalize": True},
+    "even channels, percentile 99.99": {"equalize": True, **_CLIPPED},
+    "even channels, percentile 99.99, bias correction": {"equalize": True, **_CLIPPED, "correct_bias": True},
 }
 
 

@@ -1,4 +1,4 @@
-"""Cost tables that are counted rather than measured: a fold over the operators of each part of a space."""
+"""Cost tables that are counted, not measured: a fold over the operators of each part of a space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
 from ofa.supernet.space import SearchSpace
 
-# Costs of a part at each side of the map that it reads: integers ``(sides,)`` to costs ``(sides,)``, or to one number.
+# The cost of a part for each side of its input map: integers ``(sides,)`` to costs ``(sides,)``, or to one
+# number.
 Fold = Callable[[Operators, np.ndarray], Any]
 
 
@@ -36,7 +37,7 @@ def weight_bytes(per_weight: int, per_bias: int) -> Fold:
 
 
 def at_each_side(fold: Callable[[Operators, int], float]) -> Fold:
-    """A fold over many sides from one that knows a single side; it is not asked again for an equal part and sides."""
+    """A ``Fold`` from a function of a single side, with cached results."""
 
     @cache
     def each(part: Operators, sides: tuple[int, ...]) -> list[float]:
@@ -65,7 +66,7 @@ def fold_table(
         fold(family.head(space, num_classes=num_classes), sides[:, -1]),
     ]
     merge = {"sum": np.sum, "max": np.max}[combine]
-    end_costs = merge([np.broadcast_to(values, resolutions.shape) for values in ends], axis=0)
+    end_costs = merge([np.broadcast_to(costs, resolutions.shape) for costs in ends], axis=0)
     parts = parts_of(space, end_costs, fold_blocks(space, fold))
     return Table(space, name, unit, parts, info=info or {}, combine=combine)
 
@@ -74,16 +75,16 @@ def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
     """``fold`` over the operators of every block: for each ``(resolutions, options of its first gene, ...)``."""
     family, sides = operators_of_family(space), sides_read(space)
     blocks = []
-    for number, block in enumerate(space.blocks):
+    for position, block in enumerate(space.blocks):
         genes = [space.genes[column] for column in space.genes_of_block(block.stage, block.index)]
         costs = np.empty((len(sides), *(len(gene.options) for gene in genes)))
         for index in np.ndindex(*costs.shape[1:]):
             choices = {gene.role: gene.options[option] for gene, option in zip(genes, index, strict=True)}
-            costs[(slice(None), *index)] = fold(family.block(space, block, **choices), sides[:, number])
+            costs[(slice(None), *index)] = fold(family.block(space, block, **choices), sides[:, position])
         blocks.append(costs)
     return blocks
 
 
 def sides_read(space: SearchSpace) -> np.ndarray:
-    """Side of the map that each block and last the head reads ``(resolutions, blocks + 1)``."""
+    """The side of the input map of each block, and last of the head: ``(resolutions, blocks + 1)``."""
     return np.array([space.sizes(resolution) for resolution in space.resolutions])

@@ -1,4 +1,4 @@
-"""Costs measured elsewhere: the published OFA look-up tables, and CSV files of whole networks."""
+"""Costs that were measured elsewhere: the published OFA look-up tables, and CSV files of whole networks."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def published_table(
 ) -> Table:
     """Latency in ms from the look-up tables of "Once-for-All", one YAML file a resolution.
 
-    An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``, ``std`` and
-    ``count``. Between the files' resolutions costs are linear in the image's area; beyond them too, if ``extrapolate``.
+    An entry is an operator's name and shapes (``Conv-input:160x160x3-output:80x80x24``) with ``mean``,
+    ``std`` and ``count``. Between the files' resolutions costs are linear in the image's area, and with
+    ``extrapolate`` also beyond them.
 
-    Raises ``ValueError`` naming the file and the entry that is missing or wrong (a table of a network of another width,
-    say), or the resolutions that the files do not reach.
+    Raises ``ValueError`` naming the file and the entry that is missing or wrong (of a network of another
+    width, for example), or the resolutions outside those of the files.
     """
+    # One table for each resolution, which together must cover the space.
     files = sorted((_LookUpTable(Path(path), in_chans=in_chans) for path in paths), key=lambda file: file.resolution)
     if not files:
-        raise ValueError("no look-up table was given; pass one YAML file a resolution")
+        raise ValueError("there is no look-up table; pass one YAML file a resolution")
     measured = [file.resolution for file in files]
     if len(set(measured)) < len(measured):
         raise ValueError(f"two look-up tables have one resolution: {measured}; pass one file a resolution")
@@ -55,6 +57,8 @@ def published_table(
             f"the look-up tables reach from {low} to {high}, not the resolutions {beyond}; narrow the space"
             + (", or pass extrapolate=True" if len(measured) > 1 else ", or pass the tables of two resolutions")
         )
+
+    # The costs of stem, head and blocks at the files' own resolutions, and then at those of the space.
     family = operators_of_family(space)
     stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
     fixed, rows = [], []
@@ -63,6 +67,7 @@ def published_table(
         fixed.append(sum(file.mean(name) for part, side in ends for name in published_names(part, side)))
         single = SearchSpace.from_dict({**space.to_dict(), "resolutions": [file.resolution]})
         rows.append(fold_blocks(single, at_each_side(file.cost)))
+
     spreads = [entry["std"] / entry["mean"] for file in files for entry in file.entries.values() if "std" in entry]
     info = {
         "source": "published look-up tables",
@@ -78,7 +83,7 @@ def published_table(
 
 
 class _Loader(PlainLoader):
-    """``safe_load`` without aliases, which a small file could fill the memory with, and without long numbers."""
+    """``SafeLoader`` without aliases and long numbers, with which a small file could take all memory and time."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -101,10 +106,13 @@ class _LookUpTable:
         if not isinstance(entries, dict) or not entries:
             raise ValueError(f"{path} is no look-up table: it must map operators to their mean latency")
         self.entries: dict[str, Any] = entries
+
         for name, entry in entries.items():
             mean = entry.get("mean") if isinstance(entry, dict) else None
             if not isinstance(mean, int | float) or not math.isfinite(mean) or mean < 0:
                 raise ValueError(f"{self._where(name)}: {name} has the mean {mean}; it must be a latency in ms")
+
+        # The image's side is that of the first convolution.
         stems = [str(name) for name in entries if str(name).startswith("Conv-input:")]
         sides = {name.split(":")[1].split("x")[0] for name in stems}
         if len(sides) != 1 or not (side := sides.pop()).isdigit():
@@ -114,48 +122,52 @@ class _LookUpTable:
         self.resolution = int(side)
 
     def mean(self, name: str) -> float:
+        """The mean latency of an entry. Raises ``ValueError`` when there is no such entry."""
         if name in self.entries:
             return float(self.entries[name]["mean"])
         raise ValueError(f"{self.path} has no entry {name}; it was measured on another network than this space's")
 
     def cost(self, part: Operators, side: int) -> float:
-        """The means of the entries of ``part``, added up."""
+        """The sum of the means of the entries of ``part``."""
         return sum(map(self.mean, published_names(part, side)))
 
     def _where(self, name: object) -> str:
-        numbers = (number for number, line in enumerate(self._lines, start=1) if line.startswith(f"{name}:"))
-        return f"{self.path}, line {next(numbers, '?')}"
+        lines = (number for number, line in enumerate(self._lines, start=1) if line.startswith(f"{name}:"))
+        return f"{self.path}, line {next(lines, '?')}"
 
 
 def published_names(part: Operators, side: int) -> list[str]:
-    """What the published tables call the operators of ``part``, which reads a map of ``side`` x ``side``.
+    """The names in the published tables of the operators of ``part``, whose input is a map of ``side`` x ``side``.
 
-    An inverted residual is one entry: a depthwise convolution, a 1x1 convolution before it, and all after it.
+    An inverted residual is one entry: a depthwise convolution, a 1x1 convolution before it, and all that
+    follows.
     """
     shapes, kinds = part.shapes(side), [operator.kind for operator in part]
     start = kinds.index("depthwise") if "depthwise" in kinds else len(part)
     if 0 < start < len(part) and part.operators[start - 1].kernel == 1:
         start -= 1
+
+    # Each operator before it is an entry: the first convolution of a stem, all operators of a head.
     names = []
-    # What comes before it, one entry each: of a stem the first convolution, of a head everything.
     for step, operator in enumerate(part.operators[:start]):
-        read, written = shapes[operator.inputs[0]], shapes[step + 1]
+        input_shape, output_shape = shapes[operator.inputs[0]], shapes[step + 1]
         if operator.kind == "linear":
-            names.append(f"Logits-input:{_sides(read)}-output:{written.channels}")
+            names.append(f"Logits-input:{_shape_name(input_shape)}-output:{output_shape.channels}")
         elif operator.kind == "pool":
-            names.append(_name("AvgPool2D", read, written))
+            names.append(_entry_name("AvgPool2D", input_shape, output_shape))
         elif operator.kernel > 1:
-            names.append(_name("Conv", read, written))
+            names.append(_entry_name("Conv", input_shape, output_shape))
         else:
-            names.append(_name("Conv_2" if "pool" in kinds[:step] else "Conv_1", read, written))
+            names.append(_entry_name("Conv_2" if "pool" in kinds[:step] else "Conv_1", input_shape, output_shape))
+
     if residual := part.operators[start:]:
-        read = shapes[residual[0].inputs[0]]
-        names.append(_name("expanded_conv", read, shapes[-1]) + _choices_of(residual))
+        input_shape = shapes[residual[0].inputs[0]]
+        names.append(_entry_name("expanded_conv", input_shape, shapes[-1]) + _choices_of(residual))
     return names
 
 
 def _choices_of(residual: Sequence[Operator]) -> str:
-    """The choices that tell one inverted residual from another."""
+    """The end of an inverted residual's name: its expanded channels, kernel, stride and options."""
     depthwise = next(operator for operator in residual if operator.kind == "depthwise")
     kinds = {operator.kind for operator in residual}
     choices = {
@@ -169,35 +181,35 @@ def _choices_of(residual: Sequence[Operator]) -> str:
     return "".join(f"-{name}:{value}" for name, value in choices.items())
 
 
-def _name(operator: str, read: Shape, written: Shape) -> str:
-    return f"{operator}-input:{_sides(read)}-output:{_sides(written)}"
+def _entry_name(operator: str, input_shape: Shape, output_shape: Shape) -> str:
+    return f"{operator}-input:{_shape_name(input_shape)}-output:{_shape_name(output_shape)}"
 
 
-def _sides(shape: Shape) -> str:
+def _shape_name(shape: Shape) -> str:
     return f"{shape.side}x{shape.side}x{shape.channels}"
 
 
 def table_from_csv(
     space: SearchSpace, path: Path, *, column: str = "latency", unit: str = "ms", seed: int = 0
 ) -> Table:
-    """A table fitted to whole networks measured elsewhere: ``read_costs``, then ``fit_costs``; it is named ``column``.
+    """A table, named ``column``, that is fitted (``fit_costs``) to whole networks of a CSV file (``read_costs``).
 
     Raises ``ValueError`` naming file and line.
     """
-    codes, values = read_costs(space, path, column=column)
+    codes, costs = read_costs(space, path, column=column)
     info = {"source": "regression on measured networks", "files": [Path(path).name]}
     try:
-        return fit_costs(space, codes, values, name=column, unit=unit, info=info, seed=seed)
+        return fit_costs(space, codes, costs, name=column, unit=unit, info=info, seed=seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tuple[np.ndarray, np.ndarray]:
-    """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file, a network a row.
+    """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file with a network in each row.
 
-    Columns: ``resolution``, ``depths``, ``kernels``, ``expands`` (values joined by ``-``, as in ``accuracy.csv``), and
-    ``column``; others are left alone. Raises ``ValueError`` naming file and line: missing columns, a network that is
-    not of this space, a cost that is no positive number.
+    Columns are ``resolution``, ``depths``, ``kernels``, ``expands`` (numbers joined by ``-``, as in
+    ``accuracy.csv``) and ``column``. Others are ignored. Raises ``ValueError`` naming file and line for
+    missing columns, a network that is not of this space, or a cost that is no positive number.
     """
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
@@ -206,25 +218,25 @@ def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tu
             if missing := [name for name in (*_CHOICES, column) if name not in (reader.fieldnames or [])]:
                 raise ValueError(f"the columns {', '.join(missing)} are missing; there are {reader.fieldnames}")
             for row in reader:
-                rows.append(_parse(space, row, column))
+                rows.append(_parse_row(space, row, column))
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
     if not rows:
         raise ValueError(f"{path} has no rows")
-    codes, values = zip(*rows, strict=True)
-    return np.stack(codes), np.array(values)
+    codes, costs = zip(*rows, strict=True)
+    return np.stack(codes), np.array(costs)
 
 
-def _parse(space: SearchSpace, row: dict[str, str], column: str) -> tuple[np.ndarray, float]:
+def _parse_row(space: SearchSpace, row: dict[str, str], column: str) -> tuple[np.ndarray, float]:
     if None in row or None in row.values():
         raise ValueError("it has another number of columns than the header")
     depths, kernels, expands = (
         tuple(_number(part, name) for part in row[name].split("-")) for name in ("depths", "kernels", "expands")
     )
-    value = _number(row[column], column)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{column} is {value}; it must be a positive number, so drop this line or measure it again")
-    return space.encode(Subnet(_number(row["resolution"], "resolution"), depths, kernels, expands)), value
+    cost = _number(row[column], column)
+    if not (math.isfinite(cost) and cost > 0):
+        raise ValueError(f"{column} is {cost}; it must be a positive number, so drop this line or measure it again")
+    return space.encode(Subnet(_number(row["resolution"], "resolution"), depths, kernels, expands)), cost
 
 
 def _number(text: str, name: str) -> float:

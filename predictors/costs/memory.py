@@ -1,4 +1,4 @@
-"""What a network needs of a device's memory: flash for its weights, RAM for its activations."""
+"""The memory that a network needs on a device: flash for its weights, RAM for its activations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _BIAS_BYTES = 4  # float32, or the int32 of a quantised network
 def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, bits: Literal[32, 8] = 32) -> Table:
     """Bytes of weights and biases in the deployed network, batch norms folded into the convolutions.
 
-    ``bits=32``: float32. ``bits=8``: a byte a weight, and int32 biases. The graph's own description and quantisation
-    scales come on top of it, a few bytes a channel. Raises ``ValueError`` for other ``bits``.
+    ``bits=32``: float32. ``bits=8``: one byte for each weight, and int32 biases. The description of the
+    graph and quantisation scales, a few bytes a channel, are not included. Raises ``ValueError`` for other
+    ``bits``.
     """
     fold = weight_bytes(_bytes(bits), _BIAS_BYTES)
     return fold_table(space, "flash", "bytes", fold, num_classes=num_classes, in_chans=in_chans, info={"bits": bits})
@@ -35,21 +36,23 @@ def peak_memory(
     bits: Literal[32, 8] = 32,
     planner: Literal["", "tflm"] = "",
 ) -> Table:
-    """Bytes of activations that live at once while one image is inferred, at the moment that needs the most.
+    """Bytes of activations that live at once during one inference, at the step that needs the most.
 
-    Operators run one after the other. While one runs, its inputs and its output live, and whatever a later operator
-    still reads: a residual's input until its addition, a map until its squeeze-and-excite gate is known. The network's
-    input and output count; batch norms are folded and activation functions work in place. Each value takes 4 bytes
-    (``bits=32``) or one (``bits=8``). Weights, scratch buffers and the runtime itself come on top of it; a runtime that
-    runs operators in another order, or computes one inside another's memory, needs another amount.
+    Operators run one after the other. While one runs, its inputs and its output live, and every tensor that
+    a later operator reads: the input of a residual block until the addition, a map until its
+    squeeze-and-excite gate is known. The network's input and output count. Batch norms are folded, and
+    activation functions work in place. Each value takes 4 bytes (``bits=32``) or one (``bits=8``).
 
-    ``planner="tflm"`` (with ``bits=8``): exactly the activation arena ("head") of TensorFlow Lite Micro for the file
-    that ``quantize_tflite`` writes. Its tensors start at multiples of 16 bytes; where a stride-2 convolution meets an
-    even size, the padded copy of its input lives beside the input; the classifier reads a reshaped copy. Kernels that
-    need scratch buffers (CMSIS-NN's) need them on top.
+    Weights, scratch buffers and the runtime itself are not included. A runtime that runs operators in
+    another order, or fuses them, needs another amount.
 
-    Raises ``ValueError`` for other ``bits``, and with ``"tflm"`` for a space with other operators than convolutions,
-    ReLU, ReLU6 and additions.
+    ``planner="tflm"`` (with ``bits=8``) gives exactly the activation arena ("head") of TensorFlow Lite
+    Micro for the file that ``quantize_tflite`` writes. Its tensors start at multiples of 16 bytes. Where a
+    stride-2 convolution reads a map of even side, the padded copy of its input lives beside the input. The
+    classifier reads a reshaped copy. Scratch buffers of kernels (CMSIS-NN's) are not included.
+
+    Raises ``ValueError`` for other ``bits``, and with ``"tflm"`` for a space with other operators than
+    convolutions, ReLU, ReLU6 and additions.
     """
     per_value = _bytes(bits)
     info: dict[str, Any] = {"bits": bits}
@@ -67,8 +70,8 @@ def peak_memory(
 
 def arena(part: Operators, side: int) -> int:
     """Bytes of TensorFlow Lite Micro's arena that live at once while ``part`` runs as int8."""
-    run = lowered(part, side)
-    return max(moments(lifetimes(run), [round_up(shape.size, ALIGNMENT) for shape in run.shapes(side)]))
+    operators = lowered(part, side)
+    return max(moments(lifetimes(operators), [round_up(shape.size, ALIGNMENT) for shape in operators.shapes(side)]))
 
 
 def _check_planned(space: SearchSpace, *, bits: int, planner: str) -> None:

@@ -1,4 +1,4 @@
-"""torch's exporter, as we call it: one file, looked at from every side."""
+"""ONNX files by torch's exporter: names, shapes, metadata, any batch size, verification."""
 
 import copy
 import json
@@ -86,7 +86,7 @@ def test_metadata_comes_back(exported):
     assert {key: json.loads(value) for key, value in props.items()} == {"resolution": 20, **METADATA}
 
 
-def test_file_is_alone_and_tells_nothing_of_this_machine(exported):
+def test_the_file_is_self_contained_and_names_nothing_of_this_machine(exported):
     _, path = exported
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     content = path.read_bytes()

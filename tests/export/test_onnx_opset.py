@@ -1,4 +1,4 @@
-"""ONNX files need no newer runtime than their operators do, and take one batch size where that is asked for."""
+"""ONNX files declare the lowest opset that their operators need, and can have a fixed batch size."""
 
 import numpy as np
 import onnx
@@ -73,7 +73,7 @@ def test_the_lowest_opset_and_its_ir_version(exported, preset, lowest):
     assert (opset_of(graph), graph.ir_version) == (lowest, IR[lowest])
 
 
-def test_the_exporters_relu6_needs_no_more(quick, tmp_path):
+def test_the_exporters_relu6_does_not_raise_the_opset(quick, tmp_path):
     proto = onnx.load(export_onnx(quick, tmp_path / "model.onnx", resolution=32))
     assert "Clip" in {node.op_type for node in proto.graph.node}
     assert (opset_of(proto), proto.ir_version) == (11, IR[11])
@@ -91,7 +91,7 @@ def test_every_node_is_known_to_its_opset(exported):
 
 
 @pytest.mark.parametrize("opset", [MIN_OPSET, 13, MAX_OPSET])
-def test_an_opset_that_is_asked_for(models, exported, opset, tmp_path):
+def test_a_chosen_opset(models, exported, opset, tmp_path):
     proto = onnx.load(exported["tiny_mbv3"])
     set_opset(proto, opset)
     assert (opset_of(proto), proto.ir_version) == (opset, IR[opset])
@@ -102,7 +102,7 @@ def test_an_opset_that_is_asked_for(models, exported, opset, tmp_path):
 
 
 @pytest.mark.parametrize("opset", [10, MAX_OPSET + 1, 0, -1, 13.0, True, "13"])
-def test_opsets_that_mean_nothing(models, opset, tmp_path):
+def test_invalid_opsets(models, opset, tmp_path):
     with pytest.raises(ValueError, match=rf"opset is .*; it must be a whole number from {MIN_OPSET} to {MAX_OPSET}"):
         export_onnx(models["mcu_32"], tmp_path / "model.onnx", resolution=32, opset=opset)
     assert not list(tmp_path.iterdir())
@@ -149,14 +149,14 @@ def test_files_of_a_fixed_batch_run_any_number_of_images(models, count, exported
     assert got.shape == expected.shape == (count, 4) and np.allclose(got, expected, atol=1e-5)
 
 
-def test_both_are_arguments_of_export(quick, tmp_path):
+def test_opset_and_batch_are_arguments_of_export(quick, tmp_path):
     path = export_onnx(quick, tmp_path / "model.onnx", resolution=32, opset=15, batch=2)
     assert opset_of(onnx.load(path)) == 15 and onnxruntime.load(path).get_inputs()[0].shape == [2, 3, 32, 32]
     assert_same(path, quick, images())
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.0, "1", True])
-def test_batches_that_mean_nothing(models, batch, tmp_path):
+def test_invalid_batch_sizes(models, batch, tmp_path):
     with pytest.raises(ValueError, match=r"batch is .*; it must be a positive whole number, or None"):
         export_onnx(models["mcu_32"], tmp_path / "model.onnx", resolution=32, batch=batch)
 

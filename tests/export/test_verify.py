@@ -1,4 +1,4 @@
-"""Comparing a file with its model: the figures are right, and doubt means no."""
+"""Comparing a file with its model: the figures are right, and differences are refused."""
 
 from collections import Counter
 
@@ -97,7 +97,7 @@ def test_close_is_accepted(tmp_path, changes):
         ({"equal_predictions": float("nan")}, "nan% equal"),
     ],
 )
-def test_doubt_is_rejected_and_the_file_kept_aside(tmp_path, changes, words):
+def test_differences_are_rejected_and_the_file_is_renamed(tmp_path, changes, words):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
     (tmp_path / "model.onnx.rejected").write_bytes(b"an older one")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ofa.export.microcontroller.scratch import convolution_scratch
-from ofa.predictors.costs.microcontroller.instructions import Work, conv
+from ofa.predictors.costs.microcontroller.instructions import OperatorShape, conv
 from ofa.supernet.families.mobilenetv3.space import mid_channels
 from ofa.supernet.space import BlockPosition, SearchSpace
 
@@ -198,34 +198,36 @@ def _aligned(size: int) -> int:
 # -- instructions ---
 
 
-def block_work(space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int) -> list[Work]:
+def block_operators(
+    space: SearchSpace, slot: BlockPosition, *, kernel: int, expand: float, size: int
+) -> list[OperatorShape]:
     """The operators of one elastic block that reads a map of ``size`` x ``size``."""
     stage, mid = space.stages[slot.stage], mid_channels(slot.in_channels, expand)
     stride = stage.stride if slot.index == 0 else 1
     narrow = conv(size, mid, mid, kernel=kernel, stride=stride, depthwise=True)
     out = -(-size // stride)
-    works = [conv(size, slot.in_channels, mid), narrow, conv(out, mid, stage.width)]
+    operators = [conv(size, slot.in_channels, mid), narrow, conv(out, mid, stage.width)]
     if stride == 1 and slot.in_channels == stage.width:
-        works.append(Work("add", 0, out * out, 0, stage.width))
-    return works
+        operators.append(OperatorShape("add", 0, out * out, 0, stage.width))
+    return operators
 
 
-def fixed_work(space: SearchSpace, resolution: int, *, num_classes: int, in_chans: int) -> list[Work]:
+def fixed_operators(space: SearchSpace, resolution: int, *, num_classes: int, in_chans: int) -> list[OperatorShape]:
     """The operators of stem and head."""
     stem, head, sizes = space.stem, space.head, space.sizes(resolution)
     first, last = sizes[0], sizes[-1]
-    works = [
+    operators = [
         conv(resolution, in_chans, stem.width, kernel=3, stride=stem.stride),
         conv(first, stem.width, stem.width, kernel=3, depthwise=True),
         conv(first, stem.width, stem.first_width),
         conv(last, space.stages[-1].width, head.width),
-        Work("pool", 0, last * last, 0, head.width),
+        OperatorShape("pool", 0, last * last, 0, head.width),
         conv(1, head.width, head.features),
-        Work("linear", 0, 1, head.features, num_classes),
+        OperatorShape("linear", 0, 1, head.features, num_classes),
     ]
     if stem.width == stem.first_width:
-        works.append(Work("add", 0, first * first, 0, stem.width))
-    return works
+        operators.append(OperatorShape("add", 0, first * first, 0, stem.width))
+    return operators
 
 
 # -- names in the published tables ---

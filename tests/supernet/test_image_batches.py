@@ -1,4 +1,4 @@
-"""Calibration data in every form that people have it in; and what cannot be normalised images, refused in words."""
+"""Calibration data in every form that users pass; data that cannot be normalised images is refused."""
 
 import copy
 
@@ -63,12 +63,12 @@ REFUSED = {
     "centred, not scaled": (PIXELS - np.float32(127.5), "from -127.5 to 127.5, more than any normalised image"),
     "not finite": ([np.full((1, 3, 8, 8), np.nan)], "not finite"),
     "infinite": ([np.full((1, 3, 8, 8), -np.inf)], "not finite"),
-    "one image": (IMAGES[0], r"calibration batch 0 has shape \(3, 8, 8\); wanted is \(n, channels, height, width\)"),
+    "one image": (IMAGES[0], r"calibration batch 0 has shape \(3, 8, 8\); it must be \(n, channels, height, width\)"),
     "images one by one": (list(IMAGES), r"calibration batch 0 has shape \(3, 8, 8\)"),
     "channels last": (IMAGES.transpose(0, 2, 3, 1), "its channels come last, move them before the height"),
     "another size": (
         [IMAGES, IMAGES[..., :6]],
-        r"calibration batch 1 has shape \(12, 3, 8, 6\); wanted .* \(3, 8, 8\)",
+        r"calibration batch 1 has shape \(12, 3, 8, 6\); it must be .* \(3, 8, 8\)",
     ),
     "dictionaries": ([{"image": IMAGES, "label": LABELS}], "batch 0 is a dict with the keys image, label"),
     "a path": ("images/", "calibration data is a str; give an array"),
@@ -78,7 +78,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_normalised_images(name):
+def test_data_that_cannot_be_normalised_images_is_refused(name):
     data, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         joined(data, shape=(3, 8, 8))
@@ -93,7 +93,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_with_mean_and_std_known_more_is_refused(name):
+def test_a_known_mean_and_std_refuse_more_data(name):
     with pytest.raises(ValueError, match="give normalised images"):
         joined(KNOWN[name], normalisation=IMAGENET)
 
@@ -116,7 +116,7 @@ def test_unusual_images_are_taken(data, normalisation):
 
 
 @pytest.mark.parametrize("mean", [None, "auto", [], [0.5, "x"], [[0.5]]])
-def test_means_that_are_none_are_not_known(mean):
+def test_invalid_means_are_ignored(mean):
     assert Normalisation.known({"mean": mean, "std": [1.0]}, None, {}) is None
     assert Normalisation.known({"mean": mean, "std": [1.0]}, {"mean": MEAN, "std": np.array(STD)}) == IMAGENET
 

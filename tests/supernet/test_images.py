@@ -1,4 +1,4 @@
-"""timm is told how a subnet's images are made: ``resolve_model_data_config`` took ImageNet's at 224 pixels."""
+"""The preprocessing of a subnet's images is stored for timm's ``resolve_model_data_config``."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_extracted_and_loaded_subnets_tell_timm(channels, tmp_path):
     assert SPACE.smallest.resolution != SPACE.largest.resolution
 
 
-def test_without_the_data_the_size_is_told_alone():
+def test_without_data_only_the_size_is_stored():
     config = resolve_model_data_config(Supernet(SPACE, num_classes=7).extract(SPACE.smallest))
     assert config["input_size"] == (3, SPACE.smallest.resolution, SPACE.smallest.resolution)
 

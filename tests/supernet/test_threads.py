@@ -1,4 +1,4 @@
-"""The number of threads: chosen by a clock that the test holds, kept, and chosen again when work has become slower."""
+"""The number of threads, with a simulated clock: chosen, kept, and chosen again when the work becomes slower."""
 
 import pytest
 import torch
@@ -133,7 +133,7 @@ def test_with_few_threads_it_is_tried_again_when_the_machine_may_be_free():
     assert said[-1].startswith("4 threads from here on, not 1: ") and "4 threads 30.0 ms" in said[-1]
 
 
-def test_a_state_is_gone_on_with_and_not_measured_anew():
+def test_a_restored_state_is_used_without_a_measurement():
     machine = Machine(BUSY)
     threads = made(machine)
     with threads.used():
@@ -175,7 +175,7 @@ def test_halves(most, counts):
     assert halves(most) == counts
 
 
-def test_what_is_hopeless_runs_once():
+def test_hopeless_candidates_run_once():
     """Beside many processes a step with all threads can take half a minute."""
     machine = Machine({8: 120.0, 4: 60.0, 2: 30.0, 1: 0.5})
     threads = made(machine, candidates=(8, 4, 2, 1))

@@ -1,4 +1,4 @@
-"""Which names of classes are refused: they are written one a line, into files that other programs read."""
+"""Checks the names of classes, which are written one a line into files that other programs read."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ MAX_CLASS_NAME = 200  # characters
 
 
 def check_class_names(folder: Path, names: Sequence[str]) -> None:
-    """Raises ``UserError`` in one sentence for a name that cannot stand on a line of its own, and for two names that
-    are one on another file system."""
+    """Raises ``UserError`` for a name that cannot be written on a line of its own.
+
+    Also for two names that are the same on some file systems.
+    """
     for name in names:
         if problem := _problem(name):
             raise UserError(f"{shown(folder / name)}: a class cannot be called {_quoted(name)}: {problem}; rename it")
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(same_name(name), name)
-        if other != name:
+        first = seen.setdefault(file_system_name(name), name)
+        if first != name:
             raise UserError(
-                f"{shown(folder)} has the classes {_quoted(other)} and {_quoted(name)}, which differ in case or in how "
-                "accents are encoded only, and are one folder on other systems; rename or merge them"
+                f"{shown(folder)} has the classes {_quoted(first)} and {_quoted(name)}, which differ only in case or "
+                "in how accents are encoded, and are one folder on other systems; rename or merge them"
             )
 
 
-def same_name(name: str) -> str:
-    """Equal for names that some file systems hold for one."""
+def file_system_name(name: str) -> str:
+    """A normalised name, equal for names that are the same on some file systems."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())
 
 
@@ -38,7 +40,7 @@ def _problem(name: str) -> str | None:
         return "its bytes are not UTF-8"
     if len(name.splitlines()) > 1 or name.splitlines() != [name]:
         return "it has a line break"
-    # Other invisible characters (joiners, soft hyphens, marks of direction) belong to written languages.
+    # Other invisible characters (joiners, soft hyphens, marks of direction) are parts of written languages.
     if any(unicodedata.category(c) == "Cc" for c in name):
         return "it has a control character"
     if name != name.strip():

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, the data of a recipe that names none."""
+"""scikit-learn's handwritten digits, the data of a recipe without ``data:``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def digits_source(resolution: int) -> Source:
     size = (resolution, resolution)
     images = np.stack([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in small])
     labels = digits.target.astype(np.int64)
-    side = numbered_split(small, labels, validation=0.2, test=0.2)
-    whole = Split(images, labels)
+    split_of_image = numbered_split(small, labels, validation=0.2, test=0.2)
+    all_images = Split(images, labels)
     classes = tuple(str(digit) for digit in range(10))
-    return Source("digits", classes, {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)})
+    splits = {name: all_images[np.flatnonzero(split_of_image == index)] for index, name in enumerate(SPLITS)}
+    return Source("digits", classes, splits)

@@ -1,4 +1,4 @@
-"""Which files are images: whatever the installed Pillow decodes, by their endings."""
+"""The endings of image files: those of all formats that the installed Pillow decodes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import PurePath
 
 from PIL import Image
 
-# Drawings, films and containers that Pillow registers, but draws with other programs or cannot decode at all.
+# Vector graphics, films and containers: Pillow registers them, but needs other programs or cannot decode
+# them at all.
 NOT_PICTURES = frozenset({"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "PDF", "WMF"})
-# What a plugin decodes, and where to get it.
+# Endings that need a plugin, with the command that installs it.
 PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), "pip install pillow-heif")
 
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings in lower case, with their dot."""
+    """The endings of image files, in lower case and with their dot."""
     register_plugins()
     return frozenset(
         ending
@@ -26,7 +27,7 @@ def image_endings() -> frozenset[str]:
 
 @cache
 def register_plugins() -> None:
-    """Lets Pillow use pillow-heif where that is installed. To be called in every process that decodes."""
+    """Registers pillow-heif, if it is installed. Every process that decodes has to call this."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

@@ -13,32 +13,40 @@ from ofa.errors import UserError
 
 
 def idx_source(folder: Path, *, val_fraction: float, test_fraction: float) -> Source:
-    """The format is http://yann.lecun.com/exdb/mnist. The classes are the label values found in ``train-*``.
+    """The images of a folder in the format of http://yann.lecun.com/exdb/mnist, whose classes are the training labels.
 
-    Raises ``UserError`` for missing, damaged or uneven files.
+    Raises ``UserError`` for missing, damaged or inconsistent files.
     """
     files = idx_files(folder)
     images, labels = _read_pair(*files["train"])
-    values = np.unique(labels)
-    classes = tuple(str(value) for value in values)
+    class_labels = np.unique(labels)
+    classes = tuple(str(label) for label in class_labels)
     if len(classes) < 2:
         raise UserError(f"{files['train'][1]} has only the class {classes[0]!r}; a classifier needs at least two")
-    whole = Split(images, np.searchsorted(values, labels))
-    apart = files.get("t10k")
-    shares = {"validation": val_fraction, "test": 0.0 if apart else test_fraction}
+
+    # Without test files, some of the training images become the test split.
+    all_images = Split(images, np.searchsorted(class_labels, labels))
+    test_files = files.get("t10k")
+    shares = {"validation": val_fraction, "test": 0.0 if test_files else test_fraction}
     check_shares(**shares)
-    side = numbered_split(images, whole.labels, **shares)
-    splits = {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)}
-    if apart:
-        images, labels = _read_pair(*apart)
-        if len(unknown := np.setdiff1d(labels, values)):
-            raise UserError(f"{apart[1]} has the label {unknown[0]}, which {files['train'][1]} lacks; fix the files")
-        splits["test"] = Split(images, np.searchsorted(values, labels))
+    split_of_image = numbered_split(images, all_images.labels, **shares)
+    splits = {name: all_images[np.flatnonzero(split_of_image == index)] for index, name in enumerate(SPLITS)}
+
+    if test_files:
+        images, labels = _read_pair(*test_files)
+        if len(unknown := np.setdiff1d(labels, class_labels)):
+            raise UserError(
+                f"{test_files[1]} has the label {unknown[0]}, which {files['train'][1]} lacks; fix the files"
+            )
+        splits["test"] = Split(images, np.searchsorted(class_labels, labels))
     return Source("idx", classes, splits)
 
 
 def idx_files(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Images and labels of ``train`` and, when it is there, ``t10k``. Raises ``UserError`` for half a pair."""
+    """The files with images and labels of ``train`` and, if there are any, ``t10k``.
+
+    Raises ``UserError`` without training files, and when one file of a pair is missing.
+    """
     if not folder.is_dir():
         raise UserError(f"data.idx: {folder} is not a folder; give the path of an existing one")
     pairs = {name: _pair(folder, name) for name in ("train", "t10k")}
@@ -53,9 +61,9 @@ def _pair(folder: Path, name: str) -> tuple[Path, Path] | None:
     if paths == [None, None]:
         return None
     if None in paths:
-        have, lack = (0, 1) if paths[1] is None else (1, 0)
+        present, missing = (0, 1) if paths[1] is None else (1, 0)
         raise UserError(
-            f"{paths[have]} is there but {folder / names[lack]}[.gz] is missing; images and labels go together"
+            f"{paths[present]} is there but {folder / names[missing]}[.gz] is missing; images and labels go together"
         )
     return paths[0], paths[1]
 

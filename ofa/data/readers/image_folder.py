@@ -1,6 +1,6 @@
-"""A folder of images: which are trained on, validated on and tested on. No image is decoded here.
+"""A folder of images and its splits. No image is decoded here.
 
-This module imports no torch: whether the data has changed is asked before anything else.
+This module imports no torch, because a run with nothing to do must end at once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from ofa.data.readers.one_look import look
 from ofa.data.readers.source import Source, Split
 from ofa.data.readers.splits import SPLITS, TEST, TRAIN, VALIDATION, check_shares, check_split, hashes, split_by_hash
 
-# Of an image that has another's size, so much of its beginning and end tells whether it is a copy.
-_COMPARED_BYTES = 4096
+_COMPARED_BYTES = 4096  # at the beginning and at the end of images of equal size, to find copies
 _CHUNK_BYTES = 2**20
 
 
 def folder_source(root: Path, *, val_fraction: float, test_fraction: float, test: str | None) -> Source:
-    """``train/CLASS/**``, ``val/CLASS/**`` and ``test/CLASS/**``, or only ``CLASS/**``: see ``list_images``.
+    """The images ``train/CLASS/**``, ``val/CLASS/**`` and ``test/CLASS/**``, or only ``CLASS/**``: see ``list_images``.
 
-    ``test`` names the sub-folder to use as the test split. Raises ``UserError``.
+    ``test`` names the sub-folder to use as the test split. Raises ``UserError`` as ``split_folder`` does.
     """
-    listing, side = split_folder(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test)
-    whole = Split(listing.paths, listing.labels, root)
-    splits = {name: whole[np.flatnonzero(side == row)] for row, name in enumerate(SPLITS)}
+    listing, split_of_image = split_folder(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test)
+    all_images = Split(listing.paths, listing.labels, root)
+    splits = {name: all_images[np.flatnonzero(split_of_image == index)] for index, name in enumerate(SPLITS)}
     return Source("folder", listing.classes, splits, listing.unused)
 
 
@@ -38,8 +37,11 @@ def split_folder(
 ) -> tuple[Listing, np.ndarray]:
     """The images below ``root``, and TRAIN, VALIDATION or TEST for each ``(n,)``.
 
-    Without a test folder, half of the validation images become the test split, or ``test_fraction`` of all images where
-    there is no validation folder either. Raises ``UserError``.
+    Without a test folder, half of the validation images become the test split, or ``test_fraction`` of all
+    images where there is no validation folder either.
+
+    Raises ``UserError`` when the folder cannot be read, it is unclear what its sub-folders mean, or a split
+    is empty.
     """
     key = ("folder", root, val_fraction, test_fraction, test)
     return look(key, lambda: _split(root, val_fraction=val_fraction, test_fraction=test_fraction, test=test))
@@ -47,46 +49,49 @@ def split_folder(
 
 def _split(root: Path, *, val_fraction: float, test_fraction: float, test: str | None) -> tuple[Listing, np.ndarray]:
     listing = list_images(root, test=test)
-    side = np.array([SPLITS.index(name) for name in listing.folders], np.uint8)[listing.split]
+    split_of_image = np.array([SPLITS.index(name) for name in listing.folders], np.uint8)[listing.split]
     has = {name: name in listing.folders for name in SPLITS}
     if has["validation"] and has["test"]:
-        return listing, side
-    if has["validation"]:  # half of it becomes the test split
-        pool, shares = side == VALIDATION, {"validation": 0.0, "test": 0.5}
+        return listing, split_of_image
+
+    # What has no folder of its own is taken from another split.
+    if has["validation"]:
+        pool, shares = split_of_image == VALIDATION, {"validation": 0.0, "test": 0.5}
     else:
-        pool, shares = side == TRAIN, {"validation": val_fraction, "test": 0.0 if has["test"] else test_fraction}
+        pool = split_of_image == TRAIN
+        shares = {"validation": val_fraction, "test": 0.0 if has["test"] else test_fraction}
     check_shares(**shares)
     rows = np.flatnonzero(pool)
     labels = listing.labels[rows]
     copies = _copies(listing, rows)
-    own = split_by_hash(hashes(listing.names[rows]), labels, copies, **shares)
-    check_split(own, labels, copies, **shares)
-    side[rows] = np.where(own == TRAIN, VALIDATION, TEST) if has["validation"] else own
-    return listing, side
+    new_split = split_by_hash(hashes(listing.names[rows]), labels, copies, **shares)
+    check_split(new_split, labels, copies, **shares)
+    split_of_image[rows] = np.where(new_split == TRAIN, VALIDATION, TEST) if has["validation"] else new_split
+    return listing, split_of_image
 
 
 def _copies(listing: Listing, rows: np.ndarray) -> np.ndarray:
-    """Equal numbers ``(n,)`` for files with the same content.
+    """Numbers ``(n,)`` of the images ``rows``, equal for files with the same content.
 
-    Only files of one size can be copies. Of those the beginnings and ends are compared, and where these agree, the
-    whole: pictures without compression that share a white ground differ in their middle alone.
+    Only files of one size can be copies. Of those the beginnings and ends are compared, and where these
+    agree, the whole files: uncompressed images with a white background may differ only in the middle.
     """
     root = os.fsencode(listing.root) + os.fsencode(os.sep)
     paths = [root + path for path in listing.paths[rows].tolist()]
     sizes = listing.sizes[rows].tolist()
-    found = np.arange(len(rows))
-    # Empty files are no images, and would all go to one side.
+    copies = np.arange(len(rows))
+    # Empty files are no images, and as copies they would all be in one split.
     same_size = _groups((row for row in range(len(rows)) if sizes[row]), lambda row: sizes[row])
     same_ends = [group for rows in same_size for group in _groups(rows, lambda row: _ends(paths[row], sizes[row]))]
     for rows in same_ends:
-        whole = sizes[rows[0]] <= 2 * _COMPARED_BYTES
-        for group in [rows] if whole else _groups(rows, lambda row: content_digest(paths[row])):
-            found[group] = group[0]
-    return found
+        compared_whole = sizes[rows[0]] <= 2 * _COMPARED_BYTES
+        for group in [rows] if compared_whole else _groups(rows, lambda row: content_digest(paths[row])):
+            copies[group] = group[0]
+    return copies
 
 
 def _groups(rows: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
-    """Rows of equal keys, where there are several. What cannot be read is no copy; it is named when all are read."""
+    """Groups of two or more rows with equal keys. Unreadable files are left out: they are reported later."""
     groups: dict[Hashable, list[int]] = {}
     for row in rows:
         try:
@@ -98,7 +103,7 @@ def _groups(rows: Iterable[int], key: Callable[[int], Hashable]) -> list[list[in
 
 def _ends(path: bytes, size: int) -> bytes:
     """A digest of the beginning and the end of a file."""
-    # Without Python's own layers of files: this is asked of every image.
+    # Without Python's file objects, because this runs for every image.
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         content = os.read(file, _COMPARED_BYTES)
@@ -114,9 +119,9 @@ def content_digest(path: bytes) -> str:
     """A digest of a file's content. Raises ``OSError``."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        found = blake2b(digest_size=16)
+        digest = blake2b(digest_size=16)
         while content := os.read(file, _CHUNK_BYTES):
-            found.update(content)
+            digest.update(content)
     finally:
         os.close(file)
-    return found.hexdigest()
+    return digest.hexdigest()

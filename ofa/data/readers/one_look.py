@@ -1,4 +1,4 @@
-"""Within a run the data is looked at once, however often it is asked for: all stages then see the same images."""
+"""Within a run, the data is read only once, so that all stages see the same images."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_seen: ContextVar[dict[Hashable, Any] | None] = ContextVar("what this run has seen of its data", default=None)
+_results: ContextVar[dict[Hashable, Any] | None] = ContextVar("what this run has read of its data", default=None)
 
 
 @contextmanager
 def one_look() -> Iterator[None]:
-    """Inside, ``look`` gives for a key what it gave first."""
-    token = _seen.set({})
+    """Inside, ``look`` returns for a key what it returned first."""
+    token = _results.set({})
     try:
         yield
     finally:
-        _seen.reset(token)
+        _results.reset(token)
 
 
-def look(key: Hashable, at: Callable[[], T]) -> T:
-    """What ``at`` gives, or gave for this ``key`` before within ``one_look``."""
-    seen = _seen.get()
-    if seen is None:
-        return at()
-    if key not in seen:
-        seen[key] = at()
-    return seen[key]
+def look(key: Hashable, read: Callable[[], T]) -> T:
+    """The result of ``read()``, or within ``one_look`` that of the first call with this ``key``."""
+    results = _results.get()
+    if results is None:
+        return read()
+    if key not in results:
+        results[key] = read()
+    return results[key]

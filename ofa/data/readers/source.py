@@ -15,10 +15,13 @@ from ofa.data.image_file import read_image
 
 @dataclass(frozen=True)
 class Split:
-    """Labels ``(n,)`` int64 and images: uint8 ``(n, h, w)``, or, below ``root``, byte-string paths ``(n,)``.
+    """Labelled images of a split.
 
-    Paths are one numpy array because a list of a million strings is copied into every forked worker, page by page, as
-    reference counts change.
+    Attributes:
+        images: uint8 ``(n, h, w)``; or with ``root`` byte-string paths relative to it ``(n,)``. Paths are a
+            numpy array, because changing reference counts copy a list of a million strings into every
+            forked worker.
+        labels: int64 ``(n,)``.
     """
 
     images: np.ndarray
@@ -32,10 +35,11 @@ class Split:
         return Split(self.images[rows], self.labels[rows], self.root)
 
     def path(self, index: int) -> Path:
+        """The path of a file; only with ``root``."""
         return self.root / os.fsdecode(self.images[index])
 
     def open(self, index: int, mode: str) -> Image.Image:
-        """One decoded image in PIL's ``mode``, "RGB" or "L". Raises ``UnreadableImage`` for a file that is none."""
+        """One decoded image in PIL's ``mode``, "RGB" or "L". Raises ``UnreadableImage``."""
         if self.root is None:
             return Image.fromarray(self.images[index]).convert(mode)
         return read_image(self.path(index), mode)
@@ -43,7 +47,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """``splits`` has the keys train, validation and test. ``unused``: files and folders left out, sentences."""
+    """The images of a data set.
+
+    Attributes:
+        kind: ``digits``, ``idx`` or ``folder``.
+        classes: names of the classes; labels are indices into them.
+        splits: by the names train, validation and test.
+        unused: sentences about files and folders that are not used.
+    """
 
     kind: str
     classes: tuple[str, ...]
@@ -52,7 +63,7 @@ class Source:
 
 
 def without(source: Source, left_out: Collection[str]) -> Source:
-    """The source without these images."""
+    """The source without the images whose paths are in ``left_out``."""
     if not left_out:
         return source
     names = np.array([os.fsencode(name) for name in left_out])

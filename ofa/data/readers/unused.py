@@ -1,4 +1,4 @@
-"""What of a data folder is not used, by kind, with a count and one example."""
+"""The files and folders of a data folder that are not used: by kind, with a count and one example."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ofa.data.readers.formats import PLUGINS, ending
 from ofa.data.readers.layout import shown
 
-MAX_FOLDERS = 10  # named one by one
+MAX_FOLDERS = 10  # listed one by one
 
 
 class Unused:
@@ -22,24 +22,28 @@ class Unused:
         self._plugin = ""
 
     def add(self, kind: str, path: str) -> None:
+        """Counts a path of a ``kind``, which is a noun with what follows it, such as ``hidden file``."""
         count, example = self._kinds.get(kind, (0, path))
-        self._kinds[kind] = count + 1, min(example, path)  # a folder's entries come in any order
+        self._kinds[kind] = count + 1, min(example, path)  # the first by name: entries are in any order
 
-    def add_file(self, path: str, place: str = "") -> None:
+    def add_file(self, path: str, location: str = "") -> None:
+        """Counts a file by its ending; ``location`` says where such files are."""
         suffix = ending(path)
         self._plugin = self._plugin or PLUGINS.get(suffix, "")
         remedy = f", which `{PLUGINS[suffix]}` lets you read" if suffix in PLUGINS else ""
         kind = f"{shown(suffix)} file" if suffix else "file without an ending"
-        self.add(" ".join(filter(None, (kind, place))) + remedy, path)
+        self.add(" ".join(filter(None, (kind, location))) + remedy, path)
 
     def add_folder(self, path: str, reason: str) -> None:
+        """Adds a folder with a ``reason`` of its own."""
         self._folders.append(f"folder {shown(self._below(path))}/ ({reason})")
 
     def remedy(self) -> str:
-        """What to install for images that were left out, as the end of a sentence."""
+        """The command that installs a plugin for files that are not used, as the end of a sentence; else empty."""
         return f", or `{self._plugin}`" if self._plugin else ""
 
     def sentences(self) -> list[str]:
+        """A sentence for each folder and kind, the most frequent kinds first."""
         folders = sorted(self._folders)
         if len(folders) > MAX_FOLDERS:
             folders[MAX_FOLDERS - 1 :] = [f"{len(folders) - MAX_FOLDERS + 1} more folders like these"]
@@ -48,12 +52,12 @@ class Unused:
 
     def _sentence(self, kind: str, count: int, example: str) -> str:
         path = shown(self._below(example))
-        return f"1 {kind} ({path})" if count == 1 else f"{count} {_plural(kind)} (such as {path})"
+        if count == 1:
+            return f"1 {kind} ({path})"
+        # The first of these words is the noun: ".txt file beside the folders of ..." becomes ".txt files
+        # beside ...".
+        plural = re.sub(r"\b(file|folder|link|device)\b", r"\1s", kind, count=1)
+        return f"{count} {plural} (such as {path})"
 
     def _below(self, path: str) -> str:
         return os.path.relpath(path, self._root)
-
-
-def _plural(kind: str) -> str:
-    """``.txt file beside ...`` to ``.txt files beside ...``: the first of these words is what is counted."""
-    return re.sub(r"\b(file|folder|link|device)\b", r"\1s", kind, count=1)

@@ -1,7 +1,8 @@
 """Instructions of one inference on a Cortex-M, as a table: counted operator by operator, then fitted.
 
-CMSIS-NN's kernels do a fixed number of instructions for each shape, so a count needs no repeats, and a handful of
-whole subnets shows all of an operator's loops: ``features`` names them. They are instructions, not cycles or time.
+CMSIS-NN's kernels run a fixed number of instructions for each shape, so a count needs no repeats. The count
+is a sum over the kernels' loops, whose iterations ``features`` gives, so a few whole subnets determine it.
+Instructions are neither cycles nor time.
 """
 
 from __future__ import annotations
@@ -27,132 +28,149 @@ from ofa.supernet.space import SearchSpace, Subnet
 Kind = tuple[str, int]
 
 
-class Work(NamedTuple):
-    """One operator's work. ``pixels`` are those that it writes, ``given`` and ``wanted`` channels, ``taps`` the pairs
-    of a written pixel and a kernel's place that lies inside the map."""
+class OperatorShape(NamedTuple):
+    """The kind and shape of an operator.
+
+    Attributes:
+        pixels: of the output map.
+        in_channels: 0 where they do not count (additions and pools).
+        kernel_positions: the pairs of an output pixel and a position of the kernel that is inside the input
+            map.
+    """
 
     kind: str
     kernel: int
     pixels: int
-    given: int
-    wanted: int
-    taps: int = 0
+    in_channels: int
+    out_channels: int
+    kernel_positions: int = 0
 
 
-def conv(size: int, given: int, wanted: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False) -> Work:
-    """A convolution, padded by half its kernel, that reads a map of ``size`` x ``size``."""
-    out = ceil_div(size, stride)
-    rows = sum(0 <= start * stride - kernel // 2 + place < size for start in range(out) for place in range(kernel))
-    return Work("depthwise" if depthwise else "conv", kernel, out * out, given, wanted, rows * rows)
+def conv(
+    side: int, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False
+) -> OperatorShape:
+    """A convolution, padded by half its kernel, whose input is a map of ``side`` x ``side``."""
+    out_side = ceil_div(side, stride)
+    rows = sum(0 <= y * stride - kernel // 2 + offset < side for y in range(out_side) for offset in range(kernel))
+    kind = "depthwise" if depthwise else "conv"
+    return OperatorShape(kind, kernel, out_side * out_side, in_channels, out_channels, rows * rows)
 
 
-def features(work: Work) -> np.ndarray:
-    """How often each loop of the operator's kernels runs: what instructions are a sum of."""
-    _, kernel, pixels, given, wanted, taps = work
-    if work.kind == "depthwise":
-        fours, area, left = ceil_div(wanted, 4), kernel * kernel, pixels % 4
-        passes = ceil_div(wanted, MVE_CHANNELS)
-        sixteens = wanted // MVE_CHANNELS * ceil_div(MVE_CHANNELS, 16) + ceil_div(wanted % MVE_CHANNELS, 16)
+def features(operator: OperatorShape) -> np.ndarray:
+    """How often each loop of the operator's kernel runs, for Cortex-M4 and M55 alike ``(features,)``."""
+    kind, kernel, pixels, inputs, outputs, positions = operator
+
+    # The vectorised depthwise kernel works on blocks of channels, the scalar one on four channels and four
+    # pixels.
+    if kind == "depthwise":
+        fours, area, left = ceil_div(outputs, 4), kernel * kernel, pixels % 4
+        passes = ceil_div(outputs, MVE_CHANNELS)
+        sixteens = outputs // MVE_CHANNELS * ceil_div(MVE_CHANNELS, 16) + ceil_div(outputs % MVE_CHANNELS, 16)
         return np.array(
             [
-                *(1, pixels, pixels * wanted, pixels * area * wanted, taps, taps * wanted, pixels * area),
-                *(taps * sixteens, taps * passes, pixels * area * sixteens, pixels * area * passes),
+                *(1, pixels, pixels * outputs, pixels * area * outputs, positions, positions * outputs, pixels * area),
+                *(positions * sixteens, positions * passes, pixels * area * sixteens, pixels * area * passes),
                 *(pixels // 4 * fours, pixels // 4 * fours * area, left * fours, left * fours * area),
             ],
             float,
         )
-    if work.kind == "conv" and kernel == 1:
-        blocks, left = ceil_div(given, 16), pixels % 4
+
+    # A matrix product, in blocks of 16 input channels, and of four or two pixels.
+    if kind == "conv" and kernel == 1:
+        blocks, left = ceil_div(inputs, 16), pixels % 4
         return np.array(
             [
-                *(1, pixels, wanted, given * wanted, pixels * wanted, pixels * wanted * (given // 16)),
-                *(pixels * wanted * (given % 16 // 4), pixels * wanted * (given % 4)),
-                *(pixels // 4 * wanted, pixels // 4 * wanted * blocks, left * wanted, left * wanted * blocks),
-                *(pixels % 2 * wanted, pixels % 2 * wanted * given),
+                *(1, pixels, outputs, inputs * outputs, pixels * outputs, pixels * outputs * (inputs // 16)),
+                *(pixels * outputs * (inputs % 16 // 4), pixels * outputs * (inputs % 4)),
+                *(pixels // 4 * outputs, pixels // 4 * outputs * blocks, left * outputs, left * outputs * blocks),
+                *(pixels % 2 * outputs, pixels % 2 * outputs * inputs),
             ],
             float,
         )
-    if work.kind == "conv":
-        return np.array([1, pixels, taps, taps * given, pixels * wanted, pixels * wanted * given * kernel**2], float)
-    return np.array([1, pixels, wanted, pixels * wanted, given * wanted], float)
+
+    # The input is copied position by position before a matrix product.
+    if kind == "conv":
+        macs = pixels * outputs * inputs * kernel**2
+        return np.array([1, pixels, positions, positions * inputs, pixels * outputs, macs], float)
+    return np.array([1, pixels, outputs, pixels * outputs, inputs * outputs], float)
 
 
 class Model(NamedTuple):
-    """Instructions per run of each loop, by kind of operator and kernel."""
+    """Instructions per iteration of each loop, by kind of operator and kernel."""
 
     weights: dict[Kind, np.ndarray]
 
-    def predict(self, work: Work) -> float:
-        """Raises ``ValueError`` for a kind of operator that was in no measured subnet."""
-        key = (work.kind, work.kernel)
+    def predict(self, operator: OperatorShape) -> float:
+        """The instructions of an operator. Raises ``ValueError`` for a kind that was in no measured subnet."""
+        key = (operator.kind, operator.kernel)
         if key not in self.weights:
-            raise ValueError(f"no {work.kind} with kernel {work.kernel} was counted; measure more subnets")
-        return float(features(work) @ self.weights[key])
+            raise ValueError(f"no {operator.kind} with kernel {operator.kernel} was counted; measure more subnets")
+        return float(features(operator) @ self.weights[key])
 
 
-def fit(counted: Iterable[tuple[Work, int]]) -> Model:
-    """Least squared relative error, no loop below zero instructions."""
+def fit(counted: Iterable[tuple[OperatorShape, int]]) -> Model:
+    """Minimises the squared relative error; no loop gets a negative number of instructions."""
     groups: dict[Kind, list[tuple[np.ndarray, int]]] = {}
-    for work, count in counted:
-        groups.setdefault((work.kind, work.kernel), []).append((features(work), count))
+    for operator, count in counted:
+        groups.setdefault((operator.kind, operator.kernel), []).append((features(operator), count))
     weights = {}
     for key, rows in groups.items():
         x, y = np.array([row for row, _ in rows]), np.array([count for _, count in rows], float)
+        # Columns of like size, for the solver.
         scale = np.abs(x / y[:, None]).max(axis=0)
         scale[scale == 0] = 1
         weights[key] = nnls(x / y[:, None] / scale, np.ones(len(y)))[0] / scale
     return Model(weights)
 
 
-def works(part: Operators, side: int) -> list[Work]:
-    """The work of each operator of ``part``, which reads a map of ``side`` x ``side``."""
+def operator_shapes(part: Operators, side: int) -> list[OperatorShape]:
+    """The shape of each operator of ``part``, whose input is a map of ``side`` x ``side``."""
     shapes = part.shapes(side)
     return [
-        _work(operator, shapes[operator.inputs[0]], written) for operator, written in zip(part, shapes[1:], strict=True)
+        _operator_shape(operator, shapes[operator.inputs[0]], output_shape)
+        for operator, output_shape in zip(part, shapes[1:], strict=True)
     ]
 
 
-def _work(operator: Operator, read: Shape, written: Shape) -> Work:
+def _operator_shape(operator: Operator, input_shape: Shape, output_shape: Shape) -> OperatorShape:
     """Raises ``ValueError`` for a kind of operator that no program has."""
-    channels = written.channels
+    in_channels, channels = input_shape.channels, output_shape.channels
     if operator.kind in ("conv", "depthwise"):
-        depthwise = operator.kind == "depthwise"
-        return conv(
-            read.side, read.channels, channels, kernel=operator.kernel, stride=operator.stride, depthwise=depthwise
-        )
+        options = {"kernel": operator.kernel, "stride": operator.stride, "depthwise": operator.kind == "depthwise"}
+        return conv(input_shape.side, in_channels, channels, **options)
     if operator.kind == "add":
-        return Work("add", 0, written.positions, 0, channels)
+        return OperatorShape("add", 0, output_shape.positions, 0, channels)
     if operator.kind == "pool":
-        return Work("pool", 0, read.positions, 0, channels)
+        return OperatorShape("pool", 0, input_shape.positions, 0, channels)
     if operator.kind == "linear":
-        return Work("linear", 0, 1, read.channels, channels)
+        return OperatorShape("linear", 0, 1, in_channels, channels)
     raise ValueError(f"no instruction count is known for {operator.kind}")
 
 
-def counted_work(operator: Any) -> Work:
-    """The work of an operator that ``runtimes.cortex_m.operators`` counted.
+def operator_from_profile(operator: Any) -> OperatorShape:
+    """The shape of an operator that ``runtimes.cortex_m.operators`` counted.
 
     Raises ``ValueError`` for an operator that no block of our spaces has.
     """
-    given, wanted, kernel = operator.input, operator.output, operator.kernel
+    input_shape, output_shape, kernel = operator.input, operator.output, operator.kernel
     if operator.kind in ("conv2d_s8", "depthwise_conv2d_s8"):
         depthwise = operator.kind.startswith("depthwise")
+        height, width, channels = input_shape
         side = kernel[0] if depthwise else kernel[1]
-        if operator.padding == side // 2 and given[0] == given[1]:
-            return conv(given[0], given[2], wanted[2], kernel=side, stride=operator.stride, depthwise=depthwise)
+        if operator.padding == side // 2 and height == width:
+            return conv(height, channels, output_shape[2], kernel=side, stride=operator.stride, depthwise=depthwise)
     elif operator.kind == "add_s8":
-        return Work("add", 0, wanted[0] * wanted[1], 0, wanted[2])
-    elif operator.kind == "average_pool2d_s8" and wanted[:2] == (1, 1):
-        return Work("pool", 0, given[0] * given[1], 0, wanted[2])
+        return OperatorShape("add", 0, output_shape[0] * output_shape[1], 0, output_shape[2])
+    elif operator.kind == "average_pool2d_s8" and output_shape[:2] == (1, 1):
+        return OperatorShape("pool", 0, input_shape[0] * input_shape[1], 0, output_shape[2])
     elif operator.kind == "linear_s8":
-        return Work("linear", 0, 1, given[-1], wanted[-1])
+        return OperatorShape("linear", 0, 1, input_shape[-1], output_shape[-1])
     raise ValueError(f"no instruction count is known for {operator}")
 
 
 def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int = 3) -> Table:
-    """The fitted model at every resolution, slot and option of a space."""
-
-    fold = at_each_side(lambda part, side: sum(map(model.predict, works(part, side))))
+    """The predictions of ``model`` for every part of a space."""
+    fold = at_each_side(lambda part, side: sum(map(model.predict, operator_shapes(part, side))))
     head = {"num_classes": num_classes, "in_chans": in_chans}
     return fold_table(space, "instructions", "instructions", fold, **head)
 
@@ -170,11 +188,11 @@ def measure(
 ) -> Table:
     """Instructions for one image on ``cpu`` (``cortex_m4`` or ``cortex_m55``), from int8 programs run under QEMU.
 
-    Every operator of ``fit_subnets`` whole subnets is counted; ``info["quality"]`` reports the error on
+    Every operator of ``fit_subnets`` whole subnets is counted. ``info["quality"]`` has the error on
     ``test_subnets`` others: ``mape``, ``largest`` relative error and ``kendall_tau``.
 
-    Raises ``ValueError`` when a compiler or QEMU is missing, and naming the layer when a space has operators that no C
-    is known for (the space ``mcu`` has none).
+    Raises ``ValueError`` when a compiler or QEMU is missing, and naming the layer for whose operator there
+    is no C (in the space ``mcu`` there is C for all).
     """
     from ofa.export.runtimes import cortex_m
 
@@ -183,17 +201,21 @@ def measure(
     rng = np.random.default_rng([seed, 2])
     fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
     codes = np.concatenate([fitted_codes, test])
-    counted: list[tuple[Work, int]] = []
+
+    # Operators of the first subnets are counted one by one, the others as a whole.
+    counted: list[tuple[OperatorShape, int]] = []
     totals = []
-    for number, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
+    for index, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
         session = cortex_m.load(int8_program(space, space.decode(code), **head), cpu=cpu)
-        if number < len(fitted_codes):
-            counted += [(counted_work(operator), operator.instructions) for operator in cortex_m.operators(session)]
+        if index < len(fitted_codes):
+            profile = cortex_m.operators(session)
+            counted += [(operator_from_profile(operator), operator.instructions) for operator in profile]
         else:
             totals.append(cortex_m.figures(session).instructions)
-    model = fit(counted)
-    found = table(space, model, **head)
-    predicted, measured = found.predict(test), np.array(totals, float)
+
+    # The error is that of whole networks, as a search uses the table.
+    fitted = table(space, fit(counted), **head)
+    predicted, measured = fitted.predict(test), np.array(totals, float)
     info = {
         "made_with": environment["version"],
         "cpu": cpu,
@@ -203,7 +225,7 @@ def measure(
             "largest": float((np.abs(predicted - measured) / measured).max()) if totals else None,
         },
     }
-    return replace(found, info=info)
+    return replace(fitted, info=info)
 
 
 def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> bytes:
@@ -215,17 +237,19 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
     return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
 
 
-def _per_value(counted: Sequence[tuple[Work, int]]) -> dict[str, float]:
-    """Instructions per multiply-accumulate (per value that is read, where nothing is multiplied) by kind."""
+def _per_value(counted: Sequence[tuple[OperatorShape, int]]) -> dict[str, float]:
+    """Instructions per multiply-accumulate, or per input value of operators without any, by kind and kernel."""
     sums: dict[str, list[float]] = {}
-    for work, count in counted:
-        total = sums.setdefault(f"{work.kind} {work.kernel}x{work.kernel}" if work.kernel else work.kind, [0.0, 0.0])
+    for operator, count in counted:
+        kind, kernel = operator.kind, operator.kernel
+        total = sums.setdefault(f"{kind} {kernel}x{kernel}" if kernel else kind, [0.0, 0.0])
         total[0] += count
-        total[1] += work_values(work)
-    return {name: round(count / values, 3) for name, (count, values) in sums.items()}
+        total[1] += macs_or_values(operator)
+    return {name: round(count / size, 3) for name, (count, size) in sums.items()}
 
 
-def work_values(work: Work) -> int:
-    """Multiply-accumulates, or values read of operators that have none."""
-    area = max(work.kernel, 1) ** 2
-    return work.pixels * work.wanted * (area if work.kind == "depthwise" else area * max(work.given, 1))
+def macs_or_values(operator: OperatorShape) -> int:
+    """Multiply-accumulates, or input values of operators that have none."""
+    area = max(operator.kernel, 1) ** 2
+    per_output = area if operator.kind == "depthwise" else area * max(operator.in_channels, 1)
+    return operator.pixels * operator.out_channels * per_output

@@ -16,10 +16,12 @@ from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, Side, largest, lifetimes, moments
 from ofa.supernet.space import SearchSpace
 
-# Of CMSIS-NN's deepest kernel, start-up code and bakenn's wrappers, and the few variables of the program itself.
+# Bytes of the deepest stack (CMSIS-NN's kernels, start-up code, bakenn's wrappers), and of the program's
+# own variables.
 STACK = {"cortex_m4": 800, "cortex_m55": 960}
 
-# CMSIS-NN's kernels and the program's own code, and the calls of each block: bounds of what programs measured.
+# Upper bounds, from measured programs, of the code of CMSIS-NN's kernels and the program, and of the calls
+# of a block.
 _CODE = {"cortex_m4": 17350, "cortex_m55": 15800}
 _BLOCK_CODE = {"cortex_m4": 390, "cortex_m55": 420}
 _ARENA_ALIGNMENT = 16
@@ -28,9 +30,10 @@ _ARENA_ALIGNMENT = 16
 def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
     """Bytes of RAM that one inference needs on ``cpu`` (``cortex_m4`` or ``cortex_m55``).
 
-    Operators run one after the other. While one runs, its input, its output and CMSIS-NN's scratch memory for it are
-    there, and a residual's input until its addition. The image and the logits have buffers of their own. The arena's
-    planner can need a little more than the largest moment; it seldom does.
+    Operators run one after the other. While one runs, its inputs, its output, CMSIS-NN's scratch memory for
+    it and every tensor that a later operator reads are in memory. The image and the logits have buffers of
+    their own. The layout of the arena seldom needs more than the bytes that live at once, and then little
+    more.
 
     Raises ``ValueError`` for another ``cpu``.
     """
@@ -43,30 +46,38 @@ def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "
         arena(head, sides_read(space)[:, -1], vectors=vectors, outside=[len(head)]),
     ]
     blocks = fold_blocks(space, lambda part, sides: arena(part, sides, vectors=vectors))
-    # Image and logits come on top of the largest moment; as fixed cost of a maximum they are part of every moment.
+
+    # The network's cost is the maximum over its parts. Image, logits and stack are always there, so they
+    # are added to each part.
     always = round_up(in_chans * resolutions**2, ALIGNMENT) + round_up(num_classes, ALIGNMENT) + STACK[cpu]
     parts = parts_of(space, largest(ends) + always, [costs + always[:, None, None] for costs in blocks])
     return Table(space, "ram", "bytes", parts, info={"cpu": cpu}, combine="max")
 
 
 def arena(part: Operators, side: Side, *, vectors: bool, outside: Sequence[int] = ()) -> Side:
-    """Bytes of the program's arena at the operator of ``part`` that needs the most, its scratch memory counted.
+    """Bytes of the program's arena at the operator of ``part`` that needs the most, scratch memory included.
 
-    The tensors ``outside`` have buffers of their own. ``vectors`` is for Cortex-M55.
+    Tensors in ``outside`` have buffers of their own. ``vectors`` is for Cortex-M55.
     """
     sizes = [round_up(shape.size, ALIGNMENT) for shape in part.shapes(side)]
     for tensor in outside:
         sizes[tensor] = 0
     scratch = [operator_scratch(operator, part.read_channels(operator), vectors=vectors) for operator in part]
     live = moments(lifetimes(part), sizes)
-    return largest([round_up(a + round_up(b, ALIGNMENT), _ARENA_ALIGNMENT) for a, b in zip(live, scratch, strict=True)])
+    return largest(
+        [
+            round_up(tensors + round_up(buffer, ALIGNMENT), _ARENA_ALIGNMENT)
+            for tensors, buffer in zip(live, scratch, strict=True)
+        ]
+    )
 
 
 def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
-    """Bytes of flash that the program takes on ``cpu``: weights, their scales, code and what ``main.c`` needs.
+    """Bytes of flash that the program needs on ``cpu``: weights, their scales, and code, that of ``main.c`` included.
 
-    A byte a weight, and 12 a channel: an int32 bias, a multiplier and a shift. The code hangs on the compiler: the
-    table bounds that of gcc 12, from above by at most about 2 KB. Raises ``ValueError`` for another ``cpu``.
+    A weight has one byte, and a channel 12: an int32 bias, a multiplier and a shift. The code depends on
+    the compiler: the table is above that of gcc 12 by at most about 2 KB. Raises ``ValueError`` for another
+    ``cpu``.
     """
     _check(cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}

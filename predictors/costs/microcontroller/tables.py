@@ -1,8 +1,9 @@
-"""Costs on microcontrollers: predicted by tables, and measured of whole int8 programs.
+"""Costs on microcontrollers: predicted by tables, and measured with whole int8 programs.
 
-``sram``: of ``tflm`` the activations in its arena (what its interpreter keeps beside them, with 64-bit pointers here,
-says nothing about a device); of ``cortex_m*`` all RAM of the program, stack included. ``flash``: of ``tflm`` the
-model's file, of ``cortex_m*`` code and constants. ``instructions``: of one inference, ``cortex_m*`` alone.
+- ``sram``: for ``tflm`` the activations in its arena, without the data of its interpreter, which has 64-bit
+  pointers here; for ``cortex_m*`` all RAM of the program, stack included.
+- ``flash``: for ``tflm`` the model's file, for ``cortex_m*`` code and constants.
+- ``instructions``: of one inference, for ``cortex_m*`` only.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ def tables(
 ) -> dict[str, Table]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
 
-    ``fit_subnets`` programs are counted operator by operator, where instructions are; four of them place the tables of
-    RAM and flash.
+    Where instructions are counted, ``fit_subnets`` programs are counted operator by operator. The tables of
+    RAM and flash are fitted to four whole programs.
 
-    Where a Cortex-M's compiler or emulator is not installed, RAM and flash alone, unchecked: their quality is None.
+    Where a Cortex-M's compiler or emulator is not installed, there are only RAM and flash, unchecked: their
+    quality is None.
 
-    Raises ``ValueError`` naming what the space has that the runtime cannot run (the presets ``mcu`` have nothing).
+    Raises ``ValueError`` naming the operator of the space that the runtime cannot run (the presets ``mcu``
+    have none).
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    found = _predicted(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
-    # RAM and flash have no noise: a few whole programs place them, others tell how well.
+    predicted = _predicted_tables(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
+
+    # RAM and flash have no noise, so a few whole programs suffice to fit them. Others measure the error.
     rng = np.random.default_rng([seed, 3])
     fit, test = fit_and_test(
         space, macs_table(space, **head), fit=min(_FIT_WHOLE, fit_subnets), test=test_subnets, rng=rng
@@ -58,12 +62,14 @@ def tables(
     codes = np.concatenate([fit, test])
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
     measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
-    done = {}
-    for name, (table, fitted) in found.items():
-        values = np.array([each[name] for each in measured])
-        table = fitted(table, fit, values[: len(fit)])
-        quality = cost_quality(table.predict(test), values[len(fit) :], fit_subnets=len(fit))
-        done[name] = replace(
+
+    # Each table is fitted to the first programs, and its error measured on the others.
+    fitted_tables = {}
+    for name, (table, fitted) in predicted.items():
+        program_costs = np.array([measurement[name] for measurement in measured])
+        table = fitted(table, fit, program_costs[: len(fit)])
+        quality = cost_quality(table.predict(test), program_costs[len(fit) :], fit_subnets=len(fit))
+        fitted_tables[name] = replace(
             table,
             name=name,
             info={
@@ -74,13 +80,13 @@ def tables(
                 "quality": quality,
             },
         )
-    return done
+    return fitted_tables
 
 
 def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int) -> dict[str, Table]:
-    """RAM and flash before any program is made; what compiler and runtime add is not in them.
+    """RAM and flash before any program is built, without what compiler and runtime add.
 
-    Raises ``ValueError`` as ``tables``.
+    Raises ``ValueError`` as ``tables`` does.
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
     return {name: replace(table, name=name) for name, (table, _) in _memory(runtime, space, head).items()}
@@ -89,7 +95,10 @@ def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_c
 def costs(
     runtime: ModuleType, space: SearchSpace, subnets: list[Subnet], *, num_classes: int, in_chans: int
 ) -> list[dict[str, float]]:
-    """What whole int8 programs of the subnets take; weights do not matter. Empty where that cannot be measured."""
+    """The measured costs of whole int8 programs of the subnets, whose weights do not matter.
+
+    Empty where they cannot be measured.
+    """
     if not measurable(runtime):
         return [{} for _ in subnets]
     head = {"num_classes": num_classes, "in_chans": in_chans}
@@ -97,12 +106,12 @@ def costs(
 
 
 def measurable(runtime: ModuleType) -> bool:
-    """Whether the runtime's programs can be made and run here."""
+    """Whether the runtime's programs can be built and run on this machine."""
     return runtime.NAME == "tflm" or missing_tools() is None
 
 
 def costs_of_model(runtime: ModuleType, model: bytes) -> dict[str, float]:
-    """The same of an int8 TFLite model."""
+    """The measured costs of an int8 TFLite model."""
     if runtime.NAME == "tflm":
         return {"sram": float(runtime.allocations(model)[0]), "flash": float(len(model))}
     figures = runtime.figures(runtime.load(model))
@@ -113,53 +122,54 @@ def costs_of_model(runtime: ModuleType, model: bytes) -> dict[str, float]:
     }
 
 
+# From a table, and the codes and costs of measured programs, to the table fitted to them.
 Fit = Callable[[Table, np.ndarray, np.ndarray], Table]
 
 
-def _predicted(
+def _predicted_tables(
     runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, fit_subnets: int, seed: int
 ) -> dict[str, tuple[Table, Fit]]:
-    """By cost the table, and what measured programs (codes, values) make of it."""
+    """For each cost its table, and the function that fits it to measured programs."""
     cpu, counted = runtime.NAME, {}
     if cpu != "tflm" and measurable(runtime):
         options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed}
-        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _as_it_is)
+        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _unchanged)
     return counted | _memory(runtime, space, head)
 
 
 def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int]) -> dict[str, tuple[Table, Fit]]:
     if runtime.NAME == "tflm":
         arena = memory.peak_memory(space, **head, bits=8, planner="tflm")
-        return {"sram": (arena, _shifted), "flash": (memory.flash(space, **head, bits=8), _scaled)}
+        return {"sram": (arena, _raised), "flash": (memory.flash(space, **head, bits=8), _scaled)}
     return {
-        "sram": (program.ram(space, **head, cpu=runtime.NAME), _shifted),
-        "flash": (program.flash(space, **head, cpu=runtime.NAME), _moved),
+        "sram": (program.ram(space, **head, cpu=runtime.NAME), _raised),
+        "flash": (program.flash(space, **head, cpu=runtime.NAME), _shifted),
     }
 
 
-def _as_it_is(table: Table, _codes: np.ndarray, _values: np.ndarray) -> Table:
+def _unchanged(table: Table, _codes: np.ndarray, _costs: np.ndarray) -> Table:
     return table
 
 
-def _shifted(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
-    """With what the program has beside it: too little would be found out late, so it is the largest seen."""
-    return replace(table, intercept=table.intercept + max(0.0, _excess(table, codes, values)))
+def _raised(table: Table, codes: np.ndarray, costs: np.ndarray) -> Table:
+    """Raised by the largest excess of a program, so that no program needs more than predicted."""
+    return replace(table, intercept=table.intercept + max(0.0, _excess(table, codes, costs)))
 
 
-def _moved(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
-    """With the code that this compiler makes: as ``_shifted``, but down, too."""
-    return replace(table, intercept=table.intercept + _excess(table, codes, values))
+def _shifted(table: Table, codes: np.ndarray, costs: np.ndarray) -> Table:
+    """Raised or lowered by the largest excess of a program: this compiler may write less code than the table says."""
+    return replace(table, intercept=table.intercept + _excess(table, codes, costs))
 
 
-def _excess(table: Table, codes: np.ndarray, values: np.ndarray) -> float:
-    """The most that a program takes above the table; 0 without programs."""
-    return float((values - table.predict(codes)).max()) if len(codes) else 0.0
+def _excess(table: Table, codes: np.ndarray, costs: np.ndarray) -> float:
+    """The largest difference between a program's cost and the table; 0 without programs."""
+    return float((costs - table.predict(codes)).max()) if len(codes) else 0.0
 
 
-def _scaled(table: Table, codes: np.ndarray, values: np.ndarray) -> Table:
-    """Weights bring scales and the file's own structure with them."""
+def _scaled(table: Table, codes: np.ndarray, costs: np.ndarray) -> Table:
+    """A line through the programs' costs: the file has scales for its weights, and a structure of its own."""
     sums = table.predict(codes)
     if len(sums) < 2 or np.ptp(sums) == 0:
-        return _shifted(table, codes, values)
-    slope, intercept = np.polyfit(sums, values, 1)
-    return replace(table, slope=float(slope), intercept=float(intercept), floor=float(values.min()) / 2)
+        return _raised(table, codes, costs)
+    slope, intercept = np.polyfit(sums, costs, 1)
+    return replace(table, slope=float(slope), intercept=float(intercept), floor=float(costs.min()) / 2)

@@ -116,7 +116,7 @@ def firmware(tmp_path_factory):
     for seed, name in enumerate(("door-bell", "cam_2")):
         model, images, prefix = small(seed), images_of(seed), names_of(name).prefix
         export.write_sources(model, place / name, images=images, name=name)
-        examples = export.expected(model, images)
+        examples = export.examples_of(model, images)
         code += [table(f"{prefix}_given", examples.inputs), table(f"{prefix}_wanted", examples.outputs)]
         code.append(f"OFA_ALIGNED(16) static uint8_t {prefix}_arena[{prefix.upper()}_ARENA_SIZE];\n")
         calls.append(
@@ -178,9 +178,9 @@ def test_any_path_and_any_variable_of_the_shell(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(place))
     for name in ("CFLAGS", "LDFLAGS", "CPU", "OUT", "MAKEFLAGS"):  # conda's, or those of a make around us
         monkeypatch.setenv(name, "--nonsense")
-    build._library.cache_clear()
+    build._shared_library.cache_clear()
     session = cortex_m.load(small(0))
-    build._library.cache_clear()
+    build._shared_library.cache_clear()
     assert str(place) in str(session.folder)
     assert np.array_equal(cortex_m.run(session, images_of(0)), tflm.run(tflm.load(small(0)), images_of(0)))
     assert cortex_m.figures(session).flash > 1000

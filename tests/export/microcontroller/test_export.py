@@ -123,7 +123,7 @@ def test_the_same_model_gives_the_same_files(folder, model, images):
 
 
 def test_examples_are_the_interpreters_bytes(model, images):
-    examples = export.expected(model, images)
+    examples = export.examples_of(model, images)
     session = tflm.load(model)
     (scale,), (zero,) = (session.output["quantization_parameters"][key] for key in ("scales", "zero_points"))
     assert np.allclose((examples.outputs - np.float32(zero)) * scale, tflm.run(session, images), atol=1e-6)
@@ -131,7 +131,7 @@ def test_examples_are_the_interpreters_bytes(model, images):
     assert len(np.unique(examples.outputs)) > 3
 
 
-def test_pads_become_the_convolutions_own(model):
+def test_pads_are_folded_into_convolutions(model):
     graph = import_graph(model, name="tiny")
     kinds = [type(op).__name__ for op in graph.ops]
     assert "Pad2DOp" not in kinds

@@ -1,4 +1,4 @@
-"""A folder that is written again: ours is replaced, others' files stay, a kill leaves the old or the new one."""
+"""A folder that is written again: written files are replaced, others stay, a kill leaves the old or the new folder."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ofa.export.microcontroller import folder as folder_module
-from ofa.export.microcontroller.folder import replacement, written
+from ofa.export.microcontroller.folder import replacement, written_files
 
 OURS = {"main.c": "1", "src/m4_infer.c": "1", "src/deep/x.c": "1"}
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
     return tmp_path / "c"
 
 
-def test_files_that_others_wrote_stay_and_stale_ones_of_ours_go(folder):
+def test_users_files_stay_and_stale_written_files_are_removed(folder):
     for name in ("board_stm32.c", "notes/plan ü.txt", "src/mine.h", ".hidden", "src/deep/own.c"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"mine: {name}")
@@ -51,11 +51,11 @@ def test_files_that_others_wrote_stay_and_stale_ones_of_ours_go(folder):
     assert "src/m4_infer.c" not in after
     assert (folder / "empty" / "below").is_dir() and str((folder / "link").readlink()) == "/nowhere"
     assert os.access(folder / "tool", os.X_OK)
-    assert [path.name for path in written(folder)] == ["files.json", "main.c", "new.c"]
+    assert [path.name for path in written_files(folder)] == ["files.json", "main.c", "new.c"]
     assert [path.name for path in folder.parent.iterdir()] == ["c"]
 
 
-def test_a_file_of_ours_that_was_edited_is_kept_by_another_name_and_named(folder):
+def test_an_edited_file_is_kept_under_another_name_and_reported(folder):
     for number in (1, 2):
         (folder / "main.c").write_text(f"edited {number}")
         (said,) = export(folder)
@@ -65,7 +65,7 @@ def test_a_file_of_ours_that_was_edited_is_kept_by_another_name_and_named(folder
     assert export(folder) == []
 
 
-def test_a_name_that_a_new_file_takes_is_not_lost(folder):
+def test_a_users_file_with_the_name_of_a_new_file_is_kept(folder):
     (folder / "new.c").write_text("mine")
     (folder / "data").mkdir()
     (folder / "data" / "a").write_text("mine")
@@ -78,13 +78,13 @@ def test_a_name_that_a_new_file_takes_is_not_lost(folder):
 
 
 @pytest.mark.parametrize("manifest", [None, "", "[]", '{"files": 3}', '{"files": {"../../x": "0"}}'])
-def test_without_a_readable_manifest_nothing_is_ours(folder, manifest):
+def test_without_a_readable_manifest_all_files_are_the_users(folder, manifest):
     (folder / "files.json").unlink() if manifest is None else (folder / "files.json").write_text(manifest)
     assert len(export(folder, {"main.c": "2"})) == 1
     assert content(folder)["main.c.yours"] == "1" and content(folder)["src/m4_infer.c"] == "1"
 
 
-def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path):
+def test_files_and_links_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "c").write_text("mine")
     with pytest.raises(ValueError, match=r"c is a file, and a folder is written there: move or rename the file"):
         export(tmp_path / "c")
@@ -95,7 +95,7 @@ def test_what_is_no_folder_is_refused_in_a_sentence(tmp_path):
     assert (tmp_path / "c").read_text() == "mine" and not list((tmp_path / "real").iterdir())
 
 
-def test_an_error_while_the_new_one_is_made_leaves_the_old_one(folder):
+def test_an_error_leaves_the_old_folder(folder):
     with pytest.raises(KeyError), replacement(folder, notice=print) as made:
         (made / "main.c").write_text("2")
         raise KeyError
@@ -137,7 +137,7 @@ with replacement(pathlib.Path({str(folder)!r}), notice=print) as made:
     assert [path.name for path in folder.parent.iterdir()] == ["c"]
 
 
-def test_a_disk_without_second_names_gets_copies(folder, monkeypatch):
+def test_a_disk_without_hard_links_gets_copies(folder, monkeypatch):
     def none(*_args, **_options):
         raise OSError("no links here")
 

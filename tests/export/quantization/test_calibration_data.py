@@ -1,4 +1,4 @@
-"""int8 files that answer otherwise than their float32 network are refused, and none for runtimes that misread them."""
+"""int8 files whose outputs do not follow those of their float32 network are refused; options of int8 ONNX files."""
 
 import numpy as np
 import onnx
@@ -90,7 +90,7 @@ def test_a_collapse_is_refused(kind, network, tmp_path):
         network[2].weight[:, 0] /= 1e6
     path, source = tmp_path / f"int8.{kind}", tmp_path / "model.onnx"
     onnx.save(onnx_graph(network, (3, 16, 16)), source)
-    with pytest.raises(Collapse, match=r"logits correlate .* \(at least 0.7 is wanted\).*likely causes: .* normalised"):
+    with pytest.raises(Collapse, match=r"logits correlate .* \(at least 0.7 is needed\).*likely causes: .* normalised"):
         if kind == "onnx":
             quantize_onnx(source, path, IMAGES)
         else:
@@ -128,7 +128,7 @@ def test_answers_that_have_little_to_do_with_the_image(got):
         (np.ones((32, 1)), np.zeros((32, 1))),  # one class
     ],
 )
-def test_what_is_no_collapse_or_cannot_be_told(exact, got):
+def test_small_and_undecidable_differences_are_no_collapse(exact, got):
     refuse_collapse(lambda _: exact, lambda _: got, np.zeros((32, 1)))
 
 
@@ -189,7 +189,7 @@ def test_symmetric_files_have_what_tensorrt_reads(network, source):
         ({"weights": "unsigned", "symmetric": True}, "with symmetric=True weights are signed"),
     ],
 )
-def test_choices_that_do_not_exist(options, words, network, source):
+def test_unknown_options(options, words, network, source):
     with pytest.raises(ValueError, match=words):
         write("onnx", network, source, IMAGES, **options)
 

@@ -1,4 +1,4 @@
-"""int8 files: what is in them, what they compute, and what helps when that is not enough."""
+"""int8 files: their content, their accuracy, and the options that raise it."""
 
 import copy
 import subprocess
@@ -16,7 +16,7 @@ from ofa.export import lifetimes
 from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx, read_metadata
 from ofa.export.quantization.activations import Activations
-from ofa.export.quantization.equalize import equalize
+from ofa.export.quantization.equalize import equalize_channels
 from ofa.export.quantization.onnx import quantize_onnx
 from ofa.export.quantization.plan import live_tensors
 from ofa.export.quantization.ranges import calibration_images, ranges
@@ -120,7 +120,7 @@ def test_large_weights_stay_inside_the_flatbuffer():
     assert not any(buffer.offset > 1 or buffer.size for buffer in buffers)
 
 
-@pytest.mark.parametrize("options", [{}, {"percentile": 99.0}, {"even": True}, {"correct_bias": True}])
+@pytest.mark.parametrize("options", [{}, {"percentile": 99.0}, {"equalize": True}, {"correct_bias": True}])
 def test_same_input_same_bytes(network, options):
     batches = [images(3), images(2, seed=1)]
     content = quantize_tflite(network[1], iter(batches), **options)
@@ -148,9 +148,9 @@ def test_images_all_alike_and_dark(network):
     [
         ([], "there are no calibration images"),
         ([images(0)], "there are no calibration images"),
-        ([images(1), images(1, shape=(3, 8, 8))], r"batch 1 has shape \(1, 3, 8, 8\); wanted is .* \(3, 20, 20\)"),
-        ([np.zeros((20, 20), np.float32)], r"batch 0 has shape \(20, 20\); wanted is \(n, channels, height, width\)"),
-        ([images(1, shape=(1, 20, 20))], r"has shape \(1, 1, 20, 20\); wanted is .* \(3, 20, 20\)"),
+        ([images(1), images(1, shape=(3, 8, 8))], r"batch 1 has shape \(1, 3, 8, 8\); it must be .* \(3, 20, 20\)"),
+        ([np.zeros((20, 20), np.float32)], r"batch 0 has shape \(20, 20\); it must be \(n, channels, height, width\)"),
+        ([images(1, shape=(1, 20, 20))], r"has shape \(1, 1, 20, 20\); it must be .* \(3, 20, 20\)"),
         (np.zeros((2, *SHAPE), np.uint8), "holds uint8 values, as raw pixels are"),
         ((images(2) * 20 + 127).clip(0, 255), "as raw pixels are"),
         ([np.full((1, *SHAPE), np.nan)], "not finite"),
@@ -201,7 +201,7 @@ def test_an_extra_that_is_not_installed(package, module, message):
 
 
 @pytest.mark.parametrize("percentile", [50, 0, -1, 100.1, float("nan")])
-def test_percentiles_that_mean_nothing(network, percentile):
+def test_invalid_percentiles(network, percentile):
     with pytest.raises(ValueError, match=r"percentile is .*; it must be above 50 and at most 100"):
         quantize_tflite(network[1], [images(1)], percentile=percentile)
 
@@ -261,29 +261,29 @@ def uneven(model, factor):
     return model
 
 
-def test_even_ranges_help_against_an_uneven_channel(network):
+def test_equalization_helps_against_one_large_channel(network):
     model = uneven(subnet(widths=(16, 24)), 64.0)
     source, data = tflite(model), images(32)
-    errors = [error(model, quantize_tflite(source, [data], even=even), data) for even in (False, True)]
+    errors = [error(model, quantize_tflite(source, [data], equalize=equalize), data) for equalize in (False, True)]
     assert errors[1] < 0.4 * errors[0]
 
 
 @pytest.mark.parametrize("act, se", [("relu6", False), ("relu", False), ("hard_swish", True), ("swish", True)])
-def test_even_ranges_keep_the_function_bit_for_bit(act, se):
+def test_equalization_keeps_the_function_bit_for_bit(act, se):
     source, data = tflite(uneven(subnet(act=act, se=se), 50.0)), images(8)
-    changed = equalize(source, data)
+    changed = equalize_channels(source, data)
     assert changed != source
     sessions = [litert.load_reference(content) for content in (source, changed)]
     assert np.array_equal(*(litert.run(session, images(4, seed=1)) for session in sessions))
 
 
-def test_even_ranges_leave_alone_what_cannot_be_scaled():
+def test_equalization_leaves_alone_what_cannot_be_scaled():
     """Between two convolutions stands a ReLU6, or one of them makes the output."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU6(), nn.Conv2d(8, 4, 1)).eval()
-    assert equalize(tflite(model), images(4)) == tflite(model)
+    assert equalize_channels(tflite(model), images(4)) == tflite(model)
     model[1] = nn.ReLU()  # is homogeneous
-    assert equalize(tflite(model), images(4)) != tflite(model)
+    assert equalize_channels(tflite(model), images(4)) != tflite(model)
 
 
 def test_bias_correction_removes_the_mean_error(network):

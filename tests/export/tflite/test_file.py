@@ -114,7 +114,7 @@ def test_only_phones_get_rewritten_graphs(xnnpack, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\0\0\0\0TFL3" + b"\xff" * 40])
-def test_metadata_of_what_is_no_model(content, tmp_path):
+def test_metadata_of_other_files(content, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.tflite is no TFLite model: "):

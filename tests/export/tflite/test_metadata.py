@@ -127,7 +127,7 @@ def test_files_for_phones_hold_it_and_the_labels(int8, model, tmp_path):
     assert again.read_bytes() == content
 
 
-def test_files_for_microcontrollers_do_without(model, tmp_path):
+def test_files_for_microcontrollers_have_no_standard_metadata(model, tmp_path):
     """Their flash is counted in bytes."""
     path = export_tflite(model, tmp_path / "a.tflite", resolution=20, metadata=METADATA, xnnpack=False)
     assert {text(entry.name) for entry in unpack(path.read_bytes()).metadata} == {
@@ -145,7 +145,7 @@ def test_labels_that_are_not_one_line_a_class_are_left_out(classes, model, tmp_p
     assert not zipfile.is_zipfile(path) and not standard(path.read_bytes())[1].children(6)
 
 
-def test_what_is_not_known_is_not_told(model, tmp_path):
+def test_unknown_values_are_left_out(model, tmp_path):
     model.pretrained_cfg = None
     image, logits = standard(export_tflite(model, tmp_path / "a.tflite", resolution=20).read_bytes())
     assert not image.children(4) and not logits.children(6)
@@ -210,7 +210,7 @@ def test_black_borders_are_black(xnnpack, tmp_path):
         ),
     ],
 )
-def test_input_types_that_cannot_be(options, words, model, tmp_path):
+def test_invalid_input_types(options, words, model, tmp_path):
     model.pretrained_cfg = None
     with pytest.raises(ValueError, match=words):
         export_tflite(model, tmp_path / "a.tflite", resolution=20, **{"metadata": METADATA, **options})

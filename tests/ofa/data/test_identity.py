@@ -10,7 +10,7 @@ from PIL import Image
 
 from ofa.config.data import DataConfig
 from ofa.data import identity as module
-from ofa.data.identity import data_identity, data_place
+from ofa.data.identity import data_folder, data_identity
 from ofa.data.readers.one_look import one_look
 from ofa.errors import UserError
 
@@ -122,7 +122,7 @@ def test_a_folder_that_is_split_by_us_counts_an_image_where_it_went(unsplit):
     assert what_changed(before, unsplit) == {"all", "test"}
 
 
-def test_of_much_data_a_sample_of_the_content_is_compared(root, monkeypatch):
+def test_the_content_of_large_data_is_sampled(root, monkeypatch):
     monkeypatch.setattr(module, "MAX_COMPARED_BYTES", 100)
     monkeypatch.setattr(module, "SAMPLED_IMAGES", 5)
     rows = [row for row in data_identity(DataConfig(folder=root)) if "/" in str(row[0])]
@@ -130,7 +130,7 @@ def test_of_much_data_a_sample_of_the_content_is_compared(root, monkeypatch):
     assert rows == [row for row in data_identity(DataConfig(folder=copied(root))) if "/" in str(row[0])]
 
 
-def test_of_much_data_a_new_test_image_does_not_change_what_is_trained_on(root, monkeypatch):
+def test_in_large_data_a_new_test_image_does_not_change_the_training_data(root, monkeypatch):
     monkeypatch.setattr(module, "SAMPLED_IMAGES", 5)
     config = DataConfig(folder=root)
     whole = sum(path.stat().st_size for path in root.rglob("*.bmp"))
@@ -144,7 +144,7 @@ def test_of_much_data_a_new_test_image_does_not_change_what_is_trained_on(root, 
 
 def test_the_digits_are_always_the_same():
     assert data_identity(DataConfig()) == data_identity(DataConfig(), splits=())
-    assert data_place(DataConfig()) is None
+    assert data_folder(DataConfig()) is None
 
 
 def test_idx_files_are_compared_by_content(tmp_path):
@@ -166,14 +166,14 @@ def test_idx_files_are_compared_by_content(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["folder", "idx"])
-def test_data_that_is_not_there_is_no_change_of_data(tmp_path, key):
+def test_missing_data_is_an_error_and_no_change(tmp_path, key):
     config = DataConfig(**{key: tmp_path / "none"})
     with pytest.raises(UserError, match=f"^data.{key}: .*none is not a folder; give the path of an existing one$"):
         data_identity(config)
-    assert data_place(config) == tmp_path / "none"
+    assert data_folder(config) == tmp_path / "none"
 
 
-def test_one_look_asks_the_disk_once(root):
+def test_one_look_reads_the_disk_once(root):
     config = DataConfig(folder=root)
     with one_look():
         before = data_identity(config)

@@ -1,4 +1,4 @@
-"""What is no image is refused before it costs anything; what shows nothing is named."""
+"""Files that are no images are refused before they are decoded; images of one colour are reported."""
 
 import os
 import re

@@ -57,7 +57,7 @@ def states() -> list:
 
 
 @pytest.mark.parametrize("augment", [AugmentConfig(), RICH, EVERY_GENERATOR], ids=["none", "rich", "every generator"])
-def test_batches_hang_on_seed_and_epoch_only(tmp_path, augment):
+def test_batches_depend_only_on_seed_and_epoch(tmp_path, augment):
     folder = make_folder(tmp_path)
     reference = collected(opened(folder=folder, workers=0, augment=augment).train_batches(3, 8))
     for workers in (0, 2):
@@ -101,7 +101,7 @@ def test_a_last_partial_batch_is_dropped_unless_it_is_the_only_one(tmp_path, bat
 
 @pytest.mark.parametrize("config", [{}, {"augment": RICH}, {"folder": True}], ids=["plain", "augmented", "folder"])
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_shares_of_ranks_from_any_step_make_up_the_epoch(tmp_path, config, ranks):
+def test_parts_of_all_ranks_from_any_step_make_up_the_epoch(tmp_path, config, ranks):
     if "folder" in config:
         config = {"folder": make_folder(tmp_path), "workers": 0, "augment": RICH}
     data = opened(**config)
@@ -161,7 +161,7 @@ def test_limits_take_the_first_of_one_shuffle_that_covers_the_classes(split):
     assert equal(whole, collected(data.split_batches(split, resolution=8, limit=10**6)))
 
 
-def test_batch_size_does_not_change_what_comes():
+def test_the_batch_size_does_not_change_the_images():
     data = opened(resolution=8)
     one, other = (list(data.split_batches("test", resolution=8, batch_size=size)) for size in (7, 256))
     assert {len(labels) for _, labels in one[:-1]} == {7} and equal(collected(one), collected(other))
@@ -195,7 +195,7 @@ def test_a_split_is_decoded_once_and_the_least_recently_used_goes_first(tmp_path
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_does_not_fit_is_read_each_time(tmp_path, workers):
+def test_images_beyond_the_cache_are_read_each_time(tmp_path, workers):
     folder = make_folder(tmp_path)
     small, large = (opened(folder=folder, workers=workers, cache_bytes=size) for size in (1000, 2**29))
     a, b = (list(data.split_batches("test", resolution=16, batch_size=10)) for data in (small, large))

@@ -70,7 +70,7 @@ def test_an_unreadable_image_is_named_and_left_out_before_anything_else(root, tm
 
 @pytest.mark.parametrize("compared", [2**30, 0], ids=["all content is compared", "a sample is"])
 @pytest.mark.parametrize("split", SPLITS)
-def test_deleting_what_was_left_out_changes_nothing_that_was_made(root, tmp_path, small, monkeypatch, split, compared):
+def test_deleting_left_out_images_changes_no_results(root, tmp_path, small, monkeypatch, split, compared):
     monkeypatch.setattr(identity, "MAX_COMPARED_BYTES", compared)
     monkeypatch.setattr(identity, "SAMPLED_IMAGES", 10)
     recipe, run = load_recipe(small, overrides=[f"data.folder={root}"]), tmp_path / "run"
@@ -130,7 +130,7 @@ def test_an_image_of_one_colour_is_worth_a_look_and_is_used(root, tmp_path):
     assert not unreadable_images(tmp_path / "run")
 
 
-def test_what_was_read_before_a_kill_is_kept(root, tmp_path, monkeypatch):
+def test_images_read_before_a_kill_are_not_read_again(root, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_SAVE_SECONDS", 0)
     monkeypatch.setattr(module, "_CHUNK", 8)
     real, read = module.problem_of, []

@@ -47,7 +47,7 @@ def test_it_links_and_classifies(compiler, tmp_path):
     images = data.transpose(0, 3, 1, 2)
     prefix = names_of("4th-board").prefix
     export.export_c(model, tmp_path / "c", images=images, name=prefix, measure=False)
-    wanted = export.expected(model, images).outputs
+    wanted = export.examples_of(model, images).outputs
     language, code = snippets("model.int8.tflite", GIVEN, runtime="cortex_m4", classes=6, prefix=prefix)["C"]
     suffix = ".cpp" if "++" in compiler else ".c"
     (tmp_path / f"card{suffix}").write_text(code + _MAIN.format(prefix=prefix, values=192, images=5, classes=6))

@@ -10,7 +10,7 @@ from ofa.predictors.costs import memory
 from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
 from ofa.predictors.costs.imported import published_names
 from ofa.predictors.costs.microcontroller import program
-from ofa.predictors.costs.microcontroller.instructions import works
+from ofa.predictors.costs.microcontroller.instructions import operator_shapes
 from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import biases, macs, params, peak_activation, weights
@@ -72,7 +72,7 @@ def test_blocks_on_microcontrollers(name):
         for vectors in (False, True):
             expected = by_hand.program_block(*slot, **options, size=side, vectors=vectors)
             assert program.arena(part, side, vectors=vectors) == expected
-        assert works(part, side) == by_hand.block_work(*slot, **options, size=side)
+        assert operator_shapes(part, side) == by_hand.block_operators(*slot, **options, size=side)
 
 
 @pytest.mark.parametrize("name", WITHOUT_SE)
@@ -82,13 +82,13 @@ def test_stem_and_head_on_microcontrollers(name):
         assert max(memory.arena(*part) for part in parts) == by_hand.planned_ends(space, resolution, **HEAD)
         (stem, first), (head, last) = parts
         for vectors in (False, True):
-            found = max(
+            arena = max(
                 program.arena(stem, first, vectors=vectors, outside=[0]),
                 program.arena(head, last, vectors=vectors, outside=[len(head)]),
             )
-            assert found == by_hand.program_fixed(space, resolution, in_chans=HEAD["in_chans"], vectors=vectors)
-        found = [work for part in parts for work in works(*part)]
-        assert sorted(found) == sorted(by_hand.fixed_work(space, resolution, **HEAD))
+            assert arena == by_hand.program_fixed(space, resolution, in_chans=HEAD["in_chans"], vectors=vectors)
+        shapes = [shape for part in parts for shape in operator_shapes(*part)]
+        assert sorted(shapes) == sorted(by_hand.fixed_operators(space, resolution, **HEAD))
 
 
 def test_tables_are_made_of_parts():

@@ -102,7 +102,7 @@ def test_between_resolutions_costs_are_linear_in_area(files):
     assert table.predict(subnet(80, 1, (3, 3), (3, 3))) == pytest.approx((1 + 2 * share) * (FIXED + 1 + 256))
 
 
-def test_beyond_the_files_only_when_asked(files):
+def test_extrapolation_only_when_allowed(files):
     wide = SearchSpace.from_dict({**SPACE.to_dict(), "resolutions": [48, 64, 112]})
     with pytest.raises(ValueError, match=r"reach from 64 to 96, not the resolutions \[48, 112\]; .*extrapolate=True"):
         published_table(wide, files)
@@ -121,7 +121,7 @@ def test_one_file_serves_its_own_resolution(files):
         published_table(SPACE, files[1:], extrapolate=True)
 
 
-def test_says_where_it_is_from_and_is_saved(files, tmp_path):
+def test_the_source_is_recorded_and_saved(files, tmp_path):
     table = published_table(SPACE, files)
     assert (table.name, table.unit, table.space) == ("latency", "ms", SPACE)
     assert table.info["files"] == ["small.yaml", "large.yaml"] and table.info["measured_resolutions"] == [64, 96]
@@ -158,7 +158,7 @@ def test_what_is_wrong_in_a_look_up_table_is_named(damage, words, files):
 
 
 def test_wrong_files(files):
-    with pytest.raises(ValueError, match="no look-up table was given"):
+    with pytest.raises(ValueError, match="there is no look-up table"):
         published_table(SPACE, [])
     with pytest.raises(ValueError, match=r"two look-up tables have one resolution: \[64, 64\]"):
         published_table(SPACE, [files[0], files[0]])

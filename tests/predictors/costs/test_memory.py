@@ -160,7 +160,7 @@ def test_a_measure_by_hand():
 
 
 @pytest.mark.parametrize("make", [flash, peak_memory])
-def test_says_what_it_is(make):
+def test_name_unit_and_info(make):
     space = SPACES["tiny_mbv3"]
     table = make(space, num_classes=10, bits=8)
     assert (table.name, table.unit, table.info) == (make.__name__, "bytes", {"bits": 8})
@@ -272,7 +272,7 @@ def test_a_plan_by_hand():
         (small(act="hard_swish"), {"planner": "tflm", "bits": 8}, "such as the preset mcu.*has hard_swish, relu6$"),
     ],
 )
-def test_what_the_planner_does_not_know(space, options, message):
+def test_spaces_that_the_planner_does_not_support(space, options, message):
     with pytest.raises(ValueError, match=message):
         peak_memory(space, num_classes=10, **options)
 

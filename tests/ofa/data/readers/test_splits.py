@@ -61,7 +61,7 @@ def test_small_classes(size):
             assert sides.count(VALIDATION) >= 1 and sides.count(TEST) >= 1
 
 
-def test_hashes_are_the_same_for_ever():
+def test_hashes_are_stable():
     assert hashes([b"cat/1.jpg"])[0] == pytest.approx(EXPECTED, abs=1e-12)
 
 

@@ -13,7 +13,15 @@ from ofa.export.microcontroller.build import missing_tools
 from ofa.export.runtimes import cortex_m
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.microcontroller import instructions
-from ofa.predictors.costs.microcontroller.instructions import Work, conv, counted_work, features, fit, table, works
+from ofa.predictors.costs.microcontroller.instructions import (
+    OperatorShape,
+    conv,
+    features,
+    fit,
+    operator_from_profile,
+    operator_shapes,
+    table,
+)
 from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.space import SearchSpace
@@ -23,24 +31,24 @@ HEAD = {"num_classes": 6, "in_chans": 1}
 SPACE = SearchSpace.preset("mcu_32")
 
 
-def every_work(space, subnet, **head):
-    return [work for part in parts_of_subnet(space, subnet, **head) for work in works(*part)]
+def every_operator(space, subnet, **head):
+    return [operator for part in parts_of_subnet(space, subnet, **head) for operator in operator_shapes(*part)]
 
 
 @pytest.mark.parametrize(
-    "size, kernel, stride, taps", [(4, 1, 1, 16), (4, 3, 1, 100), (5, 3, 2, 49), (4, 3, 2, 25), (3, 7, 1, 81)]
+    "size, kernel, stride, positions", [(4, 1, 1, 16), (4, 3, 1, 100), (5, 3, 2, 49), (4, 3, 2, 25), (3, 7, 1, 81)]
 )
-def test_taps_inside_the_map(size, kernel, stride, taps):
-    assert conv(size, 8, 8, kernel=kernel, stride=stride).taps == taps
+def test_kernel_positions_inside_the_map(size, kernel, stride, positions):
+    assert conv(size, 8, 8, kernel=kernel, stride=stride).kernel_positions == positions
 
 
-def test_multiply_accumulates_of_the_works_are_those_of_the_table():
+def test_multiply_accumulates_of_the_operators_are_those_of_the_table():
     codes = SPACE.sample(20, np.random.default_rng(0))
     macs = CostTable.macs(SPACE, **HEAD).predict(codes)
     for code, expected in zip(codes, macs, strict=True):
-        every = every_work(SPACE, SPACE.decode(code), **HEAD)
-        found = sum(instructions.work_values(work) for work in every if work.kind not in ("add", "pool"))
-        assert found == expected
+        every = every_operator(SPACE, SPACE.decode(code), **HEAD)
+        total = sum(instructions.macs_or_values(operator) for operator in every if operator.kind not in ("add", "pool"))
+        assert total == expected
 
 
 def test_a_fit_finds_the_instructions_of_each_loop():
@@ -48,45 +56,47 @@ def test_a_fit_finds_the_instructions_of_each_loop():
     sizes, widths = rng.integers(3, 40, 60), rng.integers(1, 30, (60, 2)) * 4
     convs = [conv(int(n), int(i), int(o)) for n, (i, o) in zip(sizes, widths, strict=True)]
     weights = np.arange(1, len(features(convs[0])) + 1)
-    model = fit([(work, int(features(work) @ weights)) for work in convs])
+    model = fit([(operator, int(features(operator) @ weights)) for operator in convs])
     other = conv(23, 52, 36)
     assert model.predict(other) == pytest.approx(features(other) @ weights, rel=1e-3)
     with pytest.raises(ValueError, match="no depthwise with kernel 5 was counted; measure more subnets"):
         model.predict(conv(8, 8, 8, kernel=5, depthwise=True))
 
 
-def test_the_table_sums_the_works():
+def test_the_table_sums_the_operators():
     rng = np.random.default_rng(2)
     kinds = [("conv", 1), ("conv", 3), *(("depthwise", k) for k in (3, 5, 7)), ("add", 0), ("pool", 0), ("linear", 0)]
-    model = instructions.Model({(kind, k): rng.random(len(features(Work(kind, k, 4, 8, 8, 4)))) for kind, k in kinds})
-    found = table(SPACE, model, **HEAD)
-    assert (found.name, found.unit) == ("instructions", "instructions")
+    model = instructions.Model(
+        {(kind, k): rng.random(len(features(OperatorShape(kind, k, 4, 8, 8, 4)))) for kind, k in kinds}
+    )
+    costs = table(SPACE, model, **HEAD)
+    assert (costs.name, costs.unit) == ("instructions", "instructions")
     codes = SPACE.sample(10, rng)
-    for code, total in zip(codes, found.predict(codes), strict=True):
-        every = every_work(SPACE, SPACE.decode(code), **HEAD)
+    for code, total in zip(codes, costs.predict(codes), strict=True):
+        every = every_operator(SPACE, SPACE.decode(code), **HEAD)
         assert total == pytest.approx(sum(map(model.predict, every)))
 
 
 @emulated
-def test_works_are_the_operators_that_run():
+def test_operator_shapes_are_those_of_the_operators_that_run():
     subnet = dataclasses.replace(SPACE.smallest, depths=(2, 2, 2, 2), resolution=28)
     module = mobilenetv3.build(mobilenetv3.describe(SPACE, subnet, **HEAD)).eval()
     session = cortex_m.load(cortex_m.convert_int8(module, (1, 28, 28)))
-    found = [counted_work(operator) for operator in cortex_m.operators(session)]
-    assert sorted(found) == sorted(every_work(SPACE, subnet, **HEAD))
+    found = [operator_from_profile(operator) for operator in cortex_m.operators(session)]
+    assert sorted(found) == sorted(every_operator(SPACE, subnet, **HEAD))
 
 
 def test_an_operator_that_no_program_has_is_named():
     space = SearchSpace.preset("ofa_mbv3")
     block = operators_of_family(space).block(space, space.blocks[4], kernel=3, expand=3)
     with pytest.raises(ValueError, match="no instruction count is known for mul"):
-        works(block, 28)
+        operator_shapes(block, 28)
 
 
 def test_a_counted_operator_that_no_block_has_is_named():
     odd = cortex_m.Operator("max_pool2d_s8", (4, 4, 8), (2, 2, 8), (2, 2), 2, 0, 100)
     with pytest.raises(ValueError, match="max_pool2d_s8"):
-        counted_work(odd)
+        operator_from_profile(odd)
 
 
 @emulated

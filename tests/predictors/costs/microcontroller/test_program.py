@@ -1,4 +1,4 @@
-"""RAM and flash tables beside what programs are written with and measured to take."""
+"""RAM and flash tables compared with the arenas and the measured sizes of programs."""
 
 import dataclasses
 
