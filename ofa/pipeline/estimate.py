@@ -25,7 +25,7 @@ from ofa.pipeline.threads import explained, training_threads
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
-from ofa.report.duration import duration
+from ofa.report.words import duration
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads

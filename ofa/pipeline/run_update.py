@@ -15,7 +15,7 @@ from ofa.config.recipe_file import load_run_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
-from ofa.report.duration import duration
+from ofa.report.words import duration, listed
 from ofa.stages import STAGE_TABLE, STAGES
 
 _ADDED = ("evaluate",)  # stages that a run of an older version may not have
@@ -96,11 +96,7 @@ def _runs_again(manifest: RunManifest, folder: Path, again: Sequence[str]) -> st
     seconds = sum(_seconds(manifest, folder, name) for name in again)
     lasted = f", which took {duration(seconds)}" if seconds else ""
     verb = "runs again" if len(again) == 1 else "run again"
-    return f"{_words(again)} {verb}{lasted}"
-
-
-def _words(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed(again)} {verb}{lasted}"
 
 
 def _would_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
