@@ -1,6 +1,7 @@
 """What ``docs/extending.md`` promises: a module and an entry in one table, and a whole run works with it.
 
-The toys of ``tests/extending`` are outside the product. The recipe's types are made of the tables when it is imported,
+The toys of ``tests/extending`` are outside the product: a family, a runtime, a cost, a strategy, a sampling, a schedule
+and a kind of predictor, all of them in one recipe. The recipe's types are made of the tables when it is imported,
 so every command runs in a process of its own.
 """
 
@@ -15,15 +16,8 @@ import yaml
 
 TOYS = Path(__file__).parent / "extending"
 RECIPE = """
-space:
-  family: mobilenetv3
-  resolutions: [16, 20]
-  stem: {width: 8, first_width: 8, stride: 2}
-  stages:
-    - {width: 16, stride: 2, act: relu, depths: [1, 2], kernels: [3, 5], expands: [2, 3]}
-    - {width: 24, stride: 2, act: hard_swish, se: true, depths: [1, 2], kernels: [3], expands: [2, 3]}
-  head: {width: 48, features: 32}
-train: {epochs: 1, lr: 0.1}
+space: {family: toy, resolutions: [8, 12]}
+train: {phases: ends_alone, epochs: 1, lr: 0.1}
 collect: {subnets: 12, calibration_images: 256}
 predictor: {kind: line}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
@@ -58,16 +52,36 @@ def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
     done = ofa("check", recipe)
     assert done.returncode == 0, done.stderr
     assert "toy: toy, latency at most 1x the largest subnet's, energy at most 0.8x" in done.stdout
-    for override, words in {
-        "targets.toy.runtime=tou": "'cortex_m55' or 'toy'",
-        "targets.toy.precision=int8": "toy runs float32; leave precision out, or use onnxruntime or litert for int8",
-        "targets.toy.limits={energy: 1x}": "unknown key; did you mean",
-        "targets.toy.limits={energy_uj: 0.000001}": "every subnet costs more",
-        "search.boldness=2": "search.boldness: must be less than or equal to 1",
-        "predictor.kind=lime": "'auto'",
-    }.items():
-        done = ofa("check", recipe, "--set", override)
-        assert done.returncode == 2 and words in done.stderr, (override, done.stderr)
+    for overrides, messages in [
+        (
+            [
+                "targets.toy.runtime=tou",
+                "targets.toy.limits={energy: 1x}",
+                "search.boldness=2",
+                "predictor.kind=lime",
+                "train.phases=end_alone",
+            ],
+            [
+                "'cortex_m55' or 'toy'",
+                "unknown key; did you mean",
+                "search.boldness: must be less than or equal to 1",
+                "'auto'",
+                "'ends_alone'",
+            ],
+        ),
+        (
+            ["targets.toy.precision=int8", "train.phases=[{name: a, epochs: 1, lr: 0.1, sampling: ends}]"],
+            [
+                "toy runs float32; leave precision out, or use onnxruntime or litert for int8",
+                "sampling 'ends' needs at least 2 subnets a step",
+            ],
+        ),
+        (["targets.toy.limits={energy_uj: 0.000001}"], ["every subnet costs more"]),
+    ]:
+        done = ofa("check", recipe, *(part for override in overrides for part in ("--set", override)))
+        assert done.returncode == 2
+        for words in messages:
+            assert words in done.stderr, (words, done.stderr)
 
 
 def test_runtimes_lists_the_toy():
@@ -75,7 +89,9 @@ def test_runtimes_lists_the_toy():
 
 
 def test_a_whole_run_works_with_toys(run):
+    assert json.loads((run / "train" / "metrics.jsonl").read_text().splitlines()[0])["phase"] == "both ends"
     found = json.loads((run / "search" / "toy.json").read_text())
+    assert set(found["subnet"]) == {"resolution", "depths", "widths"}
     assert found["predicted"]["energy"] == pytest.approx(0.5 * found["predicted"]["macs"])
     assert found["predicted"]["energy"] <= found["limits"]["energy"]
     verified = json.loads((run / "models" / "toy" / "verify.json").read_text())

@@ -178,17 +178,20 @@ def batch_losses(net: Supernet, codes: np.ndarray, images: Tensor, labels: Tenso
 @contextmanager
 def unregularised(net: Supernet) -> Iterator[None]:
     """Without dropout and drop-path."""
-    model, paths = net.model, [module for module in net.model.modules() if isinstance(module, DropPath)]
-    rates = [model.drop_rate, *(path.drop_prob for path in paths)]
-    model.drop_rate = 0.0
-    for path in paths:
-        path.drop_prob = 0.0
+    rates = [(net.model, "drop_rate")] if hasattr(net.model, "drop_rate") else []  # timm's models without a layer of it
+    for module in net.model.modules():
+        if isinstance(module, DropPath):
+            rates.append((module, "drop_prob"))
+        elif isinstance(module, nn.Dropout):
+            rates.append((module, "p"))
+    before = [getattr(module, name) for module, name in rates]
+    for module, name in rates:
+        setattr(module, name, 0.0)
     try:
         yield
     finally:
-        model.drop_rate = rates[0]
-        for path, rate in zip(paths, rates[1:], strict=True):
-            path.drop_prob = rate
+        for (module, name), rate in zip(rates, before, strict=True):
+            setattr(module, name, rate)
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ofa.supernet.space import SearchSpace
@@ -222,3 +223,11 @@ def test_resize_averages_when_it_shrinks():
 def test_step_seeds_differ_and_fit():
     seeds = {step_seed(seed, step) for seed in (0, 1, 2, 2**40) for step in range(100)}
     assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_models_whose_dropout_is_a_layer_have_it_switched_off_too():
+    net = nn.Module()
+    net.model = nn.Sequential(nn.Dropout(0.4), nn.Linear(2, 2))
+    with unregularised(net):
+        assert net.model[0].p == 0
+    assert net.model[0].p == 0.4
