@@ -147,6 +147,14 @@ def _silu(writer: _Writer, _leaf: nn.Module, x: str) -> str:
     return writer.add("Mul", [x, writer.add("Sigmoid", [x])])
 
 
+def _pool(writer: _Writer, leaf: nn.Module, x: str) -> str:
+    if leaf.pool_type not in ("avg", "fast", "fastavg"):
+        raise NotImplementedError(f"no ONNX operator is known for a pool of the type {leaf.pool_type!r}")
+    pooled = writer.pool(x)
+    flattens = isinstance(leaf.flatten, nn.Flatten) or getattr(leaf.pool, "flatten", False)
+    return writer.add("Flatten", [pooled]) if flattens else pooled
+
+
 def _identity(_writer: _Writer, _leaf: nn.Module, x: str) -> str:
     return x
 
@@ -160,7 +168,7 @@ _LEAVES: dict[type[nn.Module], Callable[[_Writer, nn.Module, str], str]] = {
     nn.Hardsigmoid: lambda writer, _leaf, x: writer.add("HardSigmoid", [x], alpha=1 / 6, beta=0.5),
     nn.Sigmoid: lambda writer, _leaf, x: writer.add("Sigmoid", [x]),
     nn.Flatten: lambda writer, _leaf, x: writer.add("Flatten", [x]),
-    SelectAdaptivePool2d: lambda writer, _leaf, x: writer.pool(x),
+    SelectAdaptivePool2d: _pool,
     nn.Identity: _identity,
     nn.Dropout: _identity,
 }

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
 import torch
+from torch import nn
 
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import Phase
@@ -28,8 +29,10 @@ def make_precision(settings: Settings, device: torch.device) -> tuple[Autocast, 
 
 def compile_blocks(net: Supernet) -> None:
     """Has torch.compile work on each block, in place, where ``compiling`` says so."""
-    for stage in net.model.blocks:
-        for block in stage:
+    stem, stages, head = net.family.parts(net.model)
+    fixed = [module for part in (stem, head) for module in part.children() if isinstance(module, nn.Sequential)]
+    for blocks in (*stages, *fixed):
+        for block in blocks:
             block.compile()
 
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 from shared_networks import scramble
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import nn
 
 from ofa.export.graph import onnx_graph
@@ -144,3 +144,15 @@ def test_unknown_layers_are_named(module, words):
     with pytest.raises(NotImplementedError) as caught:
         onnx_graph(module.eval(), (3, 8, 8))
     assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize("pool_type", ["avg", "fast", "fastavg"])
+@pytest.mark.parametrize("flatten", [False, True])
+def test_pools_flatten_where_timm_s_do(pool_type, flatten):
+    pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=flatten)
+    assert_same(nn.Sequential(pool, *([nn.Linear(4, 3)] if flatten else [])).eval(), (4, 5, 5))
+
+
+def test_other_pools_are_refused():
+    with pytest.raises(NotImplementedError, match="'max'"):
+        onnx_graph(SelectAdaptivePool2d(pool_type="max").eval(), (4, 5, 5))
