@@ -24,7 +24,7 @@ from ofa.report.escape import without_folders_inside
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
-from ofa.supernet.training.errors import Diverged
+from ofa.supernet.training.errors import Diverged, OutOfMemory
 from ofa.supernet.training.finetune import finetune
 from ofa.targets.deployment import deployment_of, environment
 from ofa.targets.model_files import ExportSettings, write_models
@@ -114,6 +114,7 @@ def _finetune(job: Job, model: nn.Module, subnet: Subnet, target: str, config: F
                 settings=training_settings(job.recipe),
                 threads=threads,
             )
-    except Diverged as error:
-        raise UserError(f"targets.{target}: fine-tuning stopped: {error} (targets.{target}.finetune.lr)") from error
+    except (Diverged, OutOfMemory) as error:
+        key = f"targets.{target}.finetune.lr" if isinstance(error, Diverged) else "train.batch_size"
+        raise UserError(f"targets.{target}: fine-tuning stopped: {error} ({key})") from error
     return job.calibrated(model, subnet.resolution)
