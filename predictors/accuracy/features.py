@@ -62,18 +62,14 @@ def _of_ordered(space: Genome, codes: np.ndarray) -> list[np.ndarray]:
     means = np.stack(per_stage, axis=1)
     groups.append(_STAGE * means.reshape(len(codes), means.shape[1] * len(stages)))
     groups.append(_NETWORK * means.mean(axis=2))
-    return [*groups, _ONE_HOT * _one_hot(space, codes)]
+    of_ordered = np.repeat(space.ordered, space.num_options)
+    return [*groups, _ONE_HOT * space.one_hot(codes)[:, of_ordered]]
 
 
 def _means(stage_of: np.ndarray, stages: np.ndarray) -> np.ndarray:
     """What a row of one value a gene is multiplied with to give its mean in each stage ``(genes, stages)``."""
     members = (stage_of[:, None] == stages).astype(float)
     return members / np.maximum(members.sum(axis=0), 1)
-
-
-def _one_hot(space: Genome, codes: np.ndarray) -> np.ndarray:
-    """The one-hot columns of ordered genes."""
-    return space.one_hot(codes)[:, np.repeat(space.ordered, space.num_options)]
 
 
 def _of_unordered(space: Genome, codes: np.ndarray) -> list[np.ndarray]:

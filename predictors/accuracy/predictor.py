@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "model_")
         codes = self._checked(codes)
         mean, std = np.empty(len(codes)), np.empty(len(codes))
-        for part in _chunks(len(codes)):
+        for start in range(0, len(codes), _CHUNK):
+            part = slice(start, start + _CHUNK)
             inputs = features(self.space, codes[part]).astype(float)
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
         mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
@@ -168,7 +168,3 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         if codes.ndim != 2 or codes.shape[1] != self.space.num_genes:
             raise ValueError(f"codes have the shape {codes.shape}; this space needs (n, {self.space.num_genes})")
         return codes
-
-
-def _chunks(n: int) -> Iterator[slice]:
-    return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))

@@ -29,7 +29,9 @@ def main(job_path: str | Path) -> int:
         return _failed({"missing": str(error.name)})
     except ImportError as error:
         return _failed({"error": f"LiteRT cannot be imported there: {_one_line(error)}"})
-    _say({"environment": {**_machine(), "runtime": "litert", "version": version, "threads": job["threads"]}})
+    # The device's processor, or on boards their name, and what it calls itself.
+    machine = {"cpu": _cpu(), "host": platform.node(), "system": platform.platform()}
+    _say({"environment": {**machine, "runtime": "litert", "version": version, "threads": job["threads"]}})
     models = []
     for model in job["models"]:
         try:
@@ -111,11 +113,6 @@ def _prepared(interpreter: Any, path: Path, shape: list[int], threads: int) -> C
         data = np.clip(np.rint(data / np.float32(scale)) + zero_point, limits.min, limits.max)
     session.set_tensor(port["index"], np.ascontiguousarray(data, port["dtype"]))
     return session.invoke
-
-
-def _machine() -> dict[str, str]:
-    """The device's processor, or on boards their name, and what it calls itself."""
-    return {"cpu": _cpu(), "host": platform.node(), "system": platform.platform()}
 
 
 def _cpu() -> str:

@@ -51,7 +51,7 @@ class Layout:
         costs = [times[self.stems], times[self.heads]]
         sides = [space.sizes(resolution) for resolution in space.resolutions]
         for number, block in enumerate(space.blocks):
-            options = _own_options(space, block)
+            options = [space.genes[column].options for column in space.genes_of_block(block.stage, block.index)]
             index = [self.blocks[block, tuple(own), row[number]] for row in sides for own in product(*options)]
             costs.append(times[index].reshape(len(sides), *map(len, options)))
         return costs
@@ -107,8 +107,3 @@ def _uniform_subnets(space: SearchSpace) -> Sequence[Subnet]:
         for own, of_block in zip(columns, choices, strict=True):
             code[own] = of_block[min(row, len(of_block) - 1)]
     return [space.decode(code) for code in codes]
-
-
-def _own_options(space: SearchSpace, block: BlockPosition) -> list[tuple[Any, ...]]:
-    """What each of the block's own genes chooses from."""
-    return [space.genes[column].options for column in space.genes_of_block(block.stage, block.index)]
