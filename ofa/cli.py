@@ -244,6 +244,18 @@ def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
     raise SystemExit(code)
 
 
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether a Ctrl-C is among the causes."""
+    causes: set[int] = set()
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in causes:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        causes.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (``arguments`` default to ``sys.argv[1:]``).
 
@@ -268,6 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _fail(text, code=2, debug=debug)
     except Exception as error:
+        # A C library that Ctrl-C meets while it is imported says that it could not be.
+        if _was_interrupted(error):
+            _fail("stopped; the same command goes on from here", code=130, debug=debug)
         # Click's usage errors: by their method, since newer typers carry a click of their own.
         if not hasattr(error, "format_message"):
             raise

@@ -150,10 +150,18 @@ def test_a_run_folder_stands_for_its_recipe(capsys, started, tmp_path, monkeypat
     assert [(recipe, where) for recipe, where, _, _ in started] == [(stored, Path("runs/mine")), (stored, Path("copy"))]
 
 
+def interrupted_import() -> ImportError:
+    """What a C library raises when Ctrl-C comes while it is imported."""
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),  # nothing is in its folder yet
+        (interrupted_import(), 130, "stopped; the same command goes on from here"),
         (UserError("my.yaml: wrong"), 2, "my.yaml: wrong"),
     ],
 )
