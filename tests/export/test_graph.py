@@ -155,4 +155,4 @@ def test_pools_flatten_where_timm_s_do(pool_type, flatten):
 
 def test_other_pools_are_refused():
     with pytest.raises(NotImplementedError, match="'max'"):
-        onnx_graph(SelectAdaptivePool2d(pool_type="max").eval(), (4, 5, 5))
+        onnx_graph(nn.Sequential(SelectAdaptivePool2d(pool_type="max")).eval(), (4, 5, 5))
