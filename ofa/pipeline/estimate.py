@@ -1,4 +1,4 @@
-"""What a recipe would do, for ``ofa check``: stages, subnets, steps, and the time they will take on this machine."""
+"""``ofa check``: what a recipe would do (stages, subnets, steps), and how long that will take on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ofa.pipeline.threads import explained, training_threads
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
-from ofa.report.duration import duration
+from ofa.report.words import duration
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -44,22 +44,23 @@ _EVALUATION = 1 / 3  # of a training step's time for the same images: no backwar
 def plan(recipe: Recipe) -> Iterator[str]:
     """The plan, line by line; every image is read on the way, up to ``MAX_CHECKED`` of a split.
 
-    Raises ``UserError`` when the data is missing or wrong, or what a target needs is not installed; of missing data
-    after the lines that can be told without it.
+    Raises ``UserError`` when the data is missing or wrong, or what a target needs is not installed. When the data is
+    missing, the lines that do not depend on it come first.
     """
     check_installed(recipe.targets)
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
-    place = data_folder(recipe.data)
-    if place is not None and not place.is_dir():
+    folder = data_folder(recipe.data)
+    if folder is not None and not folder.is_dir():
         yield from _schedule(space, training_phases(recipe), None)
         yield from _rest(recipe)
         key = "folder" if recipe.data.folder else "idx"
         raise UserError(
-            f"data.{key}: {place} is not there, so neither steps nor times can be told; give the path of a folder"
+            f"data.{key}: {folder} is not there, so neither steps nor times can be told; give the path of a folder"
         )
-    # All that is read is told before the checks, which may refuse it.
+
+    # What was read is printed before the checks, which may refuse it.
     source = open_source(recipe.data, resolution=space.resolutions[-1])
     findings = read_images(source, workers=recipe.data.workers, limit=MAX_CHECKED)
     yield from (f"image     {line}" for line in finding_lines(findings))
@@ -78,7 +79,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
 
 
 def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str, Threads]:
-    """How long the run will take here, from a few training steps; and with how many threads these were fastest."""
+    """A line on how long the run will take, from a few training steps, and the threads with which they were fastest."""
     space, collect, counts = recipe.space, recipe.collect, data.counts
     macs = CostTable.macs(space, **model_kwargs)
     seconds_per_mac, threads = _seconds_per_mac(recipe, macs, model_kwargs)
@@ -117,8 +118,13 @@ def _schedule(space: SearchSpace, schedule: tuple[Phase, ...], steps: int | None
 
 
 def _rest(recipe: Recipe) -> list[str]:
+    """The stages after training, and the targets."""
+    collect = recipe.collect
+    subnets = f"{collect.subnets} subnets"
+    if collect.strategy != "spread":
+        subnets = f"at most {subnets}, chosen {collect.batch} at a time"
     lines = [
-        f"collect   accuracy of {_collected(recipe)}",
+        f"collect   accuracy of {subnets}",
         f"predict   {recipe.predictor.kind}",
         *_measured(recipe),
     ]
@@ -131,24 +137,17 @@ def _rest(recipe: Recipe) -> list[str]:
 
 
 def _measured(recipe: Recipe) -> list[str]:
-    devices = {target.runtime: None for target in recipe.targets.values() if not target.costs}
-    whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
+    runtimes = dict.fromkeys(target.runtime for target in recipe.targets.values() if not target.costs)
+    num_whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
-    if has_latency := [runtime for runtime in devices if RUNTIMES[runtime].has_latency]:
-        lines.append(f"measure   latency of blocks and {whole} whole subnets on {', '.join(has_latency)}")
+    if timed := [runtime for runtime in runtimes if RUNTIMES[runtime].has_latency]:
+        lines.append(f"measure   latency of blocks and {num_whole} whole subnets on {', '.join(timed)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
-    if others := [runtime for runtime in devices if not RUNTIMES[runtime].has_latency]:
+    if others := [runtime for runtime in runtimes if not RUNTIMES[runtime].has_latency]:
         lines.append(f"measure   memory and instructions of int8 programs on {', '.join(others)}")
     return lines
-
-
-def _collected(recipe: Recipe) -> str:
-    config = recipe.collect
-    if config.strategy == "spread":
-        return f"{config.subnets} subnets"
-    return f"at most {config.subnets} subnets, chosen {config.batch} at a time"
 
 
 def _limit(limit: Limit) -> str:
@@ -159,13 +158,15 @@ def _limit(limit: Limit) -> str:
 
 
 def _seconds_per_mac(recipe: Recipe, macs: CostTable, model_kwargs: dict[str, int]) -> tuple[float, Threads]:
-    """Of a training step, from a few steps of the largest network at a middle resolution; and with which threads."""
+    """Seconds of a training step per MAC, and the threads used: a few steps of the largest network are timed."""
     space = recipe.space
     code = space.encode(space.largest)
     middle = len(space.resolutions) // 2
     code[space.genes_of("resolution")] = middle
     resolution = space.resolutions[middle]
     net = Supernet(space, **model_kwargs).train()
+
+    # As many images as a step of the recipe has, but no more than are quick to try and fit into memory.
     fitting = _TRIAL_BYTES // image_bytes(space, resolution)
     batch = max(2, min(recipe.train.batch_size, _TRIAL_IMAGES, fitting))
     images = torch.zeros(batch, model_kwargs["in_chans"], resolution, resolution)
@@ -187,14 +188,15 @@ def _seconds_per_mac(recipe: Recipe, macs: CostTable, model_kwargs: dict[str, in
 
 
 def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: int = _TRIAL_STEPS) -> float:
-    """Mean MACs of one image in a step of ``phase``; what has no backward pass (candidates, teacher) counts a third."""
-    rng, asked = np.random.default_rng(0), []
+    """Mean MACs of one image in a step of ``phase``; passes forward only (candidates, teacher) count a third."""
+    rng = np.random.default_rng(0)
+    trained, teacher, candidates = 0.0, 0.0, 0.0
 
     def loss(codes: np.ndarray) -> np.ndarray:
-        asked.append(macs.predict(codes).sum())
+        nonlocal candidates
+        candidates += macs.predict(codes).sum()
         return np.zeros(len(codes))
 
-    trained, taught = 0.0, 0.0
     for _ in range(draws):
         resolution = sample_resolution(space, rng)
         scorer = CandidateScorer(macs=macs.predict, loss=loss)
@@ -203,5 +205,5 @@ def macs_of_step(space: SearchSpace, phase: Phase, macs: CostTable, *, draws: in
         if phase.teacher == "full":
             full = space.encode(space.largest)
             full[0] = resolution
-            taught += macs.predict(full[None])[0]
-    return float(trained + _EVALUATION * (sum(asked) + taught)) / draws
+            teacher += macs.predict(full[None])[0]
+    return float(trained + _EVALUATION * (candidates + teacher)) / draws

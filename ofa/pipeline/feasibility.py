@@ -1,7 +1,7 @@
-"""Whether a target's limits can be met at all, told before training.
+"""Whether a target's limits can be met at all, checked before training.
 
 Counted costs, and those of the user's own files, are known exactly. RAM and flash of a microcontroller are estimated,
-and times are measured of the smallest network; there a limit is refused only when it is missed by far.
+and the smallest network is timed; a limit on such a cost is refused only when it is missed by far.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ofa.supernet.space import SearchSpace
 from ofa.targets import measuring
 from ofa.targets.deployment import Deployment, deployment_of
 
-ESTIMATE_MARGIN = 1.15  # what compilers may save of an estimate
-NOISE_MARGIN = 2.0  # how much slower than at its best this machine may be just now
+ESTIMATE_MARGIN = 1.15  # compilers may need this much less than estimated
+NOISE_MARGIN = 2.0  # this machine may be this much slower now than at its best
 _ROUNDS, _REPEATS, _SECONDS = 3, 10, 3.0
 
 ModelKwargs = Mapping[str, int]
@@ -42,7 +42,9 @@ def check_limits(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
         deployment = deployment_of(target)
         try:
             exact = known(deployment, recipe.space, model_kwargs, seed=recipe.seed)
-            estimated = _estimated(deployment, recipe.space, model_kwargs)
+            estimated = {}
+            if not deployment.has_latency:
+                estimated = microcontroller.estimates(deployment.module, recipe.space, **model_kwargs)
             line = _check(target, exact, estimated, recipe)
         except (UserError, ValueError) as error:
             problems.append(f"targets.{name}: {error}")
@@ -62,7 +64,7 @@ def known(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs,
 
 
 def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
-    """A line for each limited time or count that the smallest network was measured for, here and now.
+    """A line for each limited cost that the smallest network was measured for, on this machine.
 
     Raises ``UserError`` for a limit that it misses by more than the noise of a busy machine.
     """
@@ -70,7 +72,8 @@ def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
     measured: dict[Deployment, dict[str, tuple[float, float]]] = {}
     for name, target in recipe.targets.items():
         deployment = deployment_of(target)
-        limits = [limit for limit in target.limits if _is_measured(limit, deployment)]
+        measurable = (*deployment.spec.tool_costs, *(["latency"] if deployment.timed else []))
+        limits = [limit for limit in target.limits if limit.cost in measurable]
         if limits and deployment.remote:
             lines.append(f"limit     {name}: whether {deployment.remote} can meet it is not known before `ofa measure`")
             continue
@@ -86,6 +89,7 @@ def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
 
 
 def _check(target: Target, exact: dict[str, Table], estimated: dict[str, Table], recipe: Recipe) -> str | None:
+    """A warning when only the margin of an estimate lets the limits be met; raises ``InfeasibleLimit`` without it."""
     tables = exact | estimated
     limits = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in target.limits if limit.cost in tables}
     try:
@@ -102,16 +106,6 @@ def _check(target: Target, exact: dict[str, Table], estimated: dict[str, Table],
             raise error from None
         return f"may not be met, by an estimate ({error})"
     return None
-
-
-def _estimated(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs) -> dict[str, Table]:
-    if deployment.has_latency:
-        return {}
-    return microcontroller.estimates(deployment.module, space, **model_kwargs)
-
-
-def _is_measured(limit: Limit, deployment: Deployment) -> bool:
-    return (limit.cost == "latency" and deployment.timed) or limit.cost in deployment.spec.tool_costs
 
 
 def _measure_ends(deployment: Deployment, recipe: Recipe, model_kwargs: ModelKwargs) -> dict[str, tuple[float, float]]:
@@ -132,11 +126,13 @@ def _measure_ends(deployment: Deployment, recipe: Recipe, model_kwargs: ModelKwa
 
 def _compare(limit: Limit, smallest: float, largest: float) -> tuple[str, bool]:
     """A sentence, and whether the limit may be met."""
-    most = limit.value * largest if limit.relative else limit.value
+    highest = limit.value * largest if limit.relative else limit.value
     unit = " ms" if limit.cost == "latency" else ""
     relative = f" ({limit.value:g}x of the largest network's)" if limit.relative else ""
-    text = f"the smallest network takes {smallest:.4g}{unit} here; the {limit.cost} limit is {most:.4g}{unit}{relative}"
+    text = (
+        f"the smallest network takes {smallest:.4g}{unit} here; the {limit.cost} limit is {highest:.4g}{unit}{relative}"
+    )
     margin = NOISE_MARGIN if limit.cost == "latency" else 1.0
-    if smallest > margin * most:
+    if smallest > margin * highest:
         return f"{text}; raise the limit", False
-    return text + (", which may be too little" if smallest > 0.9 * most else ""), True
+    return text + (", which may be too little" if smallest > 0.9 * highest else ""), True

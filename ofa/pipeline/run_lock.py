@@ -1,8 +1,9 @@
 """One owner of a run folder: the file ``lock`` says which process writes there. Readers need none.
 
-The file is made in one step (a link to a finished file, which also network file systems do in one step). Its owner
-touches it every few seconds. A lock is stale when its process is gone (on this machine), or when nobody touched it for
-two minutes of this machine's clock (on another one, whose clock may differ). A killed process blocks nobody for longer.
+The file is made in one step: as a link to a finished file, which network file systems also do in one step. Its owner
+touches it every few seconds. A lock of this machine is stale when its process is gone. A lock of another machine, whose
+clock may differ, is stale when nobody touched it for two minutes of this machine's clock. So a killed process blocks
+nobody for longer than that.
 """
 
 from __future__ import annotations
@@ -105,7 +106,11 @@ class _Beat(threading.Thread):
             holder = _read(self._path)
             if holder and holder != self._owner:
                 self.lost = True
-                _interrupt(self._interrupt)
+                # As Ctrl-C would, which also ends a wait of the main thread.
+                if hasattr(signal, "pthread_kill"):
+                    signal.pthread_kill(threading.main_thread().ident, self._interrupt)
+                else:
+                    _thread.interrupt_main()
                 return
             with suppress(OSError):
                 os.utime(self._path)
@@ -119,14 +124,6 @@ def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _interrupt(number: signal.Signals) -> None:
-    """As Ctrl-C would, which also ends a wait of the main thread."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident, number)
-    else:
-        _thread.interrupt_main()
-
-
 def _take(path: Path, owner: Owner, *, nested: int = 0) -> Owner | None:
     """Makes ``owner`` the holder of the lock ``path``; returns another live one if there is one.
 
@@ -135,11 +132,14 @@ def _take(path: Path, owner: Owner, *, nested: int = 0) -> Owner | None:
     while True:
         if _create(path, owner):
             return None
-        found, mark = _read(path), _mark(path)
+        holder, mark = _read(path), _mark(path)
         if mark is None:
             continue  # released just now
-        if not _is_stale(path, found, mark):
-            return found or _unknown(path)
+        if not _is_stale(path, holder, mark):
+            if holder:
+                return holder
+            since = time.ctime(path.stat().st_mtime if path.exists() else None)
+            return Owner("", "an unknown machine", "", 0, "", since)
         if nested == _MAX_NESTED:
             raise OSError(errno.EDEADLK, f"too many stale locks beside {path.name}")
         guard = path.with_name(f"{path.name}.next")
@@ -147,7 +147,7 @@ def _take(path: Path, owner: Owner, *, nested: int = 0) -> Owner | None:
             time.sleep(0.05)
             continue  # another process is replacing it
         try:
-            if _mark(path) == mark and _read(path) == found:
+            if _mark(path) == mark and _read(path) == holder:
                 path.unlink()
         finally:
             with suppress(OSError):
@@ -155,7 +155,7 @@ def _take(path: Path, owner: Owner, *, nested: int = 0) -> Owner | None:
 
 
 def _create(path: Path, owner: Owner) -> bool:
-    """False when it is there already."""
+    """Makes the lock in one step; False when there is one already."""
     content = json.dumps(asdict(owner)).encode()
     own = path.with_name(f".{path.name}.{owner.token}.{os.getpid()}.tmp")
     try:
@@ -181,7 +181,7 @@ def _create(path: Path, owner: Owner) -> bool:
 
 
 def _read(path: Path) -> Owner | None:
-    """None when there is none, or it is not one that was wholly written."""
+    """The lock's owner; None when there is no lock, or it was not wholly written."""
     try:
         if path.is_symlink() or path.stat().st_size > _MAX_BYTES:
             return None
@@ -195,31 +195,31 @@ def _read(path: Path) -> Owner | None:
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
-    """What changes when the lock is touched or replaced. Opened, so that a network file system asks its server."""
+    """What changes when the lock is touched or replaced; None when there is no lock.
+
+    The file is opened, so that a network file system asks its server.
+    """
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            return found.st_ino, found.st_mtime_ns
+            status = os.fstat(file.fileno())
+            return status.st_ino, status.st_mtime_ns
     except FileNotFoundError:
         return None
 
 
-def _unknown(path: Path) -> Owner:
-    return Owner("", "an unknown machine", "", 0, "", time.ctime(path.stat().st_mtime if path.exists() else None))
+def _is_stale(path: Path, holder: Owner | None, mark: tuple[int, int]) -> bool:
+    """Whether the lock's process is gone: asked of this machine, or seen by nobody touching the lock."""
+    if holder and holder.machine and holder.machine == _machine():
+        started = process_start(holder.pid)
+        return started is None or bool(holder.started and started and started != holder.started)
+    return _is_untouched(path, holder, mark)
 
 
-def _is_stale(path: Path, found: Owner | None, mark: tuple[int, int]) -> bool:
-    if found and found.machine and found.machine == _machine():
-        alive = process_start(found.pid)
-        return alive is None or bool(found.started and alive and alive != found.started)
-    return _stands_still(path, found, mark)
-
-
-def _stands_still(path: Path, found: Owner | None, mark: tuple[int, int]) -> bool:
+def _is_untouched(path: Path, holder: Owner | None, mark: tuple[int, int]) -> bool:
     """Looks at a lock of another machine until it is touched, or for so long that its owner must be gone."""
-    whose = found.text() if found else "an unknown process"
+    owner = holder.text() if holder else "an unknown process"
     print(
-        f"{path}: {whose}; looking for at most {STALE_SECONDS:.0f} seconds whether it still works there",
+        f"{path}: {owner}; looking for at most {STALE_SECONDS:.0f} seconds whether it still works there",
         file=sys.stderr,
         flush=True,
     )

@@ -1,6 +1,6 @@
-"""The question before work is thrown away: what changed, what would run again, and for how long.
+"""``--update``: what changed since a run's stages ran, which of them would run again, and for how long.
 
-Whatever trained or measured is discarded only when the user says ``--update``.
+What took training or measurements is discarded only when the user says ``--update``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ofa.config.recipe_file import load_run_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
-from ofa.report.duration import duration
+from ofa.report.words import duration, listed
 from ofa.stages import STAGE_TABLE, STAGES
 
 _ADDED = ("evaluate",)  # stages that a run of an older version may not have
@@ -23,69 +23,75 @@ _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*
 
 
 def check_update(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
-    """Before anything runs: raises ``UserError`` when ``recipe`` is not the folder's, or when one of ``stages`` would
+    """Raises ``UserError`` before anything runs: when ``recipe`` is not the folder's, or when one of ``stages`` would
     discard what took training or measurements, because the recipe, the data or the weights changed.
 
-    With ``update`` it says what will run again instead, and remembers that it may.
+    With ``update`` it prints what will run again instead, and records in the manifest that it may.
     """
     _check_known(manifest, folder, update=update)
     _check_older(manifest, recipe, folder, stages, update=update)
+
+    # Changes by stage; `direct` have changes of their own, `again` also need such a stage.
     other = _other_recipe(manifest, recipe, folder)
     changed = {name: changes(manifest, name, recipe, with_needs=False) for name in STAGES if manifest.inputs(name)}
     # `ofa measure --update` says nothing about training: what else changed is asked for when it would run.
-    direct = [name for name, found in changed.items() if found and (name in stages or not update)]
+    direct = [name for name, differences in changed.items() if differences and (name in stages or not update)]
     again = [name for name in changed if name in direct or all_needs(name) & {*direct}]
     if update:
         if direct:
-            found = _all({name: changed[name] for name in direct})
-            print(f"{folder}: {summarize_changes(found)}: {_runs_again(manifest, folder, again)}", flush=True)
+            differences = summarize_changes(_distinct({name: changed[name] for name in direct}))
+            print(f"{folder}: {differences}: {_runs_again(manifest, folder, again)}", flush=True)
             manifest.allow([name for name in again if is_costly(name, recipe)])
         return
+
     discards = [name for name in direct if name in stages and _would_discard(manifest, name, recipe, folder)]
     if other:
-        more = [change for change in _all(changed) if change not in other and not change.startswith("runtimes.")]
+        more = [change for change in _distinct(changed) if change not in other and not change.startswith("runtimes.")]
         differences = summarize_changes(other + more)
         raise UserError(
             f"{folder} belongs to another recipe ({differences}); give another folder with --out, or --update to "
             f"change this run ({_runs_again(manifest, folder, again)})"
         )
     if discards:
-        raise UserError(_question(manifest, folder, _all(changed), again, stages))
+        raise UserError(_refusal(manifest, folder, _distinct(changed), again, stages))
 
 
 def known_stages(manifest: RunManifest, stages: Sequence[str]) -> Sequence[str]:
-    """All of ``stages``; of a finished run whose splits of the images were others (see ``_check_older``) only those
-    that it has, as no stage of this version can go on from it."""
+    """All of ``stages``, or for a finished run of an older version (see ``_check_older``) only those that it has.
+
+    No stage of this version can go on from such a run.
+    """
     if not any(isinstance(manifest.inputs(name), str) for name in STAGES):
         return stages
     return [name for name in stages if name not in _ADDED]
 
 
 def check_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, update: bool) -> bool:
-    """Whether ``name`` must start anew since it was last started, other stages' files included.
+    """Whether what the stage ``name`` is made from, other stages' files included, changed since it was last started.
 
     Raises ``UserError`` when that would discard work and nobody allowed it.
     """
-    found = changes(manifest, name, recipe)
-    if found and not update and _would_discard(manifest, name, recipe, folder):
+    changed = changes(manifest, name, recipe)
+    if changed and not update and _would_discard(manifest, name, recipe, folder):
         after = [later for later in STAGES if manifest.finished(later) and name in all_needs(later)]
-        raise UserError(_question(manifest, folder, found, [name, *after], (name,)))
-    return bool(found)
+        raise UserError(_refusal(manifest, folder, changed, [name, *after], (name,)))
+    return bool(changed)
 
 
-def _all(changed: dict[str, list[str]]) -> list[str]:
-    """Each change once, whichever stages it concerns. A target's runtime is told by its key in the recipe."""
-    found = list(dict.fromkeys(change for found in changed.values() for change in found))
-    return [change for change in found if not change.startswith("runtimes.")] or found
+def _distinct(changed: dict[str, list[str]]) -> list[str]:
+    """Each change once, whichever stages it concerns. A change of a target's runtime is also one of its recipe key."""
+    distinct = list(dict.fromkeys(change for differences in changed.values() for change in differences))
+    return [change for change in distinct if not change.startswith("runtimes.")] or distinct
 
 
-def _question(
-    manifest: RunManifest, folder: Path, found: Sequence[str], again: Sequence[str], stages: Sequence[str]
+def _refusal(
+    manifest: RunManifest, folder: Path, changed: Sequence[str], again: Sequence[str], stages: Sequence[str]
 ) -> str:
+    """The message that names what changed, and the command that lets ``again`` run again."""
     command = stages[0] if len(stages) == 1 and stages[0] == again[0] else "run"
     way = f"`ofa {command} {shlex.quote(str(folder))} --update` ({_runs_again(manifest, folder, again)})"
     return (
-        f"{folder}: what it was made from has changed ({summarize_changes(found)}); nothing is thrown away unasked: "
+        f"{folder}: what it was made from has changed ({summarize_changes(changed)}); nothing is thrown away unasked: "
         f"undo the change, or give {way}"
     )
 
@@ -96,11 +102,7 @@ def _runs_again(manifest: RunManifest, folder: Path, again: Sequence[str]) -> st
     seconds = sum(_seconds(manifest, folder, name) for name in again)
     lasted = f", which took {duration(seconds)}" if seconds else ""
     verb = "runs again" if len(again) == 1 else "run again"
-    return f"{_words(again)} {verb}{lasted}"
-
-
-def _words(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed(again)} {verb}{lasted}"
 
 
 def _would_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
@@ -121,8 +123,10 @@ def _seconds(manifest: RunManifest, folder: Path, name: str) -> float:
 
 
 def _other_recipe(manifest: RunManifest, recipe: Recipe, folder: Path) -> list[str]:
-    """What differs between ``recipe`` and the folder's own. Until a stage has started, any recipe may be the folder's:
-    the first one may have had a wrong path in it."""
+    """What differs between ``recipe`` and the folder's own.
+
+    Until a stage has started, any recipe may be the folder's: the first one may have had a wrong path in it.
+    """
     path = folder / "recipe.yaml"
     if not path.exists() or not any(manifest.inputs(name) for name in STAGES):
         return []
@@ -130,7 +134,7 @@ def _other_recipe(manifest: RunManifest, recipe: Recipe, folder: Path) -> list[s
 
 
 def _check_known(manifest: RunManifest, folder: Path, *, update: bool) -> None:
-    """A folder with work in it whose manifest is gone: nobody knows what the work was made from."""
+    """Raises ``UserError`` when the folder has work in it but no manifest that says what it was made from."""
     if not manifest.lost or update or not any(True for pattern in _VALUABLE for _ in folder.glob(pattern)):
         return
     raise UserError(
@@ -140,11 +144,13 @@ def _check_known(manifest: RunManifest, folder: Path, *, update: bool) -> None:
 
 
 def _check_older(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
-    """A finished run of an older version stays as it is, but cannot go on: its images were split in another way, and
-    what it was made from is not kept in a form that can be compared."""
+    """Raises ``UserError`` for an unfinished run of an older version, or forgets its stages with ``update``.
+
+    Its images were split in another way, and its inputs are not kept in a form that can be compared.
+    """
     older = [name for name in STAGES if isinstance(manifest.inputs(name), str)]
-    had = [name for name in stages if name not in _ADDED]
-    whole = all(manifest.finished(name) and not manifest.broken(name) for name in had)
+    existing = [name for name in stages if name not in _ADDED]
+    whole = all(manifest.finished(name) and not manifest.broken(name) for name in existing)
     if not older or (whole and not _other_recipe(manifest, recipe, folder)):
         return
     if not update:

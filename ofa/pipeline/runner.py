@@ -1,6 +1,6 @@
-"""A recipe into a run folder: which stages must run, and what is done when a file is damaged or the recipe changed.
+"""``ofa run``: decides which stages of a recipe must run, runs them, and records what they wrote in the run folder.
 
-This module imports no torch, so that a run with nothing to do says so at once; modules of ``ofa.stages`` do the work.
+This module imports no torch, so that a run with nothing to do ends at once; modules of ``ofa.stages`` do the work.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -50,17 +50,15 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
     Raises ``UserError`` when the folder belongs to another recipe, or a stage lacks one before it.
     """
     with explain_full_disk(folder), distributed.group(), one_look(), deferred_interrupt() as check_interrupt:
+        context = RunContext(recipe, folder, check_interrupt)
         if distributed.rank() > 0:
-            from ofa.pipeline.job import Job
-
-            job = cache(lambda: Job(recipe, folder, check_interrupt=check_interrupt))
-            distributed.run_worker(lambda name: _run_stage(job(), name))
+            _follow(context)
             return
         followers = distributed.Followers()
         try:
             _check_before(recipe, folder)
             with owned(folder):
-                _run(recipe, folder, stages, update=update, check_interrupt=check_interrupt, followers=followers)
+                _run(context, stages, update=update, followers=followers)
         except UserError:
             followers.release()
             raise
@@ -68,6 +66,14 @@ def run_stages(recipe: Recipe, folder: Path, *, stages: Sequence[str] = STAGES, 
         from ofa.report.build import show
 
         print(f"\n{show(folder)}")
+
+
+def _follow(context: RunContext) -> None:
+    """What every process but the first does: the shared stages that rank 0 announces."""
+    from ofa.pipeline.job import Job
+
+    job = cache(lambda: Job(context.recipe, context.folder, check_interrupt=context.check_interrupt))
+    distributed.run_worker(lambda name: _run_stage(job(), name))
 
 
 def _check_before(recipe: Recipe, folder: Path) -> None:
@@ -81,74 +87,72 @@ def _check_before(recipe: Recipe, folder: Path) -> None:
     check_folder(folder)
 
 
-def _run(
-    recipe: Recipe,
-    folder: Path,
-    stages: Sequence[str],
-    *,
-    update: bool,
-    check_interrupt: Callable[[], None],
-    followers: distributed.Followers,
-) -> None:
-    # Whether this recipe may work in this folder is asked before anything in it is changed.
-    sweep(folder)
-    manifest = RunManifest(folder)
-    if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
-        _read_images(recipe, folder)  # which images are left out is part of what the stages were made from
-    check_update(manifest, recipe, folder, stages, update=update)
-    _bind_recipe(recipe, folder)
-    if repaired := manifest.repair():
-        print(repaired, flush=True)
-
+def _run(context: RunContext, stages: Sequence[str], *, update: bool, followers: distributed.Followers) -> None:
+    """Runs those of ``stages`` that are not finished for this recipe, in order, in a folder that this process owns."""
+    recipe, folder = context.recipe, context.folder
+    manifest = _prepared_folder(context, stages, update=update)
     stages = known_stages(manifest, stages)
-    context, job = None, None
+    announced, job = False, None
     for index, name in enumerate(stages):
-        check_interrupt()
+        context.check_interrupt()
         if name not in distributed.SHARED_STAGES:
             followers.release()
 
-        # A stage is skipped when it is finished, nothing that it was made from changed, and its files are whole.
+        # A finished stage is skipped, unless its inputs changed or its files are damaged.
         _check_needs(manifest, name, recipe, folder, fresh=stages[:index])
-        anew = check_discard(manifest, name, recipe, folder, update=update) or manifest.inputs(name) is None
-        broken = manifest.broken(name) if manifest.finished(name) and not anew else []
-        if manifest.finished(name) and not anew and not broken:
+        outdated = check_discard(manifest, name, recipe, folder, update=update)
+        broken = manifest.broken(name) if manifest.finished(name) and not outdated else []
+        if manifest.finished(name) and not outdated and not broken:
             manifest.settle(name)
             archive_partial(manifest.broken_logs(name), "damaged", "is not what was written (damaged or edited)")
             continue
 
-        # What is to be done is said before torch is imported, which takes seconds.
-        if context is None:
+        # The plan is printed before torch is imported, which takes seconds.
+        if not announced:
             print(wrapped(f"{folder}: {', '.join(stages[index:])}"), flush=True)
-            context = RunContext(recipe, folder, check_interrupt)
+            announced = True
         if job is None and not STAGE_TABLE[name].renders:
             job = _opened(context)
         if name == "train":
             from ofa.pipeline.stage_checks import check_stages
 
-            check_stages(recipe, job.data)  # before anything is written or put away
+            check_stages(recipe, job.data)  # before anything is written or moved aside
 
-        # Nothing is deleted: what the stage will write anew is moved aside.
-        if anew:
+        # Nothing is deleted: files that the stage would go on from or replace are moved aside.
+        if outdated or manifest.inputs(name) is None:
             partial = [path for pattern in STAGE_TABLE[name].partial for path in sorted(folder.glob(pattern))]
             archive_partial(partial, "old", "is of another recipe, other data or other weights")
         _quarantine_broken(broken)
 
-        inputs = stage_inputs(manifest, name, recipe)
-        started = time.perf_counter()
-        manifest.start(name, inputs)
-        with followers.join(name):
-            outcome = _render(context, name) if STAGE_TABLE[name].renders else _run_stage(job, name)
-        seconds = time.perf_counter() - started
-        logs = [folder / log for log in STAGE_TABLE[name].logs]
-        manifest.finish(name, inputs, outcome.files, seconds=seconds, logs=logs)
-        print(wrapped(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", indent=19), flush=True)
+        _run_and_record(manifest, name, context if STAGE_TABLE[name].renders else job, followers)
     followers.release()
-    if context is None:
+    if not announced:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
 
 
+def _prepared_folder(context: RunContext, stages: Sequence[str], *, update: bool) -> RunManifest:
+    """Stores the recipe in the folder and repairs its manifest, which is returned.
+
+    Raises ``UserError`` when this recipe may not run in this folder, before any file of a run is changed.
+    """
+    recipe, folder = context.recipe, context.folder
+    sweep(folder)
+    manifest = RunManifest(folder)
+    # Which images are left out is part of what the stages were made from.
+    if (folder / FINDINGS.parent).is_dir() and not (folder / FINDINGS).exists():
+        _read_images(recipe, folder)
+    check_update(manifest, recipe, folder, stages, update=update)
+
+    path, text = folder / "recipe.yaml", dump_yaml(recipe.to_dict())
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomic(path, text)
+    if repaired := manifest.repair():
+        print(repaired, flush=True)
+    return manifest
+
+
 def _opened(context: RunContext) -> Job:
-    """The run with its images opened; says on the screen what they are."""
+    """The run with its images opened; prints what they are."""
     from ofa.data.summary import data_lines
     from ofa.pipeline.job import Job
 
@@ -158,22 +162,34 @@ def _opened(context: RunContext) -> Job:
     return job
 
 
-def _render(context: RunContext, name: str) -> Outcome:
-    """Runs a stage that reads only what others wrote."""
-    return import_module(f"ofa.stages.{name}").run(context)
+def _run_and_record(manifest: RunManifest, name: str, context: RunContext, followers: distributed.Followers) -> None:
+    """Runs a stage, and records in the manifest that it started and what it wrote."""
+    inputs = stage_inputs(manifest, name, context.recipe)
+    started = time.perf_counter()
+    manifest.start(name, inputs)
+    with followers.join(name):
+        outcome = _run_stage(context, name)
+    seconds = time.perf_counter() - started
+    logs = [context.folder / log for log in STAGE_TABLE[name].logs]
+    manifest.finish(name, inputs, outcome.files, seconds=seconds, logs=logs)
+    print(wrapped(f"{name:<8} {seconds:6.1f} s  {outcome.summary}", indent=19), flush=True)
 
 
-def _run_stage(job: Job, name: str) -> Outcome:
-    """Runs one stage that trains or measures. Every process of a shared stage calls it."""
+def _run_stage(context: RunContext, name: str) -> Outcome:
+    """Runs one stage, given a ``Job`` unless it only renders. Every process of a shared stage calls it."""
+    stage = import_module(f"ofa.stages.{name}")
+    if STAGE_TABLE[name].renders:
+        return stage.run(context)
+
     from ofa.pipeline.threads import EvaluationThreads
 
-    stage = import_module(f"ofa.stages.{name}")
+    job: Job = context
     if STAGE_TABLE[name].shared:
         job.broadcast_unreadable()
     if name == "train":  # it chooses threads for its own steps
         return stage.run(job)
-    kept = job.folder / "threads.json" if name == "collect" else None
-    job.evaluation_threads = EvaluationThreads(kept, resume=(job.folder / "accuracy.csv").exists())
+    stored_threads = job.folder / "threads.json" if name == "collect" else None
+    job.evaluation_threads = EvaluationThreads(stored_threads, resume=(job.folder / "accuracy.csv").exists())
     with job.evaluation_threads.threads.used():
         return stage.run(job)
 
@@ -188,14 +204,6 @@ def _read_images(recipe: Recipe, folder: Path) -> None:
     for line in finding_lines(findings, folder):
         print(f"  {line}", flush=True)
     check_readable(source, findings)
-
-
-def _bind_recipe(recipe: Recipe, folder: Path) -> None:
-    """Makes ``recipe`` the folder's."""
-    path, text = folder / "recipe.yaml", dump_yaml(recipe.to_dict())
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    write_atomic(path, text)
 
 
 def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
@@ -215,6 +223,7 @@ def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path,
 
 
 def archive_partial(paths: Sequence[Path], reason: str, why: str) -> None:
+    """Renames each of ``paths`` to ``NAME.reason`` and prints why."""
     for path in paths:
         print(f"{path} {why}: moved to {quarantine(path, reason).name}", flush=True)
 
@@ -230,6 +239,7 @@ def _quarantine_broken(broken: Sequence[Path]) -> None:
 
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Turns errors of a full disk and of files that may not be used into ``UserError``."""
     try:
         yield
     except OSError as error:

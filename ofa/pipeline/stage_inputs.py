@@ -1,7 +1,7 @@
-"""What each stage is made from, and what of it has changed since it ran.
+"""What each stage is made from, and what of that has changed since it ran.
 
-A stage's inputs are kept by their parts, so that a change can be named: sections of the recipe as values, the data by
-its folders, the initial weights and the files of other stages as digests.
+A stage's inputs are kept in parts, so that a change can be named: sections of the recipe as values, the data by folder,
+the initial weights and the files of other stages as digests.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ofa.pipeline.manifest import Inputs, RunManifest, digest, file_digest
 from ofa.stages import STAGE_TABLE
 from ofa.targets import own_costs
 
-# What changes nothing in what a stage makes: how many read the images, what is kept or shown while training, and where
-# the data and the initial weights lie (what they are is compared by itself).
+# Keys that change nothing in what a stage makes: how many processes read the images, what is kept or shown while
+# training, and the paths of the data and the initial weights (whose contents are compared).
 _IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_images", "tensorboard", "init")}
 _MAX_SHOWN = 5
 
@@ -47,15 +47,17 @@ def stage_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
 
 
 def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
-    """What changed since the stage was last started, a sentence's part each; empty when nothing did, or when it never
-    was. Without ``with_needs`` the files of other stages are not looked at."""
+    """What changed since the stage was last started, as parts of a sentence; empty when nothing did, or it never was.
+
+    Without ``with_needs`` the files of other stages are not looked at.
+    """
     before = manifest.inputs(name)
     if not isinstance(before, dict):
         return []  # an older version kept one digest, which cannot be compared
     now = stage_inputs(manifest, name, recipe) if with_needs else _own_inputs(manifest, name, recipe)
     try:
         return [
-            *_recipe_changes(_sections_of_now(before.get("recipe") or {}, name), now["recipe"], name, recipe),
+            *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
             *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
             *_weights_changes(before, now),
             *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
@@ -104,12 +106,9 @@ def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
     }
 
 
-def _sections_of_now(before: dict[str, Any], name: str) -> dict[str, Any]:
-    """What an older version's stage read, and this one's reads no more, changes nothing."""
-    return {section: value for section, value in before.items() if section in STAGE_TABLE[name].sections}
-
-
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
+    # Sections that the stage read in an older version, and no longer reads, change nothing.
+    before = {section: value for section, value in before.items() if section in STAGE_TABLE[name].sections}
     before = with_new_names(before)
     if digest(before) == digest(now):
         return []
@@ -117,7 +116,7 @@ def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, reci
 
 
 def _with_defaults(before: dict[str, Any], name: str, recipe: Recipe) -> dict[str, Any]:
-    """The sections as this version writes them: a key that came since has its default, which changed nothing."""
+    """The sections as this version writes them: a key that is new since then has its default, which changed nothing."""
     values = recipe.to_dict() | {key: value for key, value in before.items() if key != "runtimes"}
     for section, keys in _IDLE.items():
         if section in before and isinstance(before[section], dict):
@@ -141,25 +140,25 @@ def _by_folder(identity: Rows) -> dict[str, list[Any]]:
 def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     changed = []
     for folder in sorted(before.keys() | now.keys()):
-        was, count = (side[folder][0] if folder in side else 0 for side in (before, now))
+        old, new = (folders[folder][0] if folder in folders else 0 for folders in (before, now))
         if folder == ".":
             if before.get(folder) != now.get(folder):
                 changed.append("data: its classes or its files are others")
-        elif count > was:
-            changed.append(f"data: {folder} has {count - was} files more")
-        elif count < was:
-            changed.append(f"data: {folder} has {was - count} files less")
+        elif new > old:
+            changed.append(f"data: {folder} has {new - old} files more")
+        elif new < old:
+            changed.append(f"data: {folder} has {old - new} files less")
         elif before[folder] != now[folder]:
             changed.append(f"data: files in {folder} were changed or replaced")
     return changed
 
 
 def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
-    was, now_given = (side.get("initial weights") for side in (before, now))
-    if was == now_given:
+    old, new = (inputs.get("initial weights") for inputs in (before, now))
+    if old == new:
         return []
-    how = "no longer given" if now_given is None else "given now" if was is None else "its weights are others"
-    return [f"train.init: {how}"]
+    change = "no longer given" if new is None else "given now" if old is None else "its weights are others"
+    return [f"train.init: {change}"]
 
 
 def _needs_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

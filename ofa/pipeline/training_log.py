@@ -1,4 +1,4 @@
-"""What training tells after every epoch: a line on the screen, a row of ``metrics.jsonl``, and TensorBoard."""
+"""What is shown and kept of every training epoch: a line on the screen, a row of ``metrics.jsonl``, TensorBoard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEDIAN_OF = 101
 class TrainingLog:
     """Called after every epoch; ``done``: epochs of an earlier start, whose rows are kept.
 
-    The networks that are measured are told by ``watched_subnets``.
+    ``watched_subnets`` says which networks are measured.
     """
 
     def __init__(self, job: Job, *, done: int) -> None:
@@ -64,9 +64,11 @@ class TrainingLog:
                     self.board.add_scalar(name, value, len(self.rows))
 
         shown = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
+        minutes, seconds = divmod(round(figures["seconds_left"]), 60)
+        left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
         tqdm.write(
             f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  "
-            f"{figures['images_per_second']:.0f} images/s  {_clock(figures['seconds_left'])} left"
+            f"{figures['images_per_second']:.0f} images/s  {left} left"
         )
 
     def _accuracies(self, net: Supernet, phase: Phase) -> dict[str, float]:
@@ -84,7 +86,7 @@ class TrainingLog:
 
 
 def watched_subnets(space: SearchSpace, phase: Phase, model_kwargs: dict[str, int], *, seed: int) -> dict[str, Subnet]:
-    """The networks whose accuracy an epoch's line tells: the smallest, median (by MACs) and largest that are open."""
+    """The networks whose accuracy is measured: the smallest, the median (by MACs) and the largest that are open."""
     lowest = min_options(space, phase)
     smallest = space.canonical(lowest[None].astype(np.int8))[0]
     largest = space.encode(space.largest)
@@ -120,8 +122,3 @@ def _tensorboard(folder: Path, done: int) -> Any:
     except ImportError as error:
         raise UserError(TENSORBOARD) from error
     return SummaryWriter(str(folder), purge_step=done + 1)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"

@@ -66,9 +66,13 @@ def snippets(
         "classes": classes,
         "mode": "L" if preprocessing["channels"] == 1 else "RGB",
     }
-    prepare = f"{_product_code()}\n\n\n{_PREPARE.format(**values)}"
+    # The functions that the product itself prepares images with, as they stand in its source.
+    functions = (inspect.getsource(function).strip() for function in (as_seen, middle))
+    prepare = "\n\n\n".join([IMPORTS.strip(), *functions, _PREPARE.format(**values)])
+
     # What the TFLite file takes: the recipe's tflite.input, else what its numbers are.
     kind = preprocessing.get("input_type") or ("int8" if ".int8." in file else "float32")
+
     if Path(file).suffix == ".onnx":
         return {
             "Python (`pip install onnxruntime pillow`)": ("python", prepare + _ONNX.format(**values)),
@@ -86,9 +90,3 @@ def snippets(
     if runtime in RUNTIMES and RUNTIMES[runtime].format == "c":
         snippets["C"] = ("c", c_code(prefix, preprocessing))
     return snippets
-
-
-def _product_code() -> str:
-    """The functions that the product itself prepares images with, as they stand in its source."""
-    functions = (inspect.getsource(function) for function in (as_seen, middle))
-    return "\n\n\n".join(part.strip() for part in (IMPORTS, *functions))

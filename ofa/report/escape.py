@@ -46,8 +46,14 @@ def markdown(text: str) -> str:
 
     Signs of markup get a backslash or become entities; words that become links however they are escaped are code spans.
     """
-    words = printable(text).split(" ")
-    return " ".join(_code(word) if _LINKED.search(word) else _word(word) for word in words if word)
+    words = []
+    for word in filter(None, printable(text).split(" ")):
+        if _LINKED.search(word):
+            words.append(_code_span(word))
+        else:
+            escaped = _MARKUP.sub(r"\\\g<0>", word)
+            words.append(_ENTITY.sub(lambda sign: _ENTITIES[sign[0]], escaped))
+    return " ".join(words)
 
 
 def markdown_line(text: str) -> str:
@@ -71,7 +77,7 @@ def python_string(text: str) -> str:
 def kotlin_string(text: str) -> str:
     """A literal of Kotlin, in ASCII; ``$`` begins no template."""
     data = str(text).encode("utf-16-be", "surrogatepass")
-    units = [int.from_bytes(data[place : place + 2], "big") for place in range(0, len(data), 2)]
+    units = [int.from_bytes(data[start : start + 2], "big") for start in range(0, len(data), 2)]
     plain = [chr(unit) if 32 <= unit < 127 and chr(unit) not in '"\\$' else f"\\u{unit:04x}" for unit in units]
     return f'"{"".join(plain)}"'
 
@@ -107,15 +113,11 @@ def _visible(character: str) -> str:
     # Controls, formats (text direction, tags), surrogates, private and unassigned ones, and ends of lines.
     if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
         return character
-    number = ord(character)
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-def _word(text: str) -> str:
-    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _MARKUP.sub(r"\\\g<0>", text))
-
-
-def _code(text: str) -> str:
-    """A code span; what is an entity in other words stands outside it as that."""
-    parts = re.split(f"({_ENTITY.pattern})", text)
-    return "".join(_ENTITIES[part] if number % 2 else f"`{part}`" * bool(part) for number, part in enumerate(parts))
+def _code_span(text: str) -> str:
+    """A code span; signs that would be entities in other words stand outside it, as entities."""
+    parts = re.split(f"({_ENTITY.pattern})", text)  # every second part is such a sign
+    return "".join(_ENTITIES[part] if index % 2 else f"`{part}`" * bool(part) for index, part in enumerate(parts))

@@ -32,7 +32,10 @@ def render_html(report: Report) -> str:
             _notes(error_notes(report)),
             _grid(figures.predictors(report)),
         ),
-        _section("Test images by class", *(_titled(table) for table in class_tables(report))),
+        _section(
+            "Test images by class",
+            *(f"<h3>{escape(table.title)}</h3>\n{_table(table)}" for table in class_tables(report)),
+        ),
         _section("Training", _grid(figures.training(report)), _table(training(report))),
         _section("Machine and versions", _table(machine(report), sortable=False)),
     ]
@@ -59,11 +62,8 @@ def _grid(parts: list[str]) -> str:
     return f'<div class="grid">{content}</div>' if content else ""
 
 
-def _titled(table: Table) -> str:
-    return f"<h3>{escape(table.title)}</h3>\n{_table(table)}"
-
-
 def _table(table: Table, *, sortable: bool = True) -> str:
+    """A table that its headings sort; a column with numbers is aligned to the right. Empty text for no rows."""
     if not table.rows:
         return ""
     numbers = [any(row[column].value is not None for row in table.rows) for column in range(len(table.columns))]
@@ -73,6 +73,7 @@ def _table(table: Table, *, sortable: bool = True) -> str:
         text = escape(one_line(column))
         text = f'<button type="button">{text}</button>' if sortable else text
         heads.append(f'<th scope="col"{_class(kind)}>{text}</th>')
+
     rows = []
     marked = table.columns.index("chosen") if "chosen" in table.columns else None
     for row in table.rows:

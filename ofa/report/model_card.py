@@ -8,7 +8,7 @@ from typing import Any
 from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.artefacts.evaluation import Evaluation, Preprocessing
 from ofa.pipeline.artefacts.report import Report, TargetReport
-from ofa.pipeline.artefacts.verification import Program, Quantization, Verified
+from ofa.pipeline.artefacts.verification import Quantization, Verified
 from ofa.report.card_snippets import snippets
 from ofa.report.classes import class_tables
 from ofa.report.escape import fenced, markdown, markdown_line, without_folders
@@ -30,20 +30,17 @@ def write_card(folder: Path, report: Report, target: str, evaluation: Evaluation
     return path
 
 
-def _timm_class(report: Report) -> str:
-    """Whose networks they are; a report of an older version lacks the space."""
-    return SearchSpace.from_dict(report.space).timm_class if report.space else "timm model"
-
-
 def render_card(report: Report, target: str, evaluation: Evaluation, *, licence: str | None) -> str:
     """The card of one target."""
-    found, classes = report.targets[target], evaluation.classes
-    verified, subnet, predicted = found.verified, found.subnet, found.predicted
+    chosen, classes = report.targets[target], evaluation.classes
+    verified, subnet, predicted = chosen.verified, chosen.subnet, chosen.predicted
+    # A report of an older version lacks the space.
+    timm_class = SearchSpace.from_dict(report.space).timm_class if report.space else "timm model"
     names = ", ".join(map(markdown, classes[:_MAX_CLASSES])) + (", ..." if len(classes) > _MAX_CLASSES else "")
     parts = [
         f"# {markdown(report.name)}: {markdown(target)}",
-        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `{_timm_class(report)}` found by "
-        f"once-for-all, subnet `{found.id}`: {subnet.resolution} pixels, "
+        f"`{verified.file}` ({verified.bytes / 1024:.0f} KB) is a `{timm_class}` found by "
+        f"once-for-all, subnet `{chosen.id}`: {subnet.resolution} pixels, "
         f"stages of {', '.join(map(str, subnet.depths))} blocks, {predicted.cost('macs') / 1e6:.2f} M "
         f"multiply-accumulates, {predicted.cost('params') / 1e3:.0f} k parameters. `subnet.json` and "
         "`weights.safetensors` are the same network for PyTorch.",
@@ -51,12 +48,12 @@ def render_card(report: Report, target: str, evaluation: Evaluation, *, licence:
         "## Data",
         _data(report, evaluation.preprocessing, licence, subnet.resolution),
         "## Accuracy",
-        _accuracy(report, found),
+        _accuracy(report, chosen),
         *_classes(report, target),
         "## Cost",
-        _cost(report, found),
+        _cost(report, chosen),
         "## Run it",
-        *_code(found, evaluation),
+        *_code(chosen, evaluation),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,7 +96,12 @@ def _accuracy(report: Report, target: TargetReport) -> str:
         )
     spec = RUNTIMES.get(verified.runtime)  # of an unknown one there is nothing to say
     if spec and spec.scored_by:
-        paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; {_program(verified.program)}")
+        program = verified.program
+        if program.verified:
+            result = f"gave the same bytes on {program.images} images under QEMU ({program.machine})"
+        else:
+            result = f"was NOT verified: {markdown(without_folders(program.reason))}"
+        paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; the C program {result}.")
     if verified.int8:
         paragraphs += _quantization(verified.int8)
     return "\n\n".join(paragraphs)
@@ -108,8 +110,10 @@ def _accuracy(report: Report, target: TargetReport) -> str:
 def _quantization(int8: Quantization) -> list[str]:
     """How the file was quantised, and whether it lost more than it may."""
     within = "within" if int8.within else "MORE THAN"
+    requested = int8.calibration_images_asked
+    fewer = f" (there are no more; {requested} were asked for)" if int8.calibration_images < requested else ""
     text = (
-        f"Quantised on {int8.calibration_images} training images{_fewer(int8)} ({markdown(int8.used)}); "
+        f"Quantised on {int8.calibration_images} training images{fewer} ({markdown(int8.used)}); "
         f"the loss is {within} the {100 * int8.allowed_drop:g} points that the recipe allows."
     )
     return [text, *([note] if (note := cpu_note(int8)) else [])]
@@ -122,17 +126,6 @@ def _classes(report: Report, target: str) -> list[str]:
     for table in class_tables(alone):
         parts += [f"### {markdown(table.title)}", markdown_table(table)]
     return parts
-
-
-def _fewer(int8: Quantization) -> str:
-    asked = int8.calibration_images_asked
-    return f" (there are no more; {asked} were asked for)" if int8.calibration_images < asked else ""
-
-
-def _program(program: Program) -> str:
-    if not program.verified:
-        return f"the C program was NOT verified: {markdown(without_folders(program.reason))}."
-    return f"the C program gave the same bytes on {program.images} images under QEMU ({program.machine})."
 
 
 def _cost(report: Report, target: TargetReport) -> str:

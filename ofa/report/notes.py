@@ -40,7 +40,10 @@ def error_notes(report: Report) -> list[str]:
         lines.append("Candidates without a measured accuracy were above a limit when they were measured.")
 
     # Of the chosen: their files, in the runtime that will run them.
-    chosen = [(target.predicted, _as_predicted(target)) for target in targets]
+    chosen = [
+        (target.predicted, Figures(accuracy=target.accuracy_as_predicted, **target.measured.costs))
+        for target in targets
+    ]
     which = f"{len(chosen)} chosen subnets" if len(chosen) > 1 else "the chosen subnet"
     return lines + _difference(which, chosen, costs)
 
@@ -92,24 +95,20 @@ def _table_errors(report: Report) -> list[str]:
     for names, info in tables:
         quality, which = info.quality, f" of {', '.join(names)}" if len(tables) > 1 else ""
         if quality:
+            tau = "unknown" if quality.kendall_tau is None else f"{quality.kendall_tau:.2f}"
             lines.append(
                 f"{info.cost.capitalize()} table{which} on {quality.test_subnets} unseen subnets: error "
-                f"{_fraction(quality.mape)}, Kendall tau {_two(quality.kendall_tau)} (a repeated measurement: "
+                f"{_fraction(quality.mape)}, Kendall tau {tau} (a repeated measurement: "
                 f"{_fraction(quality.repeat_mape)}){drift_words(info.pace_drift)}."
             )
     return lines
 
 
-def _as_predicted(target: TargetReport) -> Figures:
-    """What was measured of the network that the predictors speak of."""
-    return Figures(accuracy=target.accuracy_as_predicted, **target.measured.costs)
-
-
 def _intervals(report: Report) -> list[str]:
     """The rule by which accuracies have an interval beside them, when one has."""
     measured = [target.measured for target in report.targets.values()]
-    intervals = [interval for one in measured for interval in (one.validation_interval, one.test_interval) if interval]
-    if not any(map(wide, intervals)):
+    intervals = [interval for figures in measured for interval in (figures.validation_interval, figures.test_interval)]
+    if not any(map(wide, filter(None, intervals))):
         return []
     return [
         f"In brackets: the {LEVEL:.0%} interval (Wilson) of an accuracy, as so few images tell it; left out where it "
@@ -148,7 +147,3 @@ def _known(pairs: list[tuple[float | None, float | None]]) -> list[tuple[float, 
 
 def _fraction(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1%}"
-
-
-def _two(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"

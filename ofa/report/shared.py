@@ -1,4 +1,4 @@
-"""Why several targets of a report have the same network: what search measured for each says it."""
+"""Why several targets of a report have the same network, from what search measured for each of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from ofa.pipeline.artefacts.report import Report, TargetReport
 from ofa.pipeline.artefacts.search import Candidate
 from ofa.report.units import with_unit
+from ofa.report.words import listed
 
 
 def shared_notes(report: Report) -> list[str]:
@@ -15,25 +16,38 @@ def shared_notes(report: Report) -> list[str]:
     for name, target in report.targets.items():
         by_id.setdefault(target.id, []).append(name)
     return [
-        f"{_list(names)} share network {network}: {_reason({name: report.targets[name] for name in names})}."
+        f"{listed(names)} share network {network}: {_reason({name: report.targets[name] for name in names})}."
         for network, names in by_id.items()
         if len(names) > 1
     ]
 
 
 def _reason(targets: dict[str, TargetReport]) -> str:
-    if above := [name for name, target in targets.items() if not _chosen_is_inside(target)]:
-        return f"nothing that was measured for {_list(above)} was inside its limits, and this was the nearest"
+    """Why these targets share a network."""
+    above = [
+        name
+        for name, target in targets.items()
+        if any(candidate.chosen and not _inside(candidate, target.limits) for candidate in target.candidates)
+    ]
+    if above:
+        return f"nothing that was measured for {listed(above)} was inside its limits, and this was the nearest"
+
     limits = [target.limits for target in targets.values()]
     if all(limit == limits[0] for limit in limits):
         return "their limits are equal"
     loosest, tightest = (_extreme(targets, loosest=loosest) for loosest in (True, False))
     if loosest is None or tightest is None or loosest == tightest:
         return "it was the most accurate of those that measured inside each one's limits"
-    limit = ", ".join(f"<= {with_unit(*each)}" for each in targets[tightest].limits.items())
+
+    limit = ", ".join(f"<= {with_unit(cost, value)}" for cost, value in targets[tightest].limits.items())
     reason = f"the most accurate measured inside the limit of {loosest} also meets that of {tightest} ({limit})"
-    others = [one for one in targets[loosest].candidates if not one.chosen and one.measured.accuracy is not None]
-    larger = [one for one in others if not _inside(one, targets[tightest].limits)]
+    larger = [
+        candidate
+        for candidate in targets[loosest].candidates
+        if not candidate.chosen
+        and candidate.measured.accuracy is not None
+        and not _inside(candidate, targets[tightest].limits)
+    ]
     if len(larger) > 1:
         return f"{reason}, and {len(larger)} measured networks that need more were not more accurate"
     if larger:
@@ -62,15 +76,7 @@ def _deployment(target: TargetReport) -> tuple[str | int | None, ...]:
     return (table.runtime, table.bits, table.device, table.threads) if table else ()
 
 
-def _chosen_is_inside(target: TargetReport) -> bool:
-    return all(_inside(candidate, target.limits) for candidate in target.candidates if candidate.chosen)
-
-
 def _inside(candidate: Candidate, limits: dict[str, float]) -> bool:
-    """By what was measured of it, and as predicted what was not."""
+    """Whether its measured costs meet the limits; a cost that was not measured counts as predicted."""
     costs = {**candidate.predicted.costs, **candidate.measured.costs}
     return all(costs[cost] <= limit for cost, limit in limits.items() if cost in costs)
-
-
-def _list(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ofa.pipeline.artefacts.cost_info import CostInfo
-from ofa.pipeline.artefacts.report import Epoch, Measured, Report, TargetReport
+from ofa.pipeline.artefacts.report import Epoch, Report, TargetReport
 from ofa.pipeline.artefacts.search import Candidate
-from ofa.pipeline.artefacts.verification import Verified
 from ofa.report.intervals import in_brackets
 from ofa.report.pace import changed
 from ofa.report.units import format_value, heading, measured_costs, missing_measurement, percent, short, with_unit
@@ -51,7 +50,12 @@ def summary(report: Report) -> Table:
     for name, target in report.targets.items():
         predicted, measured, subnet, limits = target.predicted, target.measured, target.subnet, target.limits
         macs, params = predicted.cost("macs"), predicted.cost("params")
-        accuracy = f"{percent(min(predicted.accuracy, 1))} +-{percent(predicted.accuracy_std)} / "
+        accuracy = (
+            f"{percent(min(predicted.accuracy, 1))} +-{percent(predicted.accuracy_std)} / "
+            f"{percent(measured.validation_accuracy)}{in_brackets(measured.validation_interval)}"
+        )
+        if (before := target.verified.validation_accuracy_before_finetuning) is not None:
+            accuracy += f" (before fine-tuning {percent(before)})"
         rows.append(
             (
                 Cell(name),
@@ -60,14 +64,8 @@ def summary(report: Report) -> Table:
                 Cell(short(macs), macs),
                 Cell(short(params), params),
                 *(_both(cost, target) for cost in costs),
-                Cell(
-                    accuracy + _validation(measured) + _before(target.verified),
-                    measured.validation_accuracy,
-                ),
-                Cell(
-                    percent(measured.test_accuracy) + in_brackets(measured.test_interval),
-                    measured.test_accuracy,
-                ),
+                Cell(accuracy, measured.validation_accuracy),
+                Cell(percent(measured.test_accuracy) + in_brackets(measured.test_interval), measured.test_accuracy),
                 Cell(target.model),
             )
         )
@@ -101,8 +99,8 @@ def errors(report: Report) -> Table:
     for name, target in report.targets.items():
         predicted, std = target.predicted.accuracy, target.predicted.accuracy_std
         accuracy = target.accuracy_as_predicted
-        away = (predicted - accuracy) / std if std else None
-        rows.append((Cell(name), *_compared(predicted, accuracy), _signed(away), *_compared_costs(costs, target)))
+        deviations = (predicted - accuracy) / std if std else None
+        rows.append((Cell(name), *_compared(predicted, accuracy), _signed(deviations), *_compared_costs(costs, target)))
     return Table("Prediction errors", columns, rows)
 
 
@@ -119,7 +117,7 @@ def training(report: Report) -> Table:
                 Cell(str(last.epoch), last.epoch),
                 Cell(f"{peak:.3g}", peak),
                 Cell(f"{last.loss:.3f}", last.loss),
-                *(Cell(percent(last.accuracies.get(one)), last.accuracies.get(one)) for one in watched),
+                *(Cell(percent(last.accuracies.get(name)), last.accuracies.get(name)) for name in watched),
             )
         )
     return Table("Training", columns, rows)
@@ -136,7 +134,7 @@ def phases(report: Report) -> list[list[Epoch]]:
 
 
 def watched_networks(report: Report) -> list[str]:
-    """The networks whose accuracy training told, smallest first."""
+    """The networks whose accuracy was measured while training, smallest first."""
     order = ("smallest", "median", "largest")
     names = sorted({name for row in report.training for name in row.accuracies})
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
@@ -208,13 +206,3 @@ def _both(cost: str, target: TargetReport) -> Cell:
 def _signed(value: float | None) -> Cell:
     # A sum with 0.0 takes the sign from a rounded zero.
     return Cell("-" if value is None else f"{round(value, 1) + 0.0:+.1f}", value)
-
-
-def _validation(measured: Measured) -> str:
-    """The accuracy in percent, with its interval where that is wide."""
-    return percent(measured.validation_accuracy) + in_brackets(measured.validation_interval)
-
-
-def _before(verified: Verified) -> str:
-    accuracy = verified.validation_accuracy_before_finetuning
-    return "" if accuracy is None else f" (before fine-tuning {percent(accuracy)})"

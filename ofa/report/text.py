@@ -1,4 +1,4 @@
-"""A report in plain text: for the terminal, and as Markdown."""
+"""A report as text: for the terminal, and as Markdown."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ _MAX_CANDIDATES, _MAX_PHASES = 3, 8
 
 def render_text(report: Report) -> str:
     """What ``ofa show`` prints: some sixty lines for three targets."""
-    blocks = ["\n".join(_without_models(summary(report))), _printed(notes(report))]
+    # The result, with the model files below it: paths are long.
+    result = summary(report)
+    lines = _aligned(result._replace(columns=result.columns[:-1], rows=[row[:-1] for row in result.rows]), rule=True)
+    models = [f"{printable(row[0].text)}: {printable(row[-1].text)}" for row in result.rows]
+    blocks = ["\n".join([*lines, "", *models]), _printed(notes(report))]
+
     measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
     blocks.append("\n".join([*_aligned(errors(report), title=True), _printed(error_notes(report))]))
+
     if subnets := chosen_subnets(report):
         names = [printable(subnet.name) for subnet in subnets]
         width = max(map(len, names))
@@ -29,6 +35,7 @@ def render_text(report: Report) -> str:
             wrapped(f"{name:<{width}}  {subnet_line(subnet)}") for name, subnet in zip(names, subnets, strict=True)
         )
         blocks.append("\n".join(["Subnets", *lines]))
+
     phases = training(report)
     if phases.rows:
         left_out = len(phases.rows) - _MAX_PHASES
@@ -77,14 +84,6 @@ def _first_candidates(table: Table) -> tuple[Table, int]:
 def _titled(table: Table, left_out: int) -> str:
     more = [f"({left_out} more in report.html)"] if left_out > 0 else []
     return "\n".join([*_aligned(table, title=True), *more])
-
-
-def _without_models(table: Table) -> list[str]:
-    """The result with the model files below it: paths are long."""
-    *columns, _ = table.columns
-    rows = [row[:-1] for row in table.rows]
-    lines = _aligned(table._replace(columns=tuple(columns), rows=rows), rule=True)
-    return [*lines, "", *(f"{printable(name.text)}: {printable(model.text)}" for name, *_, model in table.rows)]
 
 
 def _aligned(table: Table, *, rule: bool = False, title: bool = False) -> list[str]:

@@ -18,10 +18,10 @@ class Stage:
         sections: all of the recipe that it reads.
         needs: stages whose files it reads.
         splits: whose images it reads.
-        partial: files that it leaves half done, and goes on from.
+        partial: files that an interrupted stage leaves, and a later start goes on from.
         logs: files that grow while it runs.
         costly: whether it trains or measures for long. What such a stage made is never discarded without ``--update``.
-            The others are made again, in seconds, whenever something that they read has changed.
+            The other stages run again, in seconds, whenever something that they read has changed.
         shared: whether all processes of torchrun do it together.
         renders: whether it only shows what files of other stages say: it is given no images and imports no torch.
     """

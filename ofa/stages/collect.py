@@ -28,6 +28,8 @@ def run(job: Job) -> Outcome:
     config, space, path = job.recipe.collect, job.recipe.space, job.folder / "accuracy.csv"
     first_rank = distributed.rank() == 0
     job.broadcast_supernet()
+
+    # Rows of an earlier start; damaged ones are moved aside.
     stored = _recover(path, space) if first_rank else np.empty((0, space.num_genes), DTYPE)
     codes, accuracies = stored[:0], np.empty(0)
     bar = tqdm(
@@ -40,7 +42,8 @@ def run(job: Job) -> Outcome:
     while True:
         # Rank 0 alone has the rows that the next batch depends on.
         batch = _next_batch(config, job.macs, codes, accuracies, job.recipe.seed) if first_rank else None
-        batch = _broadcast_batch(batch, space)
+        content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
+        batch = np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
         if not len(batch):
             break
 
@@ -52,8 +55,10 @@ def run(job: Job) -> Outcome:
         num_done = int(distributed.gather(len(done))[0])
         bar.update(num_done)
 
-        # The others are measured, one subnet a process at a time.
-        for wave in _waves(batch[num_done:]):
+        # The others are measured, in waves of one subnet a process.
+        size = distributed.world_size()
+        for first in range(num_done, len(batch), size):
+            wave = batch[first : first + size]
             _measure(job, wave, path)
             bar.update(len(wave))
         if first_rank:
@@ -72,7 +77,7 @@ def run(job: Job) -> Outcome:
 
 
 def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
-    """Keeps the first ``rows`` alone: those behind are of something else. Returns the codes kept."""
+    """Keeps only the first ``rows``: later ones are not of this recipe's subnets. Returns the codes kept."""
     codes, accuracies = subnet_csv.read(path, space)
     aside = quarantine(path, "damaged")
     print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
@@ -101,18 +106,6 @@ def _next_batch(
         chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=count, seed=seed)
         batch = pool[chosen]
     return batch[np.argsort(batch[:, space.genes_of("resolution")[0]], kind="stable")]
-
-
-def _broadcast_batch(batch: np.ndarray | None, space: SearchSpace) -> np.ndarray:
-    """Rank 0's batch on every rank."""
-    content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
-    return np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
-
-
-def _waves(codes: np.ndarray) -> list[np.ndarray]:
-    """Each process measures one subnet of a wave."""
-    size = distributed.world_size()
-    return [codes[start : start + size] for start in range(0, len(codes), size)]
 
 
 def _measure(job: Job, wave: np.ndarray, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The stage ``evaluate``: each target's model timed, and scored on the test images. No other stage reads these."""
+"""The stage ``evaluate``: each target's model is timed, and scored on the test images, which no other stage reads."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def run(job: Job) -> Outcome:
 
     # All at once, in turn, so that what slows the machine down slows all of them.
     times = final_times(sessions, job.recipe.space, job.model_kwargs, threads=threads, folder=job.folder / "costs")
+
     data = job.data
     evaluation = Evaluation(
         date=datetime.date.today().isoformat(),

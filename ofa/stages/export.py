@@ -70,7 +70,7 @@ def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verificati
     except (VerificationError, ValueError) as error:
         raise UserError(f"targets.{name}: {error}") from error
 
-    # What was found, and where. A model is given to others, whom the folders of this machine do not concern.
+    # The results, without the paths of this machine: a model is given to others.
     result |= {"validation_accuracy_before_finetuning": before_finetuning}
     result |= environment(deployment.local, threads=settings.threads)
     verification = Verification.model_validate(without_folders_inside(result))
@@ -81,7 +81,7 @@ def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verificati
 
 
 def _metadata(job: Job, subnet: Subnet) -> dict[str, Any]:
-    """What a model file says of itself."""
+    """What is stored in a model file beside the network."""
     data = job.data
     return {
         "classes": data.classes,

@@ -1,7 +1,7 @@
 """The stage ``search``: the best subnet inside each target's limits.
 
-Predictions propose, measurements choose: the few subnets that the search likes best are built and measured, so that one
-lucky prediction does not decide.
+Predictions propose, measurements choose: the few best predicted subnets are built and measured, so that one lucky
+prediction does not decide.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def run(job: Job) -> Outcome:
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
         question = _Question(deployment, predictor, costs, limits)
         try:
-            found, known = _propose(job, question)
+            result, candidates = _propose(job, question)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
-        record = _record(job, question, found, known, _accuracies(job, known, limits))
+        record = _record(job, question, result, candidates, _accuracies(job, candidates, limits))
         files.append(record.save(job.folder, name))
         chosen_ids.append(f"{name} {record.id}")
     return Outcome(files, f"{len(files)} targets: {', '.join(chosen_ids)}")
@@ -69,7 +69,7 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
     config, limits = job.recipe.search, question.limits
     options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
     collected = subnet_csv.read(job.folder / "accuracy.csv", job.recipe.space)
-    result, known, tightened_limits = None, dict[Subnet, Costs](), dict(limits)
+    result, measured, tightened_limits = None, dict[Subnet, Costs](), dict(limits)
     for _ in range(ATTEMPTS):
         try:
             result = search(job.recipe.space, question.predictor, limits=tightened_limits, **options)
@@ -78,22 +78,24 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
                 raise
             break  # the limits themselves can be met, tightened ones cannot
 
-        # Where the predictor is weak, what was measured to teach it is worth more than its best guesses. As ``include``
-        # of the search these subnets would change what it finds, so they stand beside its best.
+        # Where the predictor is weak, the best collected subnets are better candidates than its best guesses. They are
+        # added to the result: as ``include`` of the search they would change what it finds.
         count = config.candidates
         best_collected = _best_inside(job.recipe.space, *collected, tightened_limits, count=ceil_div(count, 3))
         proposed = [*result.top[:count], *best_collected]
-        new = [subnet for subnet in dict.fromkeys(proposed) if subnet not in known]
+        new = [subnet for subnet in dict.fromkeys(proposed) if subnet not in measured]
         job.check_interrupt()
         if new:
-            known |= dict(zip(new, _measure(job, question, new), strict=True))
-        nearest = min(known.values(), key=lambda costs: _excess(costs, limits))
+            measured |= dict(zip(new, _measure(job, question, new), strict=True))
+
+        # Done when one meets the limits; else the next search must stay below them by the excess of the nearest.
+        nearest = min(measured.values(), key=lambda costs: _excess(costs, limits))
         if _excess(nearest, limits) <= 1:
             break
         for table, limit in limits.items():
             if nearest.get(table.name, 0.0) > limit:
                 tightened_limits[table] *= 0.99 * limit / nearest[table.name]
-    return result, known
+    return result, measured
 
 
 def _measure(job: Job, question: _Question, subnets: list[Subnet]) -> list[Costs]:
@@ -117,18 +119,18 @@ def _best_inside(
 
 
 def _excess(measured: Costs, limits: Limits) -> float:
-    """The largest measured cost over its limit; costs that are not measured count as predicted, inside."""
+    """The largest ratio of a measured cost to its limit; costs that are not measured were predicted to meet theirs."""
     return max((measured[table.name] / limit for table, limit in limits.items() if table.name in measured), default=0)
 
 
-def _accuracies(job: Job, known: dict[Subnet, Costs], limits: Limits) -> dict[Subnet, float]:
-    """Validation accuracies of the candidates that measured inside the limits.
+def _accuracies(job: Job, measured: dict[Subnet, Costs], limits: Limits) -> dict[Subnet, float]:
+    """Validation accuracies of the candidates whose measured costs meet the limits.
 
-    When none did, of the nearest alone: the report says by how much it is above.
+    When none does, only the nearest: the report says by how much it is above.
     """
-    inside = [subnet for subnet, costs in known.items() if _excess(costs, limits) <= 1]
+    inside = [subnet for subnet, costs in measured.items() if _excess(costs, limits) <= 1]
     accuracies = {}
-    for subnet in inside or [min(known, key=lambda subnet: _excess(known[subnet], limits))]:
+    for subnet in inside or [min(measured, key=lambda subnet: _excess(measured[subnet], limits))]:
         job.check_interrupt()
         with job.evaluating(subnet):
             accuracies[subnet] = top1(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
@@ -139,16 +141,16 @@ def _record(
     job: Job,
     question: _Question,
     result: SearchResult,
-    known: dict[Subnet, Costs],
+    costs: dict[Subnet, Costs],
     accuracies: dict[Subnet, float],
 ) -> SearchRecord:
-    """Chosen is the most accurate candidate."""
+    """What is written of a target's search; the most accurate candidate is chosen. ``costs``: of all candidates."""
     chosen = max(accuracies, key=accuracies.__getitem__)
-    predictions = _predicted(job.recipe.space, question, list(known))
+    predictions = _predicted(job.recipe.space, question, list(costs))
     candidates = []
-    for (subnet, costs), predicted in zip(known.items(), predictions, strict=True):
-        scored = {"accuracy": accuracies[subnet]} if subnet in accuracies else {}
-        measured = Figures(**costs, **scored)
+    for subnet, predicted in zip(costs, predictions, strict=True):
+        accuracy = {"accuracy": accuracies[subnet]} if subnet in accuracies else {}
+        measured = Figures(**costs[subnet], **accuracy)
         candidates.append(
             Candidate(subnet=subnet, id=subnet.id, measured=measured, chosen=subnet == chosen, predicted=predicted)
         )

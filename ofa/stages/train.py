@@ -1,4 +1,4 @@
-"""The stage ``train``: the recipe's schedule, from the newest checkpoint on when training was interrupted."""
+"""The stage ``train``: trains the supernet by the recipe's schedule; resumes from the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(job: Job) -> Outcome:
     config, data = job.recipe.train, job.data
     phases, first_rank = training_phases(job.recipe), distributed.rank() == 0
 
-    # Rank 0 has the folder; the others get the checkpoint and the initial weights from it.
+    # Every rank starts from the same weights: a checkpoint's, or initial ones.
     resume = _newest_checkpoint(job)
     net = job.new_supernet()
     if resume:
@@ -38,6 +38,7 @@ def run(job: Job) -> Outcome:
             print(f"{config.init}: all weights taken but {', '.join(left_out)}", flush=True)
     save_checkpoint, checkpoint_due = _checkpointing(job)
 
+    # While training, signals write a checkpoint and threads are measured; rank 0 keeps the log.
     with ExitStack() as stack:
         log = stack.enter_context(TrainingLog(job, done=resume.epochs if resume else 0)) if first_rank else None
         threads = training_threads(
@@ -74,9 +75,9 @@ def run(job: Job) -> Outcome:
 
 
 def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
-    """Loads ``train.init`` into the network; returns the names of the weights that the file has not for it.
+    """Loads ``train.init`` into the network; returns the names of the weights that the file lacks.
 
-    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from what it lacks.
+    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from missing weights.
     """
     try:
         left_out = load_initial(net, config.init)
@@ -115,7 +116,7 @@ def _checkpointing(job: Job) -> tuple[Callable[[Checkpoint], None], Callable[[in
 
 @contextmanager
 def _user_errors(job: Job, received_signal: Callable[[], int]) -> Iterator[None]:
-    """What ends training early, as its user can act on it."""
+    """Turns what ends training early into ``UserError``, or into the exception of the signal that was received."""
     try:
         yield
     except Stopped:

@@ -30,8 +30,8 @@ class Archive:
         self.stale = 0
 
     def unseen(self, codes: np.ndarray) -> np.ndarray:
-        """Rows of the codes that may be evaluated, neither known nor to avoid: of equal codes the first, in order."""
-        # Of keys alone a dict keeps the first row, and it costs the same however many networks are known.
+        """Rows of the codes that are neither known nor to avoid, in order; of equal codes the first."""
+        # A dict of keys keeps the first row, and its cost does not grow with the number of known networks.
         first: dict[bytes, int] = {}
         for row, key in enumerate(_keys(codes)):
             if key not in self._seen:

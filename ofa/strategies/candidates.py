@@ -1,4 +1,4 @@
-"""Feasible networks that were not evaluated yet, for any strategy: sampled, or offspring of parents."""
+"""New feasible networks for any strategy: sampled, or offspring of parents. None was evaluated before."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from ofa.strategies.archive import Archive
 from ofa.strategies.problem import Problem
 from ofa.strategies.variation import repair, sample, vary
 
-# Redraws of candidates that are infeasible or known: enough in practice, and never for ever.
-MAX_ROUNDS = 10
-# Children per child that is wanted: most generations then need one round.
-_SPARE = 3
+MAX_ROUNDS = 10  # times that offspring is drawn again in place of what is infeasible or known
+_SPARE = 3  # times as many offspring as needed are made first, so that most generations need one round
 
 
 class Candidates(NamedTuple):
@@ -57,12 +55,12 @@ def breed(
     codes, costs = parents[:0], np.empty((0, len(problem.limits)))
     made = tried = feasible = 0
     for _ in range(MAX_ROUNDS):
-        # Later rounds make as many as should do by what became of those before.
+        # Later rounds make as many as the yield of earlier ones asks for.
         more = min(made // len(codes) * (n - len(codes)) + n // 2, _SPARE * n) if len(codes) else _SPARE * n
         made += more
         offspring = vary(problem.space, parents, more, rng, mutation=mutation, crossover=crossover)
         offspring = np.concatenate([codes, offspring])
-        # What has a code already is not costed: near a good network most children are known.
+        # Known codes are not costed again: near a good network most offspring are known.
         new = offspring[archive.unseen(offspring)[len(codes) :]]
         new, new_costs, good = problem.filter_feasible(new)
         tried, feasible = tried + len(good), feasible + len(new)
@@ -70,7 +68,7 @@ def breed(
         if len(codes) == n:
             break
     else:
-        # The parents' surroundings are spent: look elsewhere.
+        # Around the parents there is nothing new left: sample elsewhere.
         others = sample_feasible(problem, archive, n, rng)
         codes, costs = np.concatenate([codes, others.codes]), np.concatenate([costs, others.costs])
         new = archive.unseen(codes)[:n]

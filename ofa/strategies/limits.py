@@ -1,4 +1,4 @@
-"""Where a search inside limits starts, and what to say when no network meets them."""
+"""A network inside the limits, for a search to start from, or the error that says why there is none."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from ofa.strategies.variation import sample
 from ofa.supernet.genome import DTYPE, Genome
 from ofa.supernet.space import Subnet
 
-# Where descents start, beside the smallest network: costs that were measured can have more than one valley.
+# Descents start from the best 8 of 1000 samples too: costs that were measured can have more than one local minimum.
 _DRAWS, _STARTS = 1000, 8
-# Sweeps of a descent: enough in practice, and never for ever.
-_SWEEPS = 20
+_SWEEPS = 20  # of a descent at most; it usually converges before
 
 
 class Cost(Protocol):
@@ -49,28 +48,29 @@ def feasible_codes(space: Genome, limits: Mapping[Cost, float], *, seed: int) ->
 
     if not limits or (costs(smallest) <= highest).all():
         return smallest
-    drawn = sample(space, _DRAWS, np.random.default_rng(seed))
-    code, over = descend(space, excess, _starts(smallest, drawn, excess))
+
+    samples = sample(space, _DRAWS, np.random.default_rng(seed))
+    code, over = descend(space, excess, _starts(smallest, samples, excess))
     if over > 0:
-        # Start once more from where each limit alone is met, and say so when one cannot be.
+        # Start once more from where each limit alone is met. This raises when one cannot be met.
         alone = [
-            _cheapest(space, cost, limit, _starts(smallest, drawn, cost.predict)) for cost, limit in limits.items()
+            _cheapest(space, cost, limit, _starts(smallest, samples, cost.predict)) for cost, limit in limits.items()
         ]
         code, over = descend(space, excess, np.stack(alone))
     if over > 0:
-        asked = " and ".join(quantity(cost, limit) for cost, limit in limits.items())
+        limited = " and ".join(quantity(cost, limit) for cost, limit in limits.items())
         needed = " and ".join(quantity(cost, value) for cost, value in zip(limits, costs(code[None])[0], strict=True))
         raise InfeasibleLimit(
-            f"limits {asked}: each can be met alone, but no network was found that meets them together; "
+            f"limits {limited}: each can be met alone, but no network was found that meets them together; "
             f"the closest has {needed} ({named(space.decode(code))}); raise one of them"
         )
     return code[None]
 
 
 def descend(space: Genome, objective: Function, starts: np.ndarray) -> tuple[np.ndarray, float]:
-    """The code ``(genes,)`` of the lowest ``objective`` reached by changing one gene at a time, and its value.
+    """Coordinate descent from every start at once: the code ``(genes,)`` of the lowest ``objective``, and its value.
 
-    Coordinate descent from every start at once; on a sum over blocks that is the smallest there is.
+    Of an objective that is a sum over blocks this is the minimum.
     """
     codes = space.canonical(starts)
     values = objective(codes)
@@ -81,12 +81,12 @@ def descend(space: Genome, objective: Function, starts: np.ndarray) -> tuple[np.
             tries = np.repeat(codes[:, None], count, axis=1)
             tries[:, :, gene] = np.arange(count)
             tries = space.canonical(tries.reshape(-1, space.num_genes))
-            found = objective(tries).reshape(len(codes), count)
-            choice = found.argmin(axis=1)
-            lower = found[rows, choice] < values
+            results = objective(tries).reshape(len(codes), count)
+            choice = results.argmin(axis=1)
+            lower = results[rows, choice] < values
             chosen = tries.reshape(len(codes), count, -1)[rows, choice]
             codes = np.where(lower[:, None], chosen, codes)
-            values = np.where(lower, found[rows, choice], values)
+            values = np.where(lower, results[rows, choice], values)
         if np.array_equal(before, values):
             break
     best = int(values.argmin())
@@ -103,11 +103,13 @@ def named(subnet: Any) -> str:
     return f"subnet {subnet.id}: {subnet.to_json()}" if isinstance(subnet, Subnet) else f"network {subnet}"
 
 
-def _starts(smallest: np.ndarray, drawn: np.ndarray, objective: Function) -> np.ndarray:
-    return np.concatenate([smallest, drawn[objective(drawn).argsort(kind="stable")[:_STARTS]]])
+def _starts(smallest: np.ndarray, samples: np.ndarray, objective: Function) -> np.ndarray:
+    """Where to descend from: the smallest network, and the best of the samples."""
+    return np.concatenate([smallest, samples[objective(samples).argsort(kind="stable")[:_STARTS]]])
 
 
 def _cheapest(space: Genome, cost: Cost, limit: float, starts: np.ndarray) -> np.ndarray:
+    """The code of lowest cost. Raises ``InfeasibleLimit`` when that is above the limit."""
     code, value = descend(space, cost.predict, starts)
     if value > limit:
         raise InfeasibleLimit(

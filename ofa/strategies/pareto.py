@@ -1,4 +1,4 @@
-"""Who beats whom when several values count. All functions take values ``(n, m)`` of which lower is better."""
+"""Pareto fronts: which rows no other row beats. All functions take values ``(n, m)`` of which lower is better."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import numpy as np
 
 
 def front(values: np.ndarray) -> np.ndarray:
-    """Rows that no other row beats (not higher in any value, and lower in one), ascending by the first value, then the
-    second, and so on; of equal rows the first."""
+    """Rows that no other row beats (not higher in any value, and lower in one); of equal rows the first.
+
+    Ascending by the first value, then the second, and so on.
+    """
     order = np.lexsort(values.T[::-1])
-    left, found = values[order], []
+    left, rows = values[order], []
     if values.shape[1] == 2:
         lowest_before = np.r_[np.inf, np.minimum.accumulate(left[:, 1])[:-1]]
         return order[left[:, 1] < lowest_before]
     while len(order):
         # Nothing behind a row in this order beats it, so what survives all rows before it is of the front.
-        found.append(order[0])
+        rows.append(order[0])
         stays = (left < left[0]).any(axis=1)
         order, left = order[stays], left[stays]
-    return np.array(found, int)
+    return np.array(rows, int)
 
 
 def nondominated_sort(values: np.ndarray) -> np.ndarray:
@@ -33,17 +35,19 @@ def nondominated_sort(values: np.ndarray) -> np.ndarray:
         lower |= column[:, None] < column
     beats = never_higher & lower
     beaten_by = beats.sum(axis=0)
-    result, number = np.full(n, -1), 0
-    while (current := np.flatnonzero((beaten_by == 0) & (result < 0))).size:
-        result[current] = number
+    rank, level = np.full(n, -1), 0
+    while (current := np.flatnonzero((beaten_by == 0) & (rank < 0))).size:
+        rank[current] = level
         beaten_by -= beats[current].sum(axis=0)
-        number += 1
-    return result
+        level += 1
+    return rank
 
 
 def crowding_distance(values: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """How far each row's neighbours in its own front are apart ``(n,)``: summed over the values, each divided by its
-    range in that front; infinite at both ends of a front (section III-B of the same paper)."""
+    """How far each row's neighbours in its own front are apart ``(n,)`` (section III-B of the same paper).
+
+    Summed over the values, each divided by its range in that front; infinite at both ends of a front.
+    """
     distance = np.zeros(len(values))
     for column in values.T:
         order = np.lexsort((column, rank))

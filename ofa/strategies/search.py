@@ -42,7 +42,7 @@ class SearchResult:
             the best alone.
         top: the evaluated networks of highest accuracy, best first, at most 20.
         history: per generation ``{"generation", "accuracy", "evaluated", "feasible"}``: the best accuracy and the
-            number of networks so far, and the share of this generation's candidates that met the limits.
+            number of networks so far, and the fraction of this generation's candidates that met the limits.
         evaluated: number of distinct networks.
     """
 
@@ -57,16 +57,14 @@ class SearchResult:
     def __repr__(self) -> str:
         """A line: a front may have hundreds of networks, and a notebook shows this."""
         costs = "".join(f", {name} {value:.6g}" for name, value in self.costs.items())
+        best = str(self.best)
+        if isinstance(self.best, Subnet):
+            depths = "-".join(map(str, self.best.depths))
+            best = f"{self.best.id} of {self.best.resolution} pixels, depths {depths}"
         return (
-            f"<SearchResult: {_short(self.best)}, accuracy {self.accuracy:.4g}{costs} (predicted); "
+            f"<SearchResult: {best}, accuracy {self.accuracy:.4g}{costs} (predicted); "
             f"front of {len(self.front)}, {self.evaluated} networks evaluated in {len(self.history)} generations>"
         )
-
-
-def _short(subnet: Any) -> str:
-    if not isinstance(subnet, Subnet):
-        return str(subnet)
-    return f"{subnet.id} of {subnet.resolution} pixels, depths {'-'.join(map(str, subnet.depths))}"
 
 
 def search(
@@ -109,12 +107,16 @@ def search(
         raise UserError(f"search: strategy is {strategy!r}; there are {', '.join(STRATEGIES)}")
     if unknown := set(settings) - set(all_settings()):
         raise UserError(f"search: no strategy has the setting {min(unknown)}; there are {', '.join(all_settings())}")
+
+    # A strategy with several objectives trades accuracy against all limited costs; the others break ties by the first.
     method = STRATEGIES[strategy]
     if objectives is None:
         objectives = list(limits)[: None if method.multi_objective else 1]
     if method.multi_objective and not objectives:
         raise UserError(f"search: {strategy} trades accuracy against costs; give limits or objectives")
     own_settings = chosen(method.settings, settings)
+
+    # The costs of limits and objectives, a column each.
     check_costs(space, limits, objectives)
     tables = list(dict.fromkeys([*limits, *objectives]))
 
@@ -122,6 +124,7 @@ def search(
         columns = [np.asarray(cost.predict(codes), float) for cost in tables]
         return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0))
 
+    # The networks to start from: those to include, else one that meets the limits.
     included, avoided = codes_of(space, "include", include), codes_of(space, "avoid", avoid)
     check_include(space, limits, included, avoided, include)
     problem = Problem(

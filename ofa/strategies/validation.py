@@ -1,4 +1,4 @@
-"""What a user asks of a search beside limits, checked: costs, networks to include and to avoid."""
+"""Checks of a search's arguments: costs, limits, networks to include and to avoid."""
 
 from __future__ import annotations
 

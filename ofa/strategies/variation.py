@@ -1,4 +1,4 @@
-"""New codes from none, from one and from two others."""
+"""New codes: sampled, or made of one or two parents by mutation and crossover, or repaired to meet limits."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def vary(
     redrawn = np.minimum(rng.random((n, space.num_genes), np.float32) * counts, counts - 1).astype(DTYPE)
     first, second = rng.integers(len(parents), size=(2, n))
     # Canonical zeros would make every block that a child switches on start from its smallest options.
-    one, two = (np.where(inactive[rows], redrawn, parents[rows]) for rows in (first, second))
+    parent, partner = (np.where(inactive[rows], redrawn, parents[rows]) for rows in (first, second))
     crossed = rng.random((n, 1)) < crossover
     chance = rng.random((n, space.num_genes), np.float32)
     changed = chance < np.where(crossed, np.float32(0.5), np.float32(mutation))
     if space.ordered.any():
         # Below a quarter of the rate the change is a step down, below half of it a step up.
         step = np.where(chance < np.float32(mutation / 4), DTYPE(-1), DTYPE(1))
-        stepped = np.minimum(np.maximum(one + step, 0), (counts - 1).astype(DTYPE))
+        stepped = np.minimum(np.maximum(parent + step, 0), (counts - 1).astype(DTYPE))
         redrawn = np.where(space.ordered & (chance < np.float32(mutation / 2)), stepped, redrawn)
-    return space.canonical(np.where(changed, np.where(crossed, two, redrawn), one))
+    return space.canonical(np.where(changed, np.where(crossed, partner, redrawn), parent))
 
 
 def repair(

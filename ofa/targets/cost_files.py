@@ -22,11 +22,11 @@ def load_tables(folder: Path, name: str, target: Target, *, threads: int) -> dic
     Raises ``UserError`` for a table that was measured elsewhere than where it is asked for.
     """
     tables = {}
-    here = environment(deployment_of(target), threads=threads)
+    now = environment(deployment_of(target), threads=threads)
     costs = folder / "costs"
     for path in (costs / f"{name}.json", *sorted(costs.glob(f"{name}.*.json"))):
         try:
-            table = CostTable.load(path, environment=here)
+            table = CostTable.load(path, environment=now)
         except ValueError as error:
             raise UserError(f"{error}; delete {path}, and `ofa measure {folder}` measures it anew") from error
         tables[table.name] = table

@@ -1,4 +1,4 @@
-"""Where a target's network runs: a runtime, a precision, and a device when that is another one than this."""
+"""Where a target's network runs: a runtime, a precision, and the device when it is not this machine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A runtime, the bits of its numbers, and the address of the device that it is timed on when that is another one
-    than this, or the file that has its latencies. Targets that share a deployment share its cost tables."""
+    """Where a network runs. Targets that share a deployment share its cost tables.
+
+    Attributes:
+        runtime: a key of ``RUNTIMES``.
+        bits: of a weight or activation.
+        remote: address of the device that it is timed on; None: this machine.
+        costs: the user's own file of latencies, which are then not measured.
+    """
 
     runtime: str
     bits: Literal[32, 8]
@@ -96,7 +102,7 @@ def environment(deployment: Deployment, *, threads: int) -> dict[str, Any]:
 
 @contextmanager
 def remote_errors(deployment: Deployment) -> Iterator[None]:
-    """What goes wrong on another device is the user's to mend, and names it."""
+    """Turns errors of another device into ``UserError`` that names the deployment."""
     try:
         yield
     except RemoteError as error:

@@ -1,7 +1,8 @@
-"""The last timing of a run's models: beside their cost table's reference network, so that a changed pace is seen.
+"""The final timing of a run's models, beside the reference network of their cost table.
 
-A table is measured once, the models perhaps days later, on a machine that has other work by then or no more. Search
-compares times at the table's pace; so does the report, which also tells what the clock said and how the pace differs.
+A table is measured once, the models perhaps days later, when the machine may be busier or less busy. The reference
+network shows by how much its pace has changed. Search compares times at the table's pace. So does the report, which
+also gives the time by the clock and the change of the pace.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def final_times(
     ``folder`` has the cost tables; ``model_kwargs``: ``num_classes`` and ``in_chans``.
     """
     calls: dict[Any, Callable[[], object]] = {}
-    found = {}
-    references = {name: _reference(folder, name) for name in models}
+    results = {}
+    # The reference network of each target's cost table, with its time then; a table may have none.
+    references = {name: read_json(folder / f"{name}.json")["info"].get("reference") for name in models}
     for name, model in models.items():
         deployment, reference = model.deployment, references[name]
         beside = None
@@ -55,7 +57,7 @@ def final_times(
                 threads=threads,
                 rounds=_ROUNDS,
             )
-            found[name] = _at_table_pace(clock, reference_times[0] if beside else None, reference)
+            results[name] = _at_table_pace(clock, reference_times[0] if beside else None, reference)
             continue
         # All others are timed together; targets of one deployment share a reference.
         calls[name] = deployment.module.bind(model.session, (1, *model.shape))
@@ -68,8 +70,8 @@ def final_times(
         if name in local:
             reference = references[name]
             reference_time = local[_key(models[name].deployment, reference)] if reference else None
-            found[name] = _at_table_pace(local[name], reference_time, reference)
-    return found
+            results[name] = _at_table_pace(local[name], reference_time, reference)
+    return results
 
 
 def _at_table_pace(clock: float, reference_time: float | None, reference: dict[str, Any] | None) -> dict[str, float]:
@@ -77,11 +79,6 @@ def _at_table_pace(clock: float, reference_time: float | None, reference: dict[s
         return {"latency": float(clock)}
     slowdown = float(reference_time / reference["ms"])
     return {"latency": float(clock / slowdown), "latency_clock": float(clock), "pace": slowdown}
-
-
-def _reference(folder: Path, name: str) -> dict[str, Any] | None:
-    """The reference network of the target's cost table, and its time; ``None`` for a table without one."""
-    return read_json(folder / f"{name}.json")["info"].get("reference")
 
 
 def _key(deployment: Deployment, reference: dict[str, Any]) -> tuple[Deployment, str]:

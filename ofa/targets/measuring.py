@@ -1,4 +1,4 @@
-"""A deployment's costs: cost tables for the search, and what whole networks really take.
+"""A deployment's costs: cost tables for the search, and measured costs of whole networks.
 
 A runtime that has latency is timed; the others run int8 programs of microcontrollers, which are counted.
 """
@@ -68,6 +68,7 @@ def measure_tables(
         return own
     # Of another device the environment is asked first: a table must say where it was measured.
     device = environment(deployment, threads=config.threads) if deployment.remote else {}
+    rounds = folder / f"{re.sub(r'[^a-zA-Z0-9.@]+', '-', deployment.name)}.rounds.jsonl"
     with remote_errors(deployment):
         table = latency.measure(
             space,
@@ -75,7 +76,7 @@ def measure_tables(
             **{name: getattr(config, name) for name in type(config).model_fields},
             runtime=deployment.module,
             part=deployment.convert,
-            timer=_remote_timer(deployment, threads=config.threads, store=_rounds_file(deployment, folder)),
+            timer=_remote_timer(deployment, threads=config.threads, store=rounds),
             seed=seed,
             info={"bits": deployment.bits, **device},
         )
@@ -136,7 +137,3 @@ def _remote_timer(deployment: Deployment, *, threads: int, store: Path | None = 
     if deployment.remote is None:
         return None
     return partial(remote.timed, deployment.remote, threads=threads, store=store)
-
-
-def _rounds_file(deployment: Deployment, folder: Path) -> Path:
-    return folder / f"{re.sub(r'[^a-zA-Z0-9.@]+', '-', deployment.name)}.rounds.jsonl"

@@ -81,7 +81,7 @@ def write_models(
             result = _verify(spec, path, run, images)
         result["validation_accuracy"] = _accuracy(spec, run, images)
 
-    # What the files take, on this machine or as a program of a microcontroller.
+    # What the file needs: its size, the memory of a process that runs it, or a microcontroller's RAM and flash.
     result |= {"file": path.name, "bytes": path.stat().st_size}
     if spec.tflite.input:
         result["input_type"] = spec.tflite.input

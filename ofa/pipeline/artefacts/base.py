@@ -1,8 +1,8 @@
 """What the JSON files of a run have in common: frozen typed values, a number for their format, one way in and out.
 
-A file without the key ``format`` is of format 1, which every version of once-for-all has written so far. A key that
-came since has a default; a change that no default can bridge gets the next number, and ``load`` either reads the older
-one or refuses it by name. (The key is not called ``version``: beside the name of a runtime that is the runtime's own.)
+A file without the key ``format`` is of format 1, which every version of once-for-all has written so far. A key that was
+added later has a default. A change that no default can bridge gets the next number, and ``load`` either reads the older
+format or refuses it by name. (The key is not called ``version``: beside the name of a runtime that is the runtime's.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ofa.supernet.space import Subnet
 
 
 class Value(BaseModel):
-    """A part of an artefact. What was not given, and has a default, is not written either."""
+    """A part of an artefact. A default that was not given explicitly is not written."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -70,18 +70,16 @@ class Artefact(Value):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{path} is damaged: {_first_problem(error)}; {remedy} makes it anew") from error
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            problem = f"{key}: {first['msg']}" if key else first["msg"]
+            raise UserError(f"{path} is damaged: {problem}; {remedy} makes it anew") from error
 
     def save(self, folder: Path, target: str = "") -> Path:
         """Writes it atomically; returns the path."""
         path = self.path(folder, target)
         write_json(path, {"format": self.FORMAT, **self.to_dict()})
         return path
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem["loc"] else problem["msg"]
 
 
 def _subnet(value: Any) -> Any:

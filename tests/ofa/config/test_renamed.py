@@ -116,7 +116,7 @@ PHASES_BEFORE = [{"name": "a", "epochs": 1, "lr": 0.1}, {"name": "b", "epochs": 
 
 
 def test_open_options_of_a_phase_have_a_section_of_their_own(small):
-    recipe = yaml.safe_load(small.read_text()) | {"train": {"phases": PHASES_BEFORE}}
+    recipe = yaml.safe_load(small.read_text()) | {"name": "small", "train": {"phases": PHASES_BEFORE}}
     with pytest.raises(UserError) as caught:
         Recipe.from_dict(recipe)
     assert "train.phases.1.kernel: is called train.phases.1.open.kernel now" in str(caught.value)

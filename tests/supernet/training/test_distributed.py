@@ -37,10 +37,10 @@ STEPS = 10
 OPEN = {"kernel": 2, "depth": 2, "expand": 2}
 SHRINKING = (
     Phase("full", 1, 0.05),
-    Phase("all", 1, 0.05, 2, **OPEN, teacher="full", sort_channels=True),
+    Phase("all", 1, 0.05, 2, open=OPEN, teacher="full", sort_channels=True),
 )
-SANDWICH = tuple(Phase(name, 1, 0.05, 3, **OPEN, sampling="sandwich", teacher="in_place") for name in "ab")
-BEST_UP = tuple(Phase(name, 1, 0.05, 3, **OPEN, sampling="best_up", teacher="in_place") for name in "ab")
+SANDWICH = tuple(Phase(name, 1, 0.05, 3, open=OPEN, sampling="sandwich", teacher="in_place") for name in "ab")
+BEST_UP = tuple(Phase(name, 1, 0.05, 3, open=OPEN, sampling="best_up", teacher="in_place") for name in "ab")
 EVEN, UNEVEN, SHORT = (16,), (15, 7, 16, 9, 3), (16, 1, 8, 0, 3)  # a batch of 3 leaves the second process none
 # Name: phases, batch sizes (in turn), settings.
 CASES = {
