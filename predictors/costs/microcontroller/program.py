@@ -50,7 +50,8 @@ def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "
     # The network's cost is the maximum over its parts. Image, logits and stack are always there, so they
     # are added to each part.
     always = round_up(in_chans * resolutions**2, ALIGNMENT) + round_up(num_classes, ALIGNMENT) + STACK[cpu]
-    parts = parts_of(space, largest(ends) + always, [costs + always[:, None, None] for costs in blocks])
+    blocks = [costs + always.reshape(-1, *[1] * (costs.ndim - 1)) for costs in blocks]
+    parts = parts_of(space, largest(ends) + always, blocks)
     return Table(space, "ram", "bytes", parts, info={"cpu": cpu}, combine="max")
 
 

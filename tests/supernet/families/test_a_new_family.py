@@ -12,6 +12,7 @@ from ofa.export.runtimes import torch as torch_runtime
 from ofa.pipeline import subnet_csv
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.costs.microcontroller import program
 from ofa.report.subnet_drawing import describe_subnet, draw_subnets, subnet_line
 from ofa.strategies.search import search
 from ofa.supernet import families
@@ -88,6 +89,8 @@ def test_its_costs_are_counted_and_timed(space):
     for code, expected in zip(codes, counted, strict=True):
         model = net.extract(space.decode(code))
         assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    ram = program.ram(space, num_classes=3).predict(codes)
+    assert (ram > program.STACK["cortex_m4"]).all() and len(set(ram)) > 1
     table = CostTable.latency(
         space, num_classes=3, rounds=2, fit_subnets=3, test_subnets=3, runtime=torch_runtime, progress=False
     )
