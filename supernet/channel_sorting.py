@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,27 +16,29 @@ class ChannelGroup(NamedTuple):
     """Channels that must stay in one order wherever they are written and read.
 
     Attributes:
+        role: of the genes that choose how many are kept, such as ``"expand"``.
         writers: leaves whose first axis these channels are: convolutions that write them, norms, depthwise ones.
         readers: leaves whose second axis they are. The first one's weights say how important each channel is.
         widths: how many of the channels each option of the gene keeps, ascending.
     """
 
+    role: str
     writers: Sequence[nn.Module]
     readers: Sequence[nn.Module]
     widths: Sequence[int]
 
 
 @torch.no_grad()
-def sort_channels(groups: Iterable[ChannelGroup], *, num_open: int) -> None:
+def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]) -> None:
     """Reorders the channels of each group in turn, most important first; the full network's function stays the same.
 
     Importance is the L1 norm of a channel's weights in the layer that reads it, as in "Once-for-All", section 3
-    (https://arxiv.org/abs/1908.09791). The ``num_open`` largest options are in use already: channels never cross the
-    prefix boundaries of those, so that the subnets trained so far keep their function too.
+    (https://arxiv.org/abs/1908.09791). Of each role the ``num_open`` largest options are in use already, 1 unless
+    named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
     """
     for group in groups:
         importance = group.readers[0].weight.abs().sum((0, 2, 3))
-        order = _sorted_within(importance, group.widths[-num_open:])
+        order = _sorted_within(importance, group.widths[-num_open.get(group.role, 1) :])
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
         for leaf in group.readers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
 
 import torch
@@ -76,9 +77,10 @@ class Supernet(nn.Module):
         """What timm needs to build ``subnet``, as JSON values."""
         return self.family.describe(self.space, subnet, num_classes=self.num_classes, in_chans=self.in_chans)
 
-    def sort_channels(self, *, num_open: int = 1) -> None:
-        """Moves important channels to the front; the ``num_open`` largest options keep what they were trained to do."""
-        sort_channels(self.family.channel_groups(self.model, self.space), num_open=num_open)
+    def sort_channels(self, *, num_open: Mapping[str, int] | None = None) -> None:
+        """Moves important channels to the front. Of each role the ``num_open`` largest options (1 unless named) keep
+        what they were trained to do."""
+        sort_channels(self.family.channel_groups(self.model, self.space), num_open=num_open or {})
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.

@@ -114,7 +114,7 @@ def _begin_phase(state: TrainState) -> None:
     if phase.teacher == "full" and state.teacher is None:
         state.teacher = net.extract(net.space.largest)
     if phase.sort_channels:
-        net.sort_channels(num_open=state.phases[index - 1].num_open("expand") if index else 1)
+        net.sort_channels(num_open=state.phases[index - 1].open if index else None)
 
 
 def shrinking_step(state: TrainState, batch: Batch, *, macs: OfCodes | None, score: OfCodes | None) -> float:

@@ -1,6 +1,8 @@
 """A family from outside the product works by being there: no table, no list, no other file."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from ofa.supernet.operators import params
 from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.phases import min_options, progressive_shrinking
+from ofa.supernet.training.phases import Phase, min_options, progressive_shrinking
+from ofa.supernet.training.weight_sharing import _begin_phase
 
 
 @pytest.fixture
@@ -101,3 +104,15 @@ def test_it_trains_step_by_step(space):
     phases = progressive_shrinking(space, epochs=1, lr=0.1)
     lowest = min_options(space, phases[-1])
     assert lowest[space.genes_of("depth")].max() == 0
+
+
+@torch.no_grad()
+def test_a_phase_that_sorts_keeps_the_widths_that_are_open(space):
+    net, x = scramble(Supernet(space, num_classes=3)), images(space)
+    open_widths = space.widths[-2:]
+    subnets = [replace(space.largest, widths=(width,) * len(space.largest.widths)) for width in open_widths]
+    before = [net.activate(subnet)(x) for subnet in subnets]
+    phases = (Phase("a", 1, 0.1, open={"width": 2}), Phase("b", 1, 0.1, open={"width": 3}, sort_channels=True))
+    _begin_phase(SimpleNamespace(net=net, phases=phases, phase=phases[1], phase_index=1, teacher=None))
+    for subnet, expected in zip(subnets, before, strict=True):
+        torch.testing.assert_close(net.activate(subnet)(x), expected, rtol=1e-4, atol=1e-5)

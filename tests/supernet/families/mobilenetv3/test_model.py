@@ -73,7 +73,7 @@ def test_sorting_channels_keeps_what_has_been_trained(space, opened, scrambled):
     before = [net.activate(subnet)(x) for subnet in subnets]
     old = net.activate(space.smallest)(x)
     prefixes = [values.clone() for _, values, _ in importances(net)]
-    net.sort_channels(num_open=opened)
+    net.sort_channels(num_open={"expand": opened})
     for subnet, expected in zip(subnets, before, strict=True):
         difference = (net.activate(subnet)(x) - expected).abs().max() / expected.abs().max()
         assert difference < 1e-5, f"{subnet}: {difference:.1e}"
