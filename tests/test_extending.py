@@ -24,6 +24,7 @@ measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
 search: {strategy: climb, boldness: 0.4, population: 10, generations: 3}
 targets:
   toy: {runtime: toy, limits: {energy_uj: 0.8x, latency: 1x}}
+  phone: {limits: {macs: 0.8x}}
 """
 
 
@@ -60,6 +61,7 @@ def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
                 "search.boldness=2",
                 "predictor.kind=lime",
                 "train.phases=end_alone",
+                "space.width=3",
             ],
             [
                 "'cortex_m55' or 'toy'",
@@ -67,6 +69,7 @@ def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
                 "search.boldness: must be less than or equal to 1",
                 "'auto'",
                 "'ends_alone'",
+                'space.width: unknown key; did you mean "widths"?',
             ],
         ),
         (
@@ -86,6 +89,14 @@ def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
 
 def test_runtimes_lists_the_toy():
     assert any(line.startswith("toy ") and "a test" in line for line in ofa("runtimes").stdout.splitlines())
+
+
+def test_the_family_goes_through_every_file(run):
+    assert (run / "accuracy.csv").read_text().startswith("resolution,depths,widths,accuracy\n")
+    assert "is a `toy.Toy`" in (run / "models" / "phone" / "card.md").read_text()
+    target = json.loads((run / "report.json").read_text())["targets"]["phone"]
+    assert set(target["subnet"]) == {"resolution", "depths", "widths"}
+    assert target["verified"]["file"] == "model.onnx"
 
 
 def test_a_whole_run_works_with_toys(run):
