@@ -18,7 +18,7 @@ from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import fx, nn
 
 from ofa.export.onnx_opset import set_opset
-from ofa.supernet.traced_operators import LeafTracer, is_global_mean
+from ofa.supernet.traced_operators import LeafTracer, is_average_pool, is_global_mean
 
 
 def onnx_graph(module: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
@@ -148,7 +148,7 @@ def _silu(writer: _Writer, _leaf: nn.Module, x: str) -> str:
 
 
 def _pool(writer: _Writer, leaf: nn.Module, x: str) -> str:
-    if leaf.pool_type not in ("avg", "fast", "fastavg"):
+    if not is_average_pool(leaf):
         raise NotImplementedError(f"no ONNX operator is known for a pool of the type {leaf.pool_type!r}")
     pooled = writer.pool(x)
     flattens = isinstance(leaf.flatten, nn.Flatten) or getattr(leaf.pool, "flatten", False)

@@ -36,6 +36,11 @@ class LeafTracer(fx.Tracer):
         return isinstance(module, BatchNormAct2d | SelectAdaptivePool2d) or not list(module.children())
 
 
+def is_average_pool(leaf: nn.Module) -> bool:
+    """Whether one of timm's pools averages each map to one position; ``fast`` ones do it by a mean."""
+    return isinstance(leaf, SelectAdaptivePool2d) and leaf.pool_type in ("avg", "fast", "fastavg")
+
+
 def is_global_mean(node: fx.Node) -> bool:
     """Whether a call averages each map to one position."""
     is_mean = node.op == "call_method" and node.target == "mean"
@@ -81,7 +86,7 @@ class _Tracing:
             return self._add(_convolution(leaf, x, name))
         if isinstance(leaf, nn.Linear):
             return self._add(Operator("linear", (x,), leaf.out_features, bias=leaf.bias is not None))
-        if isinstance(leaf, SelectAdaptivePool2d) and leaf.pool_type == "avg":
+        if is_average_pool(leaf):
             return self._add(Operator("pool", (x,), self._channels(x)))
         if isinstance(leaf, nn.MaxPool2d) and not leaf.ceil_mode:
             kernel, stride, padding = (_equal(size, name) for size in (leaf.kernel_size, leaf.stride, leaf.padding))
