@@ -246,14 +246,8 @@ def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:
 
 def _was_interrupted(error: BaseException) -> bool:
     """Whether a Ctrl-C is among the causes."""
-    causes: set[int] = set()
     cause = error.__cause__ or error.__context__
-    while cause is not None and id(cause) not in causes:
-        if isinstance(cause, KeyboardInterrupt):
-            return True
-        causes.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return cause is not None and (isinstance(cause, KeyboardInterrupt) or _was_interrupted(cause))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

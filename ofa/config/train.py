@@ -45,14 +45,11 @@ _PLURALS = {
 }
 
 
-class _Open(Section):
-    """Open options of each role, counted from the largest; 1: the largest alone. Resolutions are always open."""
-
-
 OpenConfig = create_model(
     "OpenConfig",
-    __base__=_Open,
-    __doc__=_Open.__doc__,
+    __base__=Section,
+    __module__=__name__,
+    __doc__="Open options of each role, counted from the largest; 1: the largest alone. Resolutions are always open.",
     **{
         role: (whole(1, MAX_OPTIONS), Field(1, description=f"How many {_PLURALS.get(role, role)} are open."))
         for role in OPEN_ROLES

@@ -115,7 +115,7 @@ def train(
                     torch.manual_seed(step_seed(seed, state.global_step))
                     loss = step(state, batch)
 
-                # Gradients, the loss and the wish to stop travel together, in one all-reduce.
+                # Gradients, the loss and the request to stop travel together, in one all-reduce.
                 images_here = len(batch.labels)
                 sums = (loss * images_here, float(hooks.stop()))
                 count, (loss_sum, stops) = apply_gradients(
