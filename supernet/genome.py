@@ -29,6 +29,7 @@ class Gene(NamedTuple):
         options: the values to choose from; ascending, where they have an order.
         stage, block: the stage that the gene belongs to, and the block within it; None for the whole network, or stage.
         ordered: whether neighbouring options are alike, so that steps and averages over them mean something.
+        name: tells it from others of its role among the choices of one part of a network; its role unless given.
     """
 
     role: str
@@ -36,6 +37,12 @@ class Gene(NamedTuple):
     stage: int | None = None
     block: int | None = None
     ordered: bool = True
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name among the choices of a part."""
+        return self.name or self.role
 
 
 class Genome:

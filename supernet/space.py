@@ -99,6 +99,26 @@ class BlockShape(NamedTuple):
     out_side: int
 
 
+class PartColumns(NamedTuple):
+    """Which columns of a code choose something of each part of a network, by the keys of their genes.
+
+    Resolution and depths are left out. One gene may be of several parts: a stage's width is chosen for its blocks, and
+    for the block after them, which reads them.
+    """
+
+    stem: dict[str, int]
+    blocks: tuple[dict[str, int], ...]
+    head: dict[str, int]
+
+
+class PartChoices(NamedTuple):
+    """What a subnet chooses of each part, in the order of ``PartColumns``: values by the keys of their genes."""
+
+    stem: dict[str, Any]
+    blocks: dict[tuple[int, int], dict[str, Any]]  # by stage and index
+    head: dict[str, Any]
+
+
 class Section(BaseModel):
     """A part of a layout; values that it does not know are refused."""
 
@@ -190,6 +210,15 @@ class SearchSpace(Genome, BaseModel):
         """The blocks of ``subnet`` that run, in order."""
         raise NotImplementedError
 
+    @property
+    def part_columns(self) -> PartColumns:
+        """Which genes each part depends on: unless a family says otherwise, each block on its own, the ends on none."""
+        blocks = tuple(
+            {self.genes[column].key: column for column in self.genes_of_block(block.stage, block.index)}
+            for block in self.blocks
+        )
+        return PartColumns({}, blocks, {})
+
     # -- one subnet -----------------------------------------------------------------------------------------------
 
     def decode(self, code: np.ndarray) -> Subnet:
@@ -217,15 +246,21 @@ class SearchSpace(Genome, BaseModel):
                 code[column] = options.index(value)
         return self.canonical(code[None])[0]
 
-    def choices(self, subnet: Subnet) -> dict[tuple[int, int], dict[str, Any]]:
-        """What the genes of each block choose, by role and in their order; keys are stage and block."""
+    def choices(self, subnet: Subnet) -> PartChoices:
+        """What is chosen of each part; of the blocks that do not run, too."""
+        values = self._values(subnet)
+
+        def of(columns: dict[str, int]) -> dict[str, Any]:
+            return {key: values[column] for key, column in columns.items()}
+
+        columns = self.part_columns
+        blocks = {(block.stage, block.index): of(own) for block, own in zip(self.blocks, columns.blocks, strict=True)}
+        return PartChoices(of(columns.stem), blocks, of(columns.head))
+
+    def _values(self, subnet: Subnet) -> list[Any]:
+        """The value of each gene, in their order."""
         lists = {role: iter(getattr(subnet, field)) for role, field in _FIELDS.items() if role != "resolution"}
-        chosen: dict[tuple[int, int], dict[str, Any]] = {}
-        for gene in self.genes:
-            value = subnet.resolution if gene.role == "resolution" else next(lists[gene.role])
-            if gene.block is not None:
-                chosen.setdefault((gene.stage, gene.block), {})[gene.role] = value
-        return chosen
+        return [subnet.resolution if gene.role == "resolution" else next(lists[gene.role]) for gene in self.genes]
 
 
 def ascending(name: str, values: tuple[float, ...]) -> None:

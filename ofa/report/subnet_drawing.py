@@ -45,7 +45,7 @@ class SubnetDescription(NamedTuple):
 
 def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
     """The blocks of each stage that run."""
-    choices = space.choices(subnet)
+    choices = space.choices(subnet).blocks
     stages: dict[int, list[Block]] = {}
     for position, _, middle, width, side, _ in space.shapes(subnet):
         block = Block(choices.get((position.stage, position.index), {}), middle, width, side)

@@ -22,9 +22,10 @@ def parts_of_subnet(
     family, sides = operators_of_family(space), space.sizes(subnet.resolution)
     choices = space.choices(subnet)
     blocks = [
-        (family.block(space, position, **choices[position.stage, position.index]), side)
+        (family.block(space, position, **choices.blocks[position.stage, position.index]), side)
         for position, side in zip(space.blocks, sides[:-1], strict=True)
         if position.index < subnet.depths[position.stage]
     ]
-    stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
+    stem = family.stem(space, in_chans=in_chans, **choices.stem)
+    head = family.head(space, num_classes=num_classes, **choices.head)
     return [(stem, subnet.resolution), *blocks, (head, sides[-1])]

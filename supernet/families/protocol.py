@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 class FamilyOperators(Protocol):
     """The operators of each part of a network: all that its counted costs need to know of it."""
 
-    def stem(self, space: Any, *, in_chans: int) -> Operators: ...
+    # ``choices`` are the values of the genes that the part depends on (``SearchSpace.part_columns``), by their keys.
+
+    def stem(self, space: Any, *, in_chans: int, **choices: Any) -> Operators: ...
 
     def block(self, space: Any, position: Any, **choices: Any) -> Operators:
-        """Of one block; ``choices`` are the values of the block's own genes, by role."""
+        """Of one block."""
 
-    def head(self, space: Any, *, num_classes: int) -> Operators: ...
+    def head(self, space: Any, *, num_classes: int, **choices: Any) -> Operators: ...
 
 
 class FamilyModel(Protocol):

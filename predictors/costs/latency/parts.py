@@ -82,7 +82,7 @@ def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, pr
             layout.heads.append(models.add("head", classifier, (shapes[-1].out_channels, last, last)))
         # Blocks that read the same as an equal one before are timed once.
         for number, block in enumerate(space.blocks):
-            module, own = stages[block.stage][block.index], tuple(choices[block.stage, block.index].values())
+            module, own = stages[block.stage][block.index], tuple(choices.blocks[block.stage, block.index].values())
             key = repr(module)
             for resolution in space.resolutions:
                 side = sides[resolution][number]
