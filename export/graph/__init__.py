@@ -110,7 +110,8 @@ def _value(writer: Writer, node: fx.Node, root: nn.Module, args: tuple[Any, ...]
 def _called(writer: Writer, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
     """What a function or method gives, written; ``result`` has its shapes."""
     write = CALLS.get(node.target)
-    written = write(writer, args, kwargs) if write else None
+    keeps_batch = all(part.shape[:1] == (BATCH,) for part in _flat(result))
+    written = write(writer, args, kwargs) if write and keeps_batch else None
     if written is None:
         raise NotImplementedError(f"{node.name}: no ONNX operator is known for {node.target}")
     if isinstance(written, list):
