@@ -26,8 +26,17 @@ Kind: TypeAlias = (
     | Literal["max_pool", "avg_pool", "blur", "pool", "select", "prepend", "pad", "reshape"]
 )
 Side: TypeAlias = int | np.ndarray
-_MACS = ("conv", "depthwise", "linear", "channel_conv", "matmul")
+_MACS = ("conv", "depthwise", "linear", "channel_conv", "matmul", "opaque")
 _WITH_KERNEL = ("conv", "depthwise", "max_pool", "avg_pool", "blur")
+
+
+class Counted(NamedTuple):
+    """What an opaque operator does with a map of ``side``: its multiply-accumulates, and what it writes."""
+
+    side: int
+    macs: int
+    out_side: int
+    out_tokens: int
 
 
 class Operator(NamedTuple):
@@ -47,6 +56,7 @@ class Operator(NamedTuple):
               positions to one, ``"select"`` takes one, such as the class token. ``"prepend"`` puts ``tokens``
               before all positions.
             - ``"pad"`` and ``"reshape"`` only in lowered lists.
+            - ``"opaque"``: a layer whose operators are not known; ``counted`` has what was counted of it.
         inputs: indices of the tensors that it reads. Tensor 0 is the part's input, tensor ``i + 1`` the
             output of operator ``i``.
         channels: of the output; of the product of queries and keys, those that it sums over.
@@ -60,6 +70,7 @@ class Operator(NamedTuple):
         ceil: whether the last window of a pool may be partly outside the padded map.
         tokens: positions that ``"prepend"`` adds.
         extra_params: trainable parameters of no operator here, such as a class token or position embedding.
+        counted: of ``"opaque"``, one entry for each side of the map that it may read.
     """
 
     kind: Kind
@@ -75,6 +86,7 @@ class Operator(NamedTuple):
     ceil: bool = False
     tokens: int = 0
     extra_params: int = 0
+    counted: tuple[Counted, ...] = ()
 
 
 class Shape(NamedTuple):
@@ -228,6 +240,8 @@ def _macs(operator: Operator, read: Shape, written: Shape) -> Side:
         return operator.channels * (written if written.pairs else read).positions
     if operator.kind == "channel_conv":
         return operator.kernel * written.size
+    if operator.kind == "opaque":
+        return _counted(operator, read.side, "macs")
     return _weights(operator, read.channels) * written.positions
 
 
@@ -238,7 +252,19 @@ def _written_shape(operator: Operator, read: Shape) -> Shape:
     if operator.kind == "matmul":
         channels = operator.channels if read.pairs else operator.groups
         return Shape(channels, read.side, read.tokens, not read.pairs)
+    if operator.kind == "opaque":
+        tokens = max(counted.out_tokens for counted in operator.counted)
+        return Shape(operator.channels, _counted(operator, read.side, "out_side"), tokens)
     return Shape(operator.channels, _out_side(operator, read.side), read.tokens + operator.tokens, read.pairs)
+
+
+def _counted(operator: Operator, side: Side, name: str) -> Side:
+    """A figure of an opaque operator at each side. Raises ``ValueError`` for a side at which it was not counted."""
+    figures = {counted.side: getattr(counted, name) for counted in operator.counted}
+    missing = set(np.ravel(side).tolist()) - set(figures)
+    if missing:
+        raise ValueError(f"an opaque layer was counted for maps of the sides {sorted(figures)}, not {sorted(missing)}")
+    return figures[side] if isinstance(side, int) else np.array([figures[one] for one in side.tolist()])
 
 
 def _out_side(operator: Operator, side: Side) -> Side:
