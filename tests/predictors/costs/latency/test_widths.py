@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.latency.parts import covering_codes
-from ofa.predictors.costs.latency.widths import MAX_WIDTHS, along_macs, timed_options
+from ofa.predictors.costs.latency.widths import MAX_CHOICES, MAX_WIDTHS, along_macs, timed_options
 from ofa.predictors.costs.part_genes import distinct
 from ofa.supernet.space import SearchSpace
 
@@ -82,8 +82,15 @@ def test_measuring_a_large_space_is_bounded(wide_family):
     assert len(covering_codes(space)) <= 30
     wider = {**values, "stages": [list(range(width // 2, width + 1, width // 32)) for width in (64, 128, 256, 512)]}
     space = SearchSpace.from_dict({**space.to_dict(), **wider})
-    assert max(space.num_options) == 17 and max(map(len, timed_options(space))) == 5 > MAX_WIDTHS
+    assert max(space.num_options) == 17 and max(map(len, timed_options(space))) == 5
+    assert {len(timed_options(space)[gene]) for gene in space.genes_of("width")} == {MAX_WIDTHS}
     assert sum(len(choices) for _, choices in all_choices(space, timed_options(space))) == parts
+
+    # With more choices of their own, blocks are timed at two widths.
+    space = SearchSpace.from_dict({**space.to_dict(), "expands": [0.5, 0.6, 0.7, 0.8, 0.9, 1]})
+    assert max(len(timed_options(space)[gene]) for gene in space.genes_of("width")) == 2
+    parts = sum(len(choices) for _, choices in all_choices(space, timed_options(space)))
+    assert parts == 2 + 4 + 4 * (2 * 2 * 6 + 2 * 6) <= MAX_CHOICES
 
 
 @pytest.mark.parametrize("seed", range(3))
