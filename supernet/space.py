@@ -63,9 +63,7 @@ class Subnet:
         ``elastic`` narrows what may be chosen: see ``ofa.supernet.derived.derive.Elastic``. Raises ``ValueError`` for a
         model that timm or no family knows, and for options that it does not have.
         """
-        from ofa.supernet.derived.derive import Elastic, space_values
-
-        return cls.from_dict(space_values(name, arguments=arguments, elastic=Elastic(**elastic)))
+        return cls.from_dict({"timm": name, "arguments": arguments or {}, **elastic})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Subnet:
@@ -147,9 +145,7 @@ def _of_its_family(values: Any, info: ValidationInfo) -> SearchSpace:
     if isinstance(values, SearchSpace):
         return values
     if isinstance(values, dict) and "timm" in values and "family" not in values:
-        from ofa.supernet.derived.derive import asked_space  # it imports torch and timm
-
-        values = asked_space(values)
+        values = families.derived_space(values)
     if isinstance(values, dict) and (name := values.get("family", families.DEFAULT)) not in families.names():
         known = " or ".join(map(repr, families.names()))
         wrong = PydanticCustomError("family", f"Input should be {known}")
