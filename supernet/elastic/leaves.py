@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers import BatchNormAct2d, ClassifierHead, Conv2dSame, NormMlpClassifierHead
 from timm.models.vision_transformer import Attention
 from torch import nn
 
@@ -72,6 +72,21 @@ KINDS: dict[type[nn.Module], Kind] = {
 }
 
 
+def _plain_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
+    return {"in_features": inp, "num_features": out}
+
+
+def _plain_mlp_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
+    return {"in_features": inp, "num_features": out, **({"hidden_size": out} if head.hidden_size else {})}
+
+
+# Modules that are not elastic themselves and keep a width nevertheless, for ``reset_classifier``.
+HOLDERS: dict[type[nn.Module], Callable[..., dict[str, Any]]] = {
+    ClassifierHead: _plain_classifier,
+    NormMlpClassifierHead: _plain_mlp_classifier,
+}
+
+
 def why_fixed(leaf: nn.Module) -> str:
     """Why a plain layer cannot be made elastic, or an empty string where it can. Subclasses of known layers cannot."""
     kind = _kind(leaf, type(leaf))
@@ -114,15 +129,16 @@ def plain_attributes(leaf: nn.Module, *, out: int, inp: int, kernel: int | None 
     """The attributes in which the plain layer of a subnet differs from the plain layer of the largest network.
 
     Args:
-        leaf: plain or elastic; unknown ones have none.
+        leaf: plain or elastic; unknown ones have no such attributes.
         out, inp: the channels that it writes and reads; where it keeps its axis, both are the same. For an attention
-            ``out`` counts its heads.
+            ``out`` counts its heads; for timm's classifier heads it is the width that the last layer reads.
         kernel: of a depthwise convolution; None is its own.
     """
     for plain in type(leaf).__mro__:
         if kind := _kind(leaf, plain):
             return kind.plain(leaf, out=out, inp=inp, kernel=kernel)
-    return {}
+    holder = HOLDERS.get(type(leaf), _nothing_else)
+    return holder(leaf, out=out, inp=inp, kernel=kernel)
 
 
 def _kind(leaf: nn.Module, plain: type) -> Kind | None:
