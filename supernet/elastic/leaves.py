@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from timm.layers import BatchNormAct2d, ClassifierHead, Conv2dSame, Linear, NormMlpClassifierHead
+from timm.layers import BatchNormAct2d, BlurPool2d, ClassifierHead, Conv2dSame, Linear, NormMlpClassifierHead
 from timm.models.vision_transformer import Attention
 from torch import nn
 
@@ -17,6 +17,7 @@ from ofa.supernet.elastic.attention import (
     plain_transformer,
     why_attention_is_fixed,
 )
+from ofa.supernet.elastic.blur import make_blur_elastic, plain_blur
 from ofa.supernet.elastic.conv import make_conv_elastic, plain_conv, why_conv_is_fixed
 from ofa.supernet.elastic.depthwise import (
     is_depthwise,
@@ -65,6 +66,7 @@ KINDS: dict[type[nn.Module], Kind] = {
     **dict.fromkeys((nn.Linear, Linear), Kind(make_linear_elastic, plain_linear)),
     nn.BatchNorm2d: _BATCH_NORM,
     BatchNormAct2d: _BATCH_NORM,
+    BlurPool2d: Kind(make_blur_elastic, plain_blur),
     **dict.fromkeys(ELASTIC_LAYER_NORMS, _LAYER_NORM),
     **dict.fromkeys(ELASTIC_SCALES, Kind(make_scale_elastic, _nothing_else)),
     Attention: Kind(make_attention_elastic, plain_attention, why_attention_is_fixed),
