@@ -75,7 +75,7 @@ KINDS: dict[type[nn.Module], Kind] = {
 
 
 def _plain_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
-    return {"in_features": inp, "num_features": out}
+    return {"in_features": inp, **({"num_features": out} if hasattr(head, "num_features") else {})}
 
 
 def _plain_mlp_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def chosen(module):
     if isinstance(module, Attention):
         return {"out": module.num_heads, "inp": 0}
     if type(module) in HOLDERS:
-        return {"out": module.num_features, "inp": module.in_features}
+        return {"out": getattr(module, "num_features", module.in_features), "inp": module.in_features}
     if isinstance(module, VisionTransformer):
         return {"out": module.embed_dim, "inp": 3}
     width = len(next(iter((*module.parameters(), *module.buffers()))))
@@ -291,7 +291,15 @@ def test_layers(name):
     check(builder(*large), builder(*small), *inputs)
 
 
-@pytest.mark.parametrize("name", MODELS)
+newer_attention = pytest.mark.skipif(
+    not hasattr(Attention(8, num_heads=2), "attn_dim"), reason="this timm's attention is as wide as its input"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=newer_attention if name.startswith(("att", "ViT", "DeiT")) else ()) for name in MODELS],
+)
 def test_models(name):
     builder, large, small = MODELS[name]
     large, small = builder(*large), builder(*small)
@@ -304,6 +312,7 @@ def test_models(name):
     check(large, small, *inputs)
 
 
+@newer_attention
 def test_the_first_heads_are_kept_and_stay_what_they_are():
     large = scrambled(attention(24, 3, gated=True))
     elastic = copy.deepcopy(large)

@@ -16,7 +16,7 @@ class OwnConv(nn.Conv2d):
 
 def attention_of_an_older_timm():
     attention = Attention(8, num_heads=2)
-    del attention.attn_dim
+    vars(attention).pop("attn_dim", None)
     return attention
 
 
