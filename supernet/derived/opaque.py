@@ -18,7 +18,7 @@ def opaque_operator(
     """The operator of ``leaf``, which was run on ``inputs`` (meta tensors) with maps of ``side`` and gave ``result``.
 
     ``tensors`` are the inputs' numbers; ``dim`` is the dimension of the result's channels. Multiply-accumulates are
-    those of convolutions, linear layers and products of matrices. What lives inside the layer counts as its inputs and output.
+    those of convolutions, linear layers and products of matrices. What lives inside the layer is not counted.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         leaf(*inputs)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 2_000_000  # entries of a cost table
 
+_COMMON = frozenset({"conv", "depthwise", "linear", "pool", "add", ""})  # operators that every runtime has
+_SPECIAL = {"mul": "squeeze_excite"}  # what runtimes call a product of a map and a gate
+
 Options = Annotated[tuple[Annotated[int, Field(ge=0)], ...], SOME]
 # 1.0 becomes 1, so that one network is written one way.
 Ratio = Annotated[
@@ -202,10 +205,10 @@ class DerivedSpace(SearchSpace):
 
     @cached_property
     def operators(self) -> frozenset[str]:
-        """Names of activation functions, and kinds of operators."""
+        """Names of activation functions, and kinds of operators beyond those that every runtime has."""
         parts = (self.layout.stem, *(part for stage in self.layout.blocks for part in stage), self.layout.head)
         found = {name for part in parts for operator in part.operators for name in (operator.kind, operator.act)}
-        return frozenset(found - {""} | ({"squeeze_excite"} if "mul" in found else set()))
+        return frozenset(_SPECIAL.get(name, name) for name in found - _COMMON)
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
         from ofa.supernet.derived.operators import sides
