@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ofa.supernet.genome import Gene
 from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
@@ -31,6 +31,10 @@ class Block(Section):
     kernels: dict[str, Options] = Field({}, description="Sizes of each depthwise convolution's kernel, by its name.")
     expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
     heads: Annotated[tuple[int, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+
+    @model_serializer(mode="wrap")
+    def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value}
 
 
 class Stage(Section):
