@@ -145,11 +145,34 @@ def check(source: Source, set_: Set = None) -> None:
     recipe, _ = _open(source, None, set_)
     from ofa.data.readers.one_look import one_look
     from ofa.pipeline.estimate import plan
-    from ofa.report.escape import printable_lines
 
     with one_look():
         for line in plan(recipe):
-            typer.echo(printable_lines(line))
+            _echo(line)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, in a folder for each class.")],
+    targets: Annotated[
+        str, typer.Option("--targets", metavar="NAMES", help="Devices: server, phone, board, m4, m55, by commas.")
+    ] = "phone,board",
+    time: Annotated[
+        str, typer.Option("--time", metavar="TIME", help="How long the run may take here, such as 2h or 90m.")
+    ] = "1h",
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe that is there.")] = False,
+) -> None:
+    """Write a recipe for a folder of images, for the devices named and the time that there is.
+
+    It looks at the images and at what is installed, and times a few training steps.
+
+    Example: ofa init my_images --targets phone,m4 --time 2h
+    """
+    from ofa.init.write import write_recipe
+
+    names = [name.strip() for name in targets.split(",") if name.strip()]
+    write_recipe(folder, out, targets=names, time=time, force=force, told=_echo)
 
 
 @app.command()
@@ -204,6 +227,12 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     from ofa.report.build import show as text
 
     typer.echo(text(run))
+
+
+def _echo(line: str) -> None:
+    from ofa.report.escape import printable_lines
+
+    typer.echo(printable_lines(line))
 
 
 def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:
