@@ -74,7 +74,7 @@ class ChosenTarget:
 def choose_targets(names: Sequence[str]) -> list[ChosenTarget]:
     """For each device named the first of its ways that is installed.
 
-    Raises ``UserError`` for a name that is not in ``DEVICES``, one given twice, and a device none of whose ways is here.
+    Raises ``UserError`` for an unknown name, one given twice, and a device none of whose ways is installed.
     """
     if not names:
         raise UserError(f"--targets is empty; name devices: {', '.join(DEVICES)}")

@@ -9,6 +9,7 @@ from PIL import Image
 from ofa.config.recipe_file import load_recipe
 from ofa.export.runtimes import RUNTIMES
 from ofa.init import plan, write
+from ofa.init.devices import DEVICES
 from ofa.pipeline.estimate import RunSeconds, training_macs
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.targets import requirements
@@ -187,3 +188,7 @@ def test_a_recipe_that_is_there_is_overwritten_by_force_alone(tiny, clock, tmp_p
 )
 def test_times_as_people_write_them(text, seconds):
     assert plan.seconds_of(text) == seconds
+
+
+def test_the_help_names_every_device(call):
+    assert ", ".join(DEVICES) in call("init", "--help")[1]
