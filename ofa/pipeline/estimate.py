@@ -27,6 +27,7 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.words import duration
+from ofa.supernet.derived.fixed import fixed_choices
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -52,6 +53,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
+    yield from (f"fixed     {sentence}" for sentence in fixed_choices(space))
     folder = data_folder(recipe.data)
     if folder is not None and not folder.is_dir():
         yield from _schedule(space, training_phases(recipe), None)
