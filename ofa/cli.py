@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shlex
 import sys
@@ -181,25 +180,28 @@ def spaces() -> None:
 
     Example: ofa spaces
     """
-    from ofa.supernet import families
-    from ofa.supernet.space import SearchSpace
+    from ofa.catalogue.spaces import preset_lines
 
-    rows = []
-    for name in families.presets():
-        space = SearchSpace.preset(name)
-        rows.append(
-            (name, f"{space.num_genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px")
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, genes, size, resolutions in rows:
-        typer.echo(f"{name:<{widths[0]}}  {genes:>{widths[1]}}  {size:>{widths[2]}}  {resolutions}")
+    typer.echo("\n".join(preset_lines()))
 
 
-def _progression(values: Sequence[int]) -> str:
-    steps = {after - before for before, after in itertools.pairwise(values)}
-    if len(values) < 4 or len(steps) > 1:
-        return ", ".join(map(str, values))
-    return f"{values[0]} to {values[-1]} by {steps.pop()}"
+@app.command()
+def models(
+    wanted: Annotated[
+        str | None, typer.Argument(metavar="FILTER", help="Part of a name, a pattern such as resnet*d, or one name.")
+    ] = None,
+) -> None:
+    """List the models of timm that a recipe can make elastic, as `space: {timm: NAME}`.
+
+    Each with the number of its networks and the multiply-accumulates of the smallest and the largest. It takes about a
+    second a model. Of one name that does not work it says why.
+
+    Example: ofa models mobilenetv4
+    """
+    from ofa.catalogue.models import model_lines
+
+    for line in model_lines(wanted):
+        typer.echo(line)
 
 
 @app.command()
