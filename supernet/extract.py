@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ofa.supernet import families
+from ofa.supernet.without_init import WithoutInit
 
 
 def build_empty(description: dict[str, Any]) -> nn.Module:
     """The plain model that a family described, on the ``"meta"`` device: its weights are still to be assigned."""
-    family = families.model(families.of_timm_class(description["class"]))
-    with _WithoutInit():
+    family = families.model(description.get("family") or families.of_timm_class(description["class"]))
+    with WithoutInit():
         return family.build(description, device="meta")
 
 
@@ -35,12 +35,3 @@ def extract_state(model: nn.Module, target: nn.Module) -> dict[str, Tensor]:
             part = source[name][tuple(slice(size) for size in tensor.shape)]
         state[name] = part.detach().clone(memory_format=torch.contiguous_format)
     return state
-
-
-class _WithoutInit(TorchFunctionMode):
-    """Skips random initialisation, which on the meta device does nothing and takes most of a build's time."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return None
-        return func(*args, **(kwargs or {}))

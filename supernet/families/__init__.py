@@ -36,5 +36,10 @@ def model(name: str) -> ModuleType:
 
 def of_timm_class(timm_class: str) -> str:
     """The family whose networks are of a class of timm. Raises ``KeyError`` where there is none."""
-    classes = {space_class(name).timm_class: name for name in names()}
+    classes = {getattr(space_class(name), "timm_class", None): name for name in names()}
     return classes[timm_class]
+
+
+def derived_classes() -> dict[str, str]:
+    """The classes of timm whose models are turned into spaces, and the family that does; does not import torch."""
+    return {timm_class: name for name in names() for timm_class in getattr(space_class(name), "timm_classes", ())}

@@ -1,0 +1,75 @@
+"""Plain models as timm builds them: by a registered name, or by a class and its arguments as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import timm
+import timm.layers
+import timm.models
+import torch
+from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_builder import decode_arch_def, round_channels
+from torch import nn
+
+from ofa.supernet.without_init import WithoutInit
+
+CLASSES = "timm.models."  # before the name of a class, where there is no registered name
+
+
+def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | None = None) -> nn.Module:
+    """The plain model ``timm.create_model(timm_name, **arguments)``; or of a class named ``timm.models.ResNet``.
+
+    Arguments of a class are JSON values: ``block_args`` are strings as ``decode_arch_def`` takes them, ``act_layer``
+    and ``norm_layer`` are timm's names. On the meta device nothing is initialised.
+
+    Raises ``ValueError`` for a name that timm does not know.
+    """
+    options = {**arguments, **({"device": device} if device else {})}
+    if device == "meta":
+        with WithoutInit():
+            return _build(timm_name, options)
+    return _build(timm_name, options)
+
+
+def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
+    if not timm_name.startswith(CLASSES):
+        if not timm.is_model(timm_name):
+            raise ValueError(f"timm {timm.__version__} has no model called {timm_name!r}")
+        device = arguments.pop("device", None)
+        with torch.device(device or "cpu"):
+            return timm.create_model(timm_name, **arguments)
+    return getattr(timm.models, timm_name.removeprefix(CLASSES))(
+        **{key: _decoded(key, value) for key, value in arguments.items()}
+    )
+
+
+def _decoded(key: str, value: Any) -> Any:
+    return _DECODERS[key](value) if key in _DECODERS else value
+
+
+def _norm(value: Mapping[str, Any]) -> Any:
+    """``{"name": "batchnorm2d", "eps": 0.001}``: timm's batch norm with its activation where the class wants one."""
+    options = dict(value)
+    name = options.pop("name")
+    layer = nn.BatchNorm2d if name == "batchnorm2d" else timm.layers.get_norm_act_layer(name)
+    return partial(layer, **options)
+
+
+def _squeeze_excite(value: Mapping[str, Any]) -> Any:
+    options = dict(value)
+    if act := options.pop("force_act_layer", None):
+        options["force_act_layer"] = timm.layers.get_act_layer(act)
+    return partial(SqueezeExcite, rd_round_fn=round_channels, **options)
+
+
+_DECODERS = {
+    "block_args": decode_arch_def,
+    "act_layer": timm.layers.get_act_layer,
+    "norm_layer": _norm,
+    "se_layer": _squeeze_excite,
+    "block": lambda name: getattr(timm.models.resnet, name),
+    "round_chs_fn": {"int": int}.__getitem__,
+}

@@ -1,0 +1,242 @@
+"""A whole network that was walked: its parts as operators, and what may be chosen of each group of channels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.layers import HANDLERS
+from ofa.supernet.derived.walk import Handler, Leaf, Network, TracedPart, Value, walk_part
+from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
+from ofa.supernet.operators import Operator, Operators
+
+IMAGES, CLASSES = 3, 1000  # of the network that is walked; the number of each is given when costs are counted
+
+
+class Cut(NamedTuple):
+    """A plain model cut into parts that share its layers.
+
+    Attributes:
+        stages: the blocks of each stage. A block may hold layers of the model that come before it.
+        containers: the names of the sequences that hold the blocks of each stage, in the same order.
+        handlers: what the family's own layers are, besides ``layers.HANDLERS``.
+    """
+
+    stem: nn.Module
+    stages: Sequence[Sequence[nn.Module]]
+    head: nn.Module
+    containers: Sequence[str]
+    handlers: Mapping[type[nn.Module], Handler] = {}
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Channels that are cut together.
+
+    Attributes:
+        size: of the largest network.
+        role: of the gene that chooses how many are kept: ``"width"`` where parts share them, ``"expand"`` inside a
+            block, ``"heads"``; ``"follows"`` where they depend on other ones; empty where they are fixed.
+        name: of a width, among the widths: the stage that gives it, ``"stem"`` or ``"head"``.
+        stage, block: the block that they are inside of; of a width, the stage that gives it.
+        fixed: why there is no choice, when there is none.
+        follows: the number of the channels that they depend on.
+        step: how many are kept or left out together; 0 where any number may be.
+    """
+
+    size: int
+    role: str = ""
+    name: str = ""
+    stage: int | None = None
+    block: int | None = None
+    fixed: str = ""
+    follows: int | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class PartLayout:
+    """A part of the largest network. ``axes`` number ``Layout.channels``; see ``walk.TracedPart``."""
+
+    operators: tuple[Operator, ...]
+    axes: tuple[int, ...]
+    groups: tuple[int | None, ...]
+    paths: tuple[str, ...]
+    out: int
+    in_tokens: int
+
+    def as_operators(self, in_channels: int) -> Operators:
+        return Operators(in_channels, self.operators, self.in_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A network that was walked.
+
+    Attributes:
+        channels: all groups of channels; the first are the images', ``classes`` numbers those of the classifier.
+        leaves: by name, the channels that a layer reads and writes.
+        parameters: by name, the channels of a parameter that belongs to no layer, and which dimension they are.
+        opaque: by name, the layers that are kept as they are, and why.
+        least_depths: of each stage, the number of blocks that must stay.
+        containers: the names of the sequences that hold the blocks of each stage.
+        fixed_kernels: the names of depthwise convolutions whose kernel cannot be cut.
+    """
+
+    stem: PartLayout
+    blocks: tuple[tuple[PartLayout, ...], ...]
+    head: PartLayout
+    channels: tuple[Channels, ...]
+    classes: int
+    leaves: Mapping[str, Leaf]
+    parameters: Mapping[str, tuple[int, int]]
+    opaque: Mapping[str, str]
+    least_depths: tuple[int, ...]
+    containers: tuple[str, ...]
+    fixed_kernels: frozenset[str]
+
+
+def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
+    """The layout of a model that timm builds; remembered for the models asked for last.
+
+    ``family`` has ``cut``. Raises ``ValueError`` naming a resolution that the model cannot take.
+    """
+    return _layout_of(family, timm_name, json.dumps(arguments, sort_keys=True), tuple(resolutions))
+
+
+@lru_cache(maxsize=16)
+def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...]) -> Layout:
+    options = {**json.loads(arguments), "num_classes": CLASSES, "in_chans": IMAGES}
+    model = build_base(timm_name, options, device="meta").eval()
+    return walk_model(model, family.cut(model), resolutions)
+
+
+def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout:
+    """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``."""
+    network, parts = _walk(model, cut, resolutions[-1])
+    if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
+        others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
+        parts = [_with_counts(own, [other[number] for other in others]) for number, own in enumerate(parts)]
+    _fix_leaves_that_cannot_be_cut(model, network)
+    numbers = {
+        root: number for number, root in enumerate(dict.fromkeys(map(network.axes.root, range(len(network.axes)))))
+    }
+
+    def number(axis: int) -> int:
+        return numbers[network.axes.root(axis)]
+
+    layouts = [
+        PartLayout(
+            part.traced.operators,
+            tuple(map(number, part.traced.axes)),
+            tuple(None if axis is None else number(axis) for axis in part.traced.groups),
+            part.traced.paths,
+            part.traced.out.tensor,
+            part.tokens,
+        )
+        for part in parts
+    ]
+    stem, *inside, head = layouts
+    lengths = [len(stage) for stage in cut.stages]
+    blocks, start = [], 0
+    for length in lengths:
+        blocks.append(tuple(inside[start : start + length]))
+        start += length
+    blocks = tuple(blocks)
+    from ofa.supernet.derived.roles import channels_of  # after the layouts: it reads them
+
+    return Layout(
+        stem,
+        blocks,
+        head,
+        channels=channels_of(network.axes, list(numbers), stem, blocks, head),
+        classes=head.axes[head.out],
+        leaves={
+            path: leaf._replace(reads=number(leaf.reads), writes=number(leaf.writes))
+            for path, leaf in network.leaves.items()
+        },
+        parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
+        opaque=network.opaque,
+        least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
+        containers=tuple(cut.containers),
+        fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
+    )
+
+
+class _Part(NamedTuple):
+    traced: TracedPart
+    side: int
+    tokens: int
+    out_side: int
+    out_tokens: int
+
+
+def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_Part]]:
+    network, parts = Network(model), []
+    value = Value(0, network.axes.new(IMAGES, fixed="the images"), 1)
+    images, side, tokens = torch.empty(1, IMAGES, resolution, resolution, device="meta"), resolution, 0
+    handlers = {**HANDLERS, **cut.handlers}
+    for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
+        given = value._replace(tensor=0)
+        traced = walk_part(network, module, given, tuple(images.shape), side=side, tokens=tokens, handlers=handlers)
+        operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
+        written = operators.shapes(side)[traced.out.tensor]
+        parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))
+        with torch.no_grad():
+            images = module(images)
+        value, side, tokens = traced.out, int(written.side), int(written.tokens)
+    network.axes.fix(value.axis, "the classes")
+    return network, parts
+
+
+def _with_counts(part: _Part, others: Sequence[_Part]) -> _Part:
+    """Opaque operators know what was counted at every resolution."""
+    operators = [
+        operator._replace(
+            counted=tuple(
+                {
+                    entry.side: entry for walk in (part, *others) for entry in walk.traced.operators[number].counted
+                }.values()
+            )
+        )
+        for number, operator in enumerate(part.traced.operators)
+    ]
+    return part._replace(traced=part.traced._replace(operators=tuple(operators)))
+
+
+def _fix_leaves_that_cannot_be_cut(model: nn.Module, network: Network) -> None:
+    for path, leaf in network.leaves.items():
+        module = model.get_submodule(path)
+        if not can_be_elastic(module):
+            for axis in (leaf.reads, leaf.writes):
+                network.axes.fix(axis, f"{path}: {type(module).__name__} cannot be cut")
+
+
+def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part]]:
+    stages, start = [], 1
+    for length in lengths:
+        stages.append(list(parts[start : start + length]))
+        start += length
+    return stages
+
+
+def _least_depth(stage: Sequence[_Part]) -> int:
+    """Blocks of a stage that must stay: all but the last ones that give what they read."""
+    least = len(stage)
+    while least > 1 and _keeps_shape(stage[least - 1]):
+        least -= 1
+    return least
+
+
+def _keeps_shape(part: _Part) -> bool:
+    traced = part.traced
+    same = traced.axes[0] == traced.axes[traced.out.tensor]
+    return same and (part.side, part.tokens) == (part.out_side, part.out_tokens)

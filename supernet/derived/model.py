@@ -1,0 +1,96 @@
+"""Plain timm models made elastic, activated, and described as subnets: what every derived family's ``model.py`` is.
+
+The functions are those of ``families.protocol.FamilyModel``. They ask the space's layout; families supply ``cut``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from ofa.supernet.channel_sorting import ChannelGroup
+from ofa.supernet.derived.describe import describe
+from ofa.supernet.derived.layout import Layout
+from ofa.supernet.derived.rebuild import rebuild
+from ofa.supernet.derived.space import DerivedSpace
+from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic
+from ofa.supernet.elastic.stage import make_stage_elastic
+from ofa.supernet.space import Subnet
+
+__all__ = ["activate", "build", "channel_groups", "describe", "make_elastic", "parts_of"]
+
+
+def build(
+    description: dict[str, Any], *, drop_rate: float = 0.0, drop_path_rate: float = 0.0, device: str | None = None
+) -> nn.Module:
+    """The plain timm model that ``describe`` described, freshly initialised."""
+    rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+    return rebuild(description, device=device, **{name: rate for name, rate in rates.items() if rate})
+
+
+def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
+    """Replaces the classes of the leaves that any gene changes, in place."""
+    layout, kernels = space.layout, space.kernel_options
+    owners = {path.rpartition(".")[0]: axis for path, (axis, _) in layout.parameters.items()}
+    for path, axes in [
+        *((path, leaf[:2]) for path, leaf in layout.leaves.items()),
+        *((path, (axis,)) for path, axis in owners.items()),
+    ]:
+        changes = path in kernels or any(space.axis_sizes[axis].columns for axis in axes)
+        leaf = model.get_submodule(path)
+        if changes and can_be_elastic(leaf):  # an attention has made its linear layers elastic already
+            make_leaf_elastic(leaf, kernels=kernels.get(path))
+    for stage, container in zip(space.stages, layout.containers, strict=True):
+        if len(stage.depths) > 1:
+            make_stage_elastic(model.get_submodule(container))
+
+
+def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
+    """Makes an elastic model run as ``subnet``."""
+    layout, kept = space.layout, space.sizes_of(subnet)
+    for path, leaf in layout.leaves.items():
+        module = model.get_submodule(path)
+        if hasattr(type(module), "active_heads"):
+            module.active_heads = kept[leaf.writes] // leaf.step
+        elif hasattr(module, "active_out"):
+            module.active_out = kept[leaf.writes]
+    for path, kernel in space.chosen_kernels(subnet).items():
+        model.get_submodule(path).active_kernel = kernel
+    for depth, container in zip(subnet.depths, layout.containers, strict=True):
+        stage = model.get_submodule(container)
+        if hasattr(stage, "active_depth"):
+            stage.active_depth = depth
+
+
+def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGroup]:
+    """The channels that genes choose among: of each block's middle, of each width."""
+    layout = space.layout
+    for number, channels in enumerate(layout.channels):
+        sizes = space.axis_sizes[number]
+        if not sizes.columns or channels.role == "heads" or channels.step:
+            continue
+        role = channels.role if channels.role != "follows" else layout.channels[int(channels.follows or 0)].role
+        writers, readers = _users(model, layout, number)
+        if readers:
+            yield ChannelGroup(role, writers, readers, sorted(set(sizes.sizes.ravel().tolist())))
+
+
+def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The leaves whose first axis these channels are, and those whose second axis they are."""
+    writers, readers = [], []
+    for path, leaf in layout.leaves.items():
+        module = model.get_submodule(path)
+        if leaf.writes == number:
+            writers.append(module)
+        if leaf.reads == number and leaf.reads != leaf.writes:
+            readers.append(module)
+    return writers, readers
+
+
+def parts_of(family: str, model: nn.Module) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:
+    """A plain model cut into stem, stages of blocks and head, sharing its layers: what is timed apart."""
+    cut = import_module(f"ofa.supernet.families.{family}.timm_parts").cut(model)
+    return cut.stem, [nn.Sequential(*stage) for stage in cut.stages], cut.head

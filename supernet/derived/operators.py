@@ -1,0 +1,76 @@
+"""The operators of a derived space's parts for every choice: those of the largest network, with other channels.
+
+A family's ``operators.py`` takes ``stem``, ``block`` and ``head`` from here: no operator is written per family.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ofa.supernet.operators import Operators
+from ofa.supernet.space import BlockPosition
+
+if TYPE_CHECKING:
+    from ofa.supernet.derived.layout import Layout, PartLayout
+    from ofa.supernet.derived.space import DerivedSpace
+
+
+def stem(space: DerivedSpace, *, in_chans: int, **choices: Any) -> Operators:
+    return _chosen(space, space.layout.stem, space.part_columns.stem, choices, {space.layout.stem.axes[0]: in_chans})
+
+
+def block(space: DerivedSpace, position: BlockPosition, **choices: Any) -> Operators:
+    part = space.layout.blocks[position.stage][position.index]
+    number = space.blocks.index(position)
+    kernels = space.kernels_of(position, choices)
+    return _chosen(space, part, space.part_columns.blocks[number], choices, {}, kernels)
+
+
+def head(space: DerivedSpace, *, num_classes: int, **choices: Any) -> Operators:
+    return _chosen(space, space.layout.head, space.part_columns.head, choices, {space.layout.classes: num_classes})
+
+
+def sides(layout: Layout, resolution: int) -> tuple[int, ...]:
+    """Side of the map that each block reads, and last that the head reads."""
+    return _sides(layout, resolution)
+
+
+@lru_cache(maxsize=256)
+def _sides(layout: Layout, resolution: int) -> tuple[int, ...]:
+    side, found = resolution, []
+    for part in (layout.stem, *(part for stage in layout.blocks for part in stage)):
+        side = int(part.as_operators(layout.channels[part.axes[0]].size).shapes(side)[part.out].side)
+        found.append(side)
+    return tuple(found)
+
+
+def _chosen(
+    space: DerivedSpace,
+    part: PartLayout,
+    columns: dict[str, int],
+    choices: dict[str, Any],
+    given: dict[int, int],
+    kernels: dict[str, int] | None = None,
+) -> Operators:
+    """A part with the channels of ``choices``; ``given`` are those that no gene chooses."""
+    option = {column: space.genes[column].options.index(choices[key]) for key, column in columns.items()}
+
+    def size(axis: int) -> int:
+        if axis in given:
+            return given[axis]
+        genes, sizes = space.axis_sizes[axis]
+        return int(sizes[tuple(option[column] for column in genes)])
+
+    made = []
+    for number, operator in enumerate(part.operators):
+        channels, heads = size(part.axes[number + 1]), part.groups[number]
+        changed: dict[str, Any] = {"channels": channels}
+        if operator.kind == "depthwise":
+            changed["groups"] = channels
+        elif heads is not None:
+            changed["groups"] = size(heads)
+        if kernels and (kernel := kernels.get(part.paths[number])):
+            changed |= {"kernel": kernel, "padding": kernel // 2}
+        made.append(operator._replace(**changed))
+    return Operators(size(part.axes[0]), tuple(made), part.in_tokens)
