@@ -1,5 +1,6 @@
-"""What a pretrained start is worth: one supernet of EfficientNet-Lite0 from trained weights, from nothing, and the plain
-network fine-tuned, at equal training compute.
+"""What a pretrained start is worth, with EfficientNet-Lite0.
+
+A supernet from trained weights, one from nothing, and the plain network fine-tuned, at equal training compute.
 
     python benchmarks/pretrained_lite0.py WEIGHTS.safetensors
     python benchmarks/pretrained.py RESULTS --weights WEIGHTS.safetensors --cifar10 FOLDER --trashnet FOLDER
@@ -12,8 +13,8 @@ has. A plain network gets as many multiply-accumulates of forward and backward p
 backward one (the teacher's) counts a third.
 
 Every subnet is calibrated on training images; test images are not looked at before the rows are written. Rows are
-appended to RESULTS/rows.jsonl; what is there is not done again. Data and augmentation are on the device, so that one GPU
-is fed by a few ``--workers``. ``--minutes`` ends it early, with the rows that are there.
+appended to RESULTS/rows.jsonl; what is there is not done again. Data and augmentation are on the device, so that a few
+``--workers`` feed one GPU. ``--minutes`` ends it early, with the rows that are there.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from ofa.supernet.training.weight_sharing import train_supernet
 
 MODEL = "tf_efficientnet_lite0"
 RESOLUTIONS = (64, 80, 96)
-OPTIONS = {"kernels": "auto", "expands": [0.5, 0.75, 1.0], "depths": "auto"}
+OPTIONS = {"kernels": "auto", "expands": [0.5, 0.75, 1.0], "widths": [0.75, 1.0], "depths": "auto"}
 BATCH = {"cifar10": 128, "trashnet": 64}
 SETTINGS = Settings(weight_decay=1e-4, label_smoothing=0.1, warmup_epochs=1)
 LATER_LR = (
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a .safetensors file by pretrained_lite0.py")
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the images of {name}")
-        parser.add_argument(f"--{name}-epochs", type=int, default=3, help="of the supernet's first phase; two thirds")
+        parser.add_argument(f"--{name}-epochs", type=int, default=2, help="of the supernet's first phase")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, help="use so many of each split only, to try it out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -115,7 +116,7 @@ def main() -> None:
     epochs = {name: getattr(options, f"{name}_epochs") for name in READERS if getattr(options, name)}
     for name in epochs:
         arrays = READERS[name](getattr(options, name))
-        np.savez(options.out / f"{name}.npz", **{key: array[: options.images] for key, array in arrays.items()})
+        np.savez(options.out / f"{name}.npz", **{key: _some(array, options.images) for key, array in arrays.items()})
 
     # The sweep, then the best of it with other seeds.
     work = {"out": options.out, "weights": options.weights, "device": options.device}
@@ -135,6 +136,11 @@ def main() -> None:
             for job in chosen(read_rows(options.out), name, epochs[name], seed=seed)
         ]
         run_all(pool, finals, options.out, ends=ends)
+
+
+def _some(array: np.ndarray, images: int | None) -> np.ndarray:
+    """So many, spread over the array, which may be sorted by class."""
+    return array[:: max(1, len(array) // images)] if images else array
 
 
 # -- jobs -------------------------------------------------------------------------------------------------------------
