@@ -37,7 +37,8 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
     named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
     """
     for group in groups:
-        importance = group.readers[0].weight.abs().sum((0, 2, 3))
+        weight = group.readers[0].weight
+        importance = weight.abs().sum([axis for axis in range(weight.ndim) if axis != 1])
         order = _sorted_within(importance, group.widths[-num_open.get(group.role, 1) :])
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
