@@ -120,7 +120,7 @@ class TrainConfig(Section):
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
     )
-    init: Literal["pretrained"] | Absolute | None = Field(
+    init: Absolute | Literal["pretrained"] | None = Field(
         None,
         description="Weights of the full network to start from: a .safetensors file of ours or timm's; or pretrained, "
         "which is those that timm downloads for the model of the space.",
