@@ -17,7 +17,7 @@ from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.targets import requirements
 
-COMMANDS = ["run", *STAGES, "check", "spaces", "runtimes", "show"]
+COMMANDS = ["run", *STAGES, "check", "init", "spaces", "models", "runtimes", "show"]
 
 
 def ofa(capsys, *arguments: str) -> tuple[int, str, str]:
