@@ -179,6 +179,39 @@ def _progression(values: Sequence[int]) -> str:
     return f"{values[0]} to {values[-1]} by {steps.pop()}"
 
 
+@app.command("import-ofa")
+def import_ofa(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint, as torch.save wrote it.")],
+    space: Annotated[str, typer.Option("--space", metavar="NAME", help="The space it was trained on (`ofa spaces`).")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to write.")],
+) -> None:
+    """Turn a published once-for-all checkpoint into weights that `train.init` takes.
+
+    Example: ofa import-ofa ofa_mbv3_d234_e346_k357_w1.0 --space ofa_mbv3 --out supernet.safetensors
+    """
+    from ofa.config.errors import nearest
+    from ofa.supernet.space import SearchSpace
+
+    try:
+        wanted = SearchSpace.preset(space)
+    except KeyError as error:
+        from ofa.supernet import families
+
+        raise UserError(f"--space {space}: no such space{nearest(space, families.presets())}") from error
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: give a name that ends in .safetensors")
+    from ofa.supernet.import_ofa import import_ofa as read
+    from ofa.supernet.training.opened import save_supernet
+
+    try:
+        net = read(file, wanted)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    save_supernet(net, out)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    typer.echo(f"{out}: {wanted.size:,} networks of {net.num_classes} classes, {parameters:,} parameters")
+
+
 @app.command()
 def runtimes() -> None:
     """List the runtimes that a target can name, and what they lack here.

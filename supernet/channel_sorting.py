@@ -35,10 +35,14 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
     Importance is the L1 norm of a channel's weights in the layer that reads it, as in "Once-for-All", section 3
     (https://arxiv.org/abs/1908.09791). Of each role the ``num_open`` largest options are in use already, 1 unless
     named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
+    A group all of whose options are in use stays as it is.
     """
     for group in groups:
+        count = num_open.get(group.role, 1)
+        if count >= max(2, len(group.widths)):
+            continue
         importance = group.readers[0].weight.abs().sum((0, 2, 3))
-        order = _sorted_within(importance, group.widths[-num_open.get(group.role, 1) :])
+        order = _sorted_within(importance, group.widths[-count:])
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
         for leaf in group.readers:
