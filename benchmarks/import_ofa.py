@@ -86,7 +86,8 @@ def compare(published: Published, package: Path, *, subnets: int, resolution: in
         outputs = load_file(folder / "outputs.safetensors")
         nets = [ofa.import_ofa(folder / file, space) for file in ("new.pth", "old.pth")]
     different = [
-        key for key, tensor in nets[0].state_dict().items()
+        key
+        for key, tensor in nets[0].state_dict().items()
         if not key.endswith("num_batches_tracked") and not torch.equal(tensor, nets[1].state_dict()[key])
     ]
     if different:
@@ -105,7 +106,9 @@ def _run_package(package: Path, options: dict[str, Any]) -> dict[str, int]:
 
 
 @torch.no_grad()
-def _largest_difference(net: ofa.Supernet, subnets: list[ofa.Subnet], images: torch.Tensor, expected: torch.Tensor) -> float:
+def _largest_difference(
+    net: ofa.Supernet, subnets: list[ofa.Subnet], images: torch.Tensor, expected: torch.Tensor
+) -> float:
     differences = []
     for subnet, logits in zip(subnets, expected, strict=True):
         differences.append(float((net.activate(subnet)(images) - logits).abs().max() / logits.abs().max()))

@@ -22,23 +22,36 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def randomise(net: nn.Module) -> None:
-    """Weights as the package initialises them; every statistic, bias and matrix random, so that each matters."""
+def randomise(net: nn.Module, images: Tensor) -> None:
+    """Every weight, statistic, bias and matrix random, so that each matters.
+
+    Statistics are around those of the largest network on ``images``: with others, no trace of the image would be left
+    in the logits.
+    """
     for name, tensor in net.state_dict().items():
         if name.endswith("_matrix"):
             tensor.add_(0.1 * torch.randn_like(tensor))
-        elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 2)
-        elif name.endswith("running_mean"):
-            tensor.normal_(0, 0.3)
-        elif tensor.ndim == 1:
+        elif tensor.ndim == 1 and "running" not in name:
             tensor.uniform_(0.5, 1.5) if name.endswith("weight") else tensor.normal_(0, 0.3)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    net.train()(images)
+    for name, tensor in net.eval().state_dict().items():
+        if name.endswith("running_var"):
+            tensor.mul_(torch.empty_like(tensor).uniform_(0.5, 2))
+        elif name.endswith("running_mean"):
+            tensor.add_(0.3 * torch.randn_like(tensor))
 
 
 def old_name(name: str) -> str:
     """As the published files of MobileNets spell it; their loader maps it back."""
     name = re.sub(r"^(blocks\.\d+)\.conv\.", r"\1.mobile_inverted_conv.", name)
-    return name.replace(".bn.bn.", ".bn.").replace(".conv.conv.weight", ".conv.weight").replace(".linear.linear.", ".linear.")
+    return (
+        name.replace(".bn.bn.", ".bn.")
+        .replace(".conv.conv.weight", ".conv.weight")
+        .replace(".linear.linear.", ".linear.")
+    )
 
 
 @torch.no_grad()
@@ -56,13 +69,13 @@ def main(options: dict[str, Any]) -> None:
     torch.manual_seed(options["seed"])
     torch.set_num_threads(1)
     net = getattr(networks, options["network"])(**options["arguments"]).eval()
-    randomise(net)
+    images = torch.randn(options["images"], 3, options["resolution"], options["resolution"])
+    randomise(net, images)
     folder, state = Path(options["folder"]), net.state_dict()
     old = {old_name(name): tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     torch.save({"state_dict": state}, folder / "new.pth")
     torch.save({"state_dict": old, "epoch": 1}, folder / "old.pth", _use_new_zipfile_serialization=False)
 
-    images = torch.randn(options["images"], 3, options["resolution"], options["resolution"])
     outputs = {"images": images, "float32": logits(net, options["settings"], images)}
     outputs["float64"] = logits(net.double(), options["settings"], images.double())
     save_file(outputs, folder / "outputs.safetensors")

@@ -13,7 +13,7 @@ from ofa.supernet.without_init import WithoutInit
 
 def build_empty(description: dict[str, Any]) -> nn.Module:
     """The plain model that a family described, on the ``"meta"`` device: its weights are still to be assigned."""
-    family = families.model(families.of_timm_class(description["class"]))
+    family = families.model(description.get("family") or families.of_timm_class(description["class"]))
     with WithoutInit():
         return family.build(description, device="meta")
 

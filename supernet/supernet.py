@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,40 @@ class Supernet(nn.Module):
         self.to(memory_format=torch.channels_last)
         self.opened: dict[str, int] = {}
         self.pretrained_cfg: dict | None = None  # see ``tell_images``
+
+    @classmethod
+    def from_timm(
+        cls,
+        name_or_model: str | nn.Module,
+        *,
+        pretrained: bool = False,
+        elastic: Mapping[str, Any] | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **rates: float,
+    ) -> Supernet:
+        """A supernet whose largest subnet is a timm model, bit for bit, with its weights.
+
+        Args:
+            name_or_model: timm's name, or a model that ``timm.create_model`` built; it is left as it is.
+            pretrained: download timm's weights of that name.
+            elastic: what may be chosen: see ``ofa.supernet.derived.derive.Elastic``.
+            num_classes, in_chans: of the classifier and the images; default: the model's own. Another number of
+                classes gets a new classifier.
+            arguments: of ``timm.create_model``, where the model needs some.
+            rates: ``drop_rate``, ``drop_path_rate``.
+
+        Raises ``ValueError`` for a model that is not supported, naming what is.
+        """
+        from ofa.supernet.derived.start import in_chans_of, named_model, space_of, take_weights
+
+        head, options = {"num_classes": num_classes, "in_chans": in_chans}, dict(arguments or {})
+        model = named_model(name_or_model, pretrained=pretrained, arguments=options, **head)
+        space = space_of(model, elastic or {}, options)
+        net = cls(space, num_classes=model.num_classes, in_chans=in_chans_of(model), **rates)
+        take_weights(net, model)
+        return net
 
     @property
     def family(self) -> ModuleType:

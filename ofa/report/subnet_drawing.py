@@ -18,8 +18,8 @@ _WORDS = {"expand": "expand ratio"}  # roles that need another word
 class Block(NamedTuple):
     """A block that runs.
 
-    ``choices`` are the values of its own genes, by role; ``middle`` are the channels inside it, after expansion;
-    ``width`` those that it gives; ``size`` is the side that it reads.
+    ``choices`` are the values of the genes that it has for itself, by key; ``middle`` are the channels inside it, after
+    expansion; ``width`` those that it gives; ``size`` is the side that it reads.
     """
 
     choices: dict[str, Any]
@@ -45,10 +45,13 @@ class SubnetDescription(NamedTuple):
 
 def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
     """The blocks of each stage that run."""
-    choices = space.choices(subnet).blocks
+    choices, columns = space.choices(subnet).blocks, dict(zip(space.blocks, space.part_columns.blocks, strict=True))
     stages: dict[int, list[Block]] = {}
     for position, _, middle, width, side, _ in space.shapes(subnet):
-        block = Block(choices.get((position.stage, position.index), {}), middle, width, side)
+        # Genes that it shares with other blocks are the widths of stages, which are drawn as such.
+        own = {key for key, column in columns[position].items() if space.genes[column].block is not None}
+        chosen = choices[position.stage, position.index]
+        block = Block({key: value for key, value in chosen.items() if key in own}, middle, width, side)
         stages.setdefault(position.stage, []).append(block)
     return SubnetDescription(
         name,

@@ -22,8 +22,8 @@ CLASSES = "timm.models."  # before the name of a class, where there is no regist
 def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | None = None) -> nn.Module:
     """The plain model ``timm.create_model(timm_name, **arguments)``; or of a class named ``timm.models.ResNet``.
 
-    Arguments of a class are JSON values: ``block_args`` are strings as ``decode_arch_def`` takes them, ``act_layer`` and
-    ``norm_layer`` are timm's names. On the meta device nothing is initialised.
+    Arguments of a class are JSON values: ``block_args`` are strings as ``decode_arch_def`` takes them, ``act_layer``
+    and ``norm_layer`` are timm's names. On the meta device nothing is initialised.
 
     Raises ``ValueError`` for a name that timm does not know.
     """
@@ -41,7 +41,9 @@ def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
         device = arguments.pop("device", None)
         with torch.device(device or "cpu"):
             return timm.create_model(timm_name, **arguments)
-    return getattr(timm.models, timm_name.removeprefix(CLASSES))(**{key: _decoded(key, value) for key, value in arguments.items()})
+    return getattr(timm.models, timm_name.removeprefix(CLASSES))(
+        **{key: _decoded(key, value) for key, value in arguments.items()}
+    )
 
 
 def _decoded(key: str, value: Any) -> Any:

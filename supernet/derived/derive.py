@@ -50,7 +50,9 @@ class Elastic(Section):
     heads: Shares = "auto"
 
 
-def space_values(timm_name: str, *, arguments: Mapping[str, Any] | None = None, elastic: Elastic | None = None) -> dict[str, Any]:
+def space_values(
+    timm_name: str, *, arguments: Mapping[str, Any] | None = None, elastic: Elastic | None = None
+) -> dict[str, Any]:
     """The space of a model that timm builds, as ``SearchSpace.from_dict`` takes it.
 
     Raises ``ValueError`` for a name that timm or no family knows, and for options that are not of the model.
@@ -72,6 +74,15 @@ def space_values(timm_name: str, *, arguments: Mapping[str, Any] | None = None, 
     }
 
 
+def asked_space(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The space of ``{"timm": NAME, "arguments": ..., ...}`` with the options of ``Elastic``, as recipes have it.
+
+    Raises ``pydantic.ValidationError`` for an unknown key, and as ``space_values`` does.
+    """
+    options = {key: value for key, value in values.items() if key not in ("timm", "arguments")}
+    return space_values(str(values["timm"]), arguments=values.get("arguments"), elastic=Elastic(**options))
+
+
 def base_of(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The plain model on the meta device. Raises ``ValueError`` with the nearest names for one that is not known."""
     if not timm_name.startswith(CLASS_PREFIX) and not timm.is_model(timm_name):
@@ -86,8 +97,8 @@ def family_of(model: nn.Module, name: str) -> str:
     known = families.derived_classes()
     if type(model).__name__ not in known:
         raise ValueError(
-            f"{name} is a {type(model).__name__}, and no family of networks here is; the classes {', '.join(sorted(known))} "
-            "of timm are supported"
+            f"{name} is a {type(model).__name__}, and no family of networks here is; timm's classes "
+            f"{', '.join(sorted(known))} are supported"
         )
     return known[type(model).__name__]
 

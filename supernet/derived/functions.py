@@ -80,7 +80,7 @@ def _mean(walk: Walk, value: Value, before: tuple[int, ...], after: tuple[int, .
     """Over the whole map: what is left is one position."""
     keeps = len(before) == len(after)
     expected = tuple(size if dim in (0, value.dim) else 1 for dim, size in enumerate(before))
-    if keeps and after != expected or not keeps and after != (before[0], before[value.dim]):
+    if (keeps and after != expected) or (not keeps and after != (before[0], before[value.dim])):
         return None
     pooled = Operator("pool", (value.tensor,), walk.channels(value))
     return walk.add(pooled, value.axis, value.dim if keeps else 1)
@@ -98,7 +98,7 @@ def _moved(node: fx.Node, value: Value, ndim: int) -> Value | None:
 
 
 def _reshaped(value: Value, before: tuple[int, ...], after: tuple[int, ...]) -> Value | None:
-    """Where channels stay one dimension of their own: what stands before and after them has as many values as it had."""
+    """Where channels stay one dimension of their own, with as many values before and after them as before."""
     left, right = _product(before[: value.dim]), _product(before[value.dim + 1 :])
     for dim, size in enumerate(after):
         if size == before[value.dim] and (_product(after[:dim]), _product(after[dim + 1 :])) == (left, right):

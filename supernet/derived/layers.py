@@ -59,9 +59,7 @@ def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Te
     walk.leaf(name, value.axis, axis)
     kind = "depthwise" if depthwise else "conv"
     has_bias = leaf.bias is not None
-    operator = Operator(
-        kind, (value.tensor,), leaf.out_channels, kernel, stride, leaf.groups, padding, bias=has_bias
-    )
+    operator = Operator(kind, (value.tensor,), leaf.out_channels, kernel, stride, leaf.groups, padding, bias=has_bias)
     return walk.add(operator, axis, value.dim, name)
 
 
@@ -88,7 +86,9 @@ def batch_norm(walk: Walk, leaf: nn.BatchNorm2d, name: str, inputs: list[Value],
     (value,) = inputs
     walk.leaf(name, value.axis, value.axis)
     if not walk.extend(value, norm=True):
-        value = walk.add(Operator("norm", (value.tensor,), walk.channels(value), norm=True), value.axis, value.dim, name)
+        value = walk.add(
+            Operator("norm", (value.tensor,), walk.channels(value), norm=True), value.axis, value.dim, name
+        )
     act = getattr(leaf, "act", None)
     return activation(walk, act, name, [value], result) if act is not None else value
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ofa.supernet.derived.axes import Axes
 from ofa.supernet.derived.base import build_base
 from ofa.supernet.derived.layers import HANDLERS
 from ofa.supernet.derived.walk import Handler, Leaf, Network, TracedPart, Value, walk_part
@@ -127,7 +126,9 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
         parts = [_with_counts(own, [other[number] for other in others]) for number, own in enumerate(parts)]
     _fix_leaves_that_cannot_be_cut(model, network)
-    numbers = {root: number for number, root in enumerate(dict.fromkeys(map(network.axes.root, range(len(network.axes)))))}
+    numbers = {
+        root: number for number, root in enumerate(dict.fromkeys(map(network.axes.root, range(len(network.axes)))))
+    }
 
     def number(axis: int) -> int:
         return numbers[network.axes.root(axis)]
@@ -158,7 +159,10 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         head,
         channels=channels_of(network.axes, list(numbers), stem, blocks, head),
         classes=head.axes[head.out],
-        leaves={path: leaf._replace(reads=number(leaf.reads), writes=number(leaf.writes)) for path, leaf in network.leaves.items()},
+        leaves={
+            path: leaf._replace(reads=number(leaf.reads), writes=number(leaf.writes))
+            for path, leaf in network.leaves.items()
+        },
         parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
         opaque=network.opaque,
         least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
@@ -197,7 +201,11 @@ def _with_counts(part: _Part, others: Sequence[_Part]) -> _Part:
     """Opaque operators know what was counted at every resolution."""
     operators = [
         operator._replace(
-            counted=tuple({entry.side: entry for walk in (part, *others) for entry in walk.traced.operators[number].counted}.values())
+            counted=tuple(
+                {
+                    entry.side: entry for walk in (part, *others) for entry in walk.traced.operators[number].counted
+                }.values()
+            )
         )
         for number, operator in enumerate(part.traced.operators)
     ]

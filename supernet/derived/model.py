@@ -1,6 +1,6 @@
 """Plain timm models made elastic, activated, and described as subnets: what every derived family's ``model.py`` is.
 
-The functions are those of ``families.protocol.FamilyModel``. They ask the space's layout; families supply ``cut`` alone.
+The functions are those of ``families.protocol.FamilyModel``. They ask the space's layout; families supply ``cut``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
     """Replaces the classes of the leaves that any gene changes, in place."""
     layout, kernels = space.layout, space.kernel_options
     owners = {path.rpartition(".")[0]: axis for path, (axis, _) in layout.parameters.items()}
-    for path, axes in [*((path, leaf[:2]) for path, leaf in layout.leaves.items()), *((path, (axis,)) for path, axis in owners.items())]:
+    for path, axes in [
+        *((path, leaf[:2]) for path, leaf in layout.leaves.items()),
+        *((path, (axis,)) for path, axis in owners.items()),
+    ]:
         changes = path in kernels or any(space.axis_sizes[axis].columns for axis in axes)
         leaf = model.get_submodule(path)
         if changes and can_be_elastic(leaf):  # an attention has made its linear layers elastic already
@@ -69,10 +72,10 @@ def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGro
         sizes = space.axis_sizes[number]
         if not sizes.columns or channels.role == "heads" or channels.step:
             continue
-        role = channels.role if channels.role != "follows" else layout.channels[int(channels.follows or 0)].role
+        roles = [space.genes[column].role for column in sizes.columns]
         writers, readers = _users(model, layout, number)
         if readers:
-            yield ChannelGroup(role, writers, readers, sorted(set(sizes.sizes.ravel().tolist())))
+            yield ChannelGroup(roles, writers, readers, sizes.sizes)
 
 
 def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:

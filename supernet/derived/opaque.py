@@ -12,11 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from ofa.supernet.operators import Counted, Operator
 
 
-def opaque_operator(leaf: nn.Module, inputs: Sequence[Tensor], result: Tensor, *, tensors: Sequence[int], side: int, dim: int) -> Operator:
+def opaque_operator(
+    leaf: nn.Module, inputs: Sequence[Tensor], result: Tensor, *, tensors: Sequence[int], side: int, dim: int
+) -> Operator:
     """The operator of ``leaf``, which was run on ``inputs`` (meta tensors) with maps of ``side`` and gave ``result``.
 
-    ``tensors`` are the inputs' numbers; ``dim`` is the dimension of the result's channels. Multiply-accumulates are those of
-    convolutions, linear layers and products of matrices. What lives inside the layer counts as its inputs and output.
+    ``tensors`` are the inputs' numbers; ``dim`` is the dimension of the result's channels. Multiply-accumulates are
+    those of convolutions, linear layers and products of matrices. What lives inside the layer is not counted.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         leaf(*inputs)

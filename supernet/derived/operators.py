@@ -74,4 +74,3 @@ def _chosen(
             changed |= {"kernel": kernel, "padding": kernel // 2}
         made.append(operator._replace(**changed))
     return Operators(size(part.axes[0]), tuple(made), part.in_tokens)
-

@@ -66,7 +66,7 @@ def _heads(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) 
 
 
 def _with_gene(space: DerivedSpace, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
-    """``sizes``, whose last axis is the options of the block's gene of ``role``; without that axis where it has none."""
+    """``sizes``, whose last axis is the options of the block's gene of ``role``, or one entry without a gene."""
     if sizes.sizes.shape[-1] == 1:
         return _sizes(sizes.columns, sizes.sizes[..., 0])
     own = space.genes_of_block(channels.stage, int(channels.block or 0))

@@ -1,7 +1,7 @@
 """The space of a plain timm model: its genes as data, which need no torch, and what they choose, which does.
 
-Genes, in order: resolution; depth of each stage; widths; kernels, expand ratios and heads, block after block. A gene with
-one option is left out, depth apart.
+Genes, in order: resolution; depth of each stage; widths; kernels, expand ratios and heads, block after block. A gene
+with one option is left out, depth apart.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 2_000_000  # entries of a cost table
+
+_COMMON = frozenset({"conv", "depthwise", "linear", "pool", "add", ""})  # operators that every runtime has
+_SPECIAL = {"mul": "squeeze_excite"}  # what runtimes call a product of a map and a gate
 
 Options = Annotated[tuple[Annotated[int, Field(ge=0)], ...], SOME]
 # 1.0 becomes 1, so that one network is written one way.
@@ -95,6 +98,10 @@ class DerivedSpace(SearchSpace):
             raise ValueError(f"the largest network has {len(self.blocks)} blocks; there may be {MAX_BLOCKS}")
         return self
 
+    @property
+    def timm_class(self) -> str:  # what a report calls it
+        return self.timm
+
     # -- genes ----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -105,7 +112,11 @@ class DerivedSpace(SearchSpace):
             if len(options) > 1:
                 number = name.split(".")[0]
                 genes.append(Gene("width", options, int(number) if number.isdigit() else None, name=f"width_{name}"))
-        places = [(number, index, block) for number, stage in enumerate(self.stages) for index, block in enumerate(stage.blocks)]
+        places = [
+            (number, index, block)
+            for number, stage in enumerate(self.stages)
+            for index, block in enumerate(stage.blocks)
+        ]
         for number, index, block in places:
             for leaf, options in block.kernels.items():
                 if len(options) > 1:
@@ -160,7 +171,8 @@ class DerivedSpace(SearchSpace):
 
         parts = [part for stage in layout.blocks for part in stage]
         blocks = tuple(
-            of(part, self.genes_of_block(block.stage, block.index)) for block, part in zip(self.blocks, parts, strict=True)
+            of(part, self.genes_of_block(block.stage, block.index))
+            for block, part in zip(self.blocks, parts, strict=True)
         )
         return PartColumns(of(layout.stem), blocks, of(layout.head))
 
@@ -193,10 +205,10 @@ class DerivedSpace(SearchSpace):
 
     @cached_property
     def operators(self) -> frozenset[str]:
-        """Names of activation functions, and kinds of operators."""
+        """Names of activation functions, and kinds of operators beyond those that every runtime has."""
         parts = (self.layout.stem, *(part for stage in self.layout.blocks for part in stage), self.layout.head)
         found = {name for part in parts for operator in part.operators for name in (operator.kind, operator.act)}
-        return frozenset(found - {""} | ({"squeeze_excite"} if "mul" in found else set()))
+        return frozenset(_SPECIAL.get(name, name) for name in found - _COMMON)
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
         from ofa.supernet.derived.operators import sides
@@ -213,5 +225,7 @@ class DerivedSpace(SearchSpace):
             middle = [axis for axis in part.axes if layout.channels[axis].role in ("expand", "heads")]
             given = part.axes[part.out]
             inside = max((kept[axis] for axis in middle), default=kept[given])
-            shapes.append(BlockShape(position, kept[part.axes[0]], inside, kept[given], sides[number], sides[number + 1]))
+            shapes.append(
+                BlockShape(position, kept[part.axes[0]], inside, kept[given], sides[number], sides[number + 1])
+            )
         return tuple(shapes)

@@ -1,4 +1,4 @@
-"""One part of a plain network (stem, block, head), walked layer by layer: its operators, and which channels go together.
+"""One part of a plain network (stem, block, head), walked layer by layer: its operators and groups of channels.
 
 torch.fx traces the part, and every node runs on the meta device, so shapes are known. What a handler does not know is
 walked again as one opaque layer, whose channels then keep their sizes (as NVIDIA's modelopt treats unknown operations).
@@ -46,7 +46,7 @@ class TracedPart:
     Attributes:
         operators: as in ``supernet.operators``.
         axes: of the part's input, then of each operator's ``channels``.
-        groups: of each operator, the axis of its heads; None where ``groups`` is a number, or a depthwise one's channels.
+        groups: of each operator, the axis of its heads; None for other ones.
         paths: the name in the model of the layer that each operator is; empty for an addition and such.
         out: the part's output.
     """
@@ -101,7 +101,7 @@ def walk_part(
     tokens: int = 0,
     handlers: Mapping[type[nn.Module], Handler],
 ) -> TracedPart:
-    """Walks ``part`` for an input of ``shape`` whose channels are ``given``: a map of ``side``, and ``tokens`` before it.
+    """Walks ``part`` for an input of ``shape``, whose channels are ``given``: a map of ``side`` after ``tokens``.
 
     ``handlers`` says by exact type what each layer is. A layer that none knows is opaque, or else the smallest module
     around an operation that nobody knows; the whole part if there is no smaller one.

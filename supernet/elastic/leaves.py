@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers import BatchNormAct2d, Conv2dSame, Linear
 from timm.models.vision_transformer import Attention
 from torch import nn
 
@@ -62,7 +62,7 @@ _LAYER_NORM = Kind(make_layer_norm_elastic, plain_layer_norm, why_layer_norm_is_
 KINDS: dict[type[nn.Module], Kind] = {
     nn.Conv2d: _CONV,
     Conv2dSame: _CONV,
-    nn.Linear: Kind(make_linear_elastic, plain_linear),
+    **dict.fromkeys((nn.Linear, Linear), Kind(make_linear_elastic, plain_linear)),
     nn.BatchNorm2d: _BATCH_NORM,
     BatchNormAct2d: _BATCH_NORM,
     **dict.fromkeys(ELASTIC_LAYER_NORMS, _LAYER_NORM),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from timm.layers import Linear
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,8 +51,8 @@ def _thirds(tensor: Tensor, out: int) -> Tensor:
 
 def make_linear_elastic(linear: nn.Linear) -> None:
     """Turns a linear layer elastic at its full width, in place."""
-    if type(linear) is not nn.Linear:
-        raise TypeError(f"cannot make {linear} elastic: a plain nn.Linear is needed")
+    if type(linear) not in (nn.Linear, Linear):
+        raise TypeError(f"cannot make {linear} elastic: a plain nn.Linear is needed, or timm's")
     linear.__class__ = ElasticLinear
     linear.active_out = linear.out_features
 

@@ -43,7 +43,7 @@ def ofa_checkpoint(name: str) -> ModuleType | None:
 
 def of_timm_class(timm_class: str) -> str:
     """The family whose networks are of a class of timm. Raises ``KeyError`` where there is none."""
-    classes = {space_class(name).timm_class: name for name in names() if hasattr(space_class(name), "timm_class")}
+    classes = {getattr(space_class(name), "timm_class", None): name for name in names()}
     return classes[timm_class]
 
 
