@@ -37,14 +37,10 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
     Importance is the L1 norm of a channel's weights in the layer that reads it, as in "Once-for-All", section 3
     (https://arxiv.org/abs/1908.09791). Of each role the ``num_open`` largest options are in use already, 1 unless
     named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
-    A group all of whose options are in use stays as it is.
     """
     for group in groups:
-        counts = [num_open.get(role, 1) for role in group.roles]
-        widths = np.asarray(group.widths)
-        in_use = widths[tuple(slice(-count, None) for count in counts)]
-        if in_use.size == widths.size and max(counts) > 1:
-            continue
+        largest = tuple(slice(-num_open.get(role, 1), None) for role in group.roles)
+        in_use = np.asarray(group.widths)[largest]
         weight = group.readers[0].weight
         importance = weight.abs().sum([axis for axis in range(weight.ndim) if axis != 1])
         order = _sorted_within(importance, np.unique(in_use).tolist())

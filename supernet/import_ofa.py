@@ -7,6 +7,7 @@ prefixes of channels and the blocks that a depth keeps mean the same. Only how b
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.phases import all_open
 
 MOST_SHOWN = 8  # names that do not fit
+_REMEDY = "give the checkpoint of a network"
 
 
 def import_ofa(path: Path | str, space: SearchSpace) -> Supernet:
@@ -78,9 +80,11 @@ def short_name(name: str) -> str:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of the file by their short names."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        file = BytesIO(path.read_bytes())
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give a file of torch.save") from error
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise what they like on bytes that they do not know
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise ValueError(
@@ -90,12 +94,14 @@ def _read(path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
-        raise ValueError(f"{path} holds no state dict but a {type(content).__name__}; give the checkpoint of a network")
+        raise ValueError(f"{path} holds no state dict but a {type(content).__name__}; {_REMEDY}")
     stored: dict[str, Tensor] = {}
     for name, tensor in content.items():
         short = short_name(name)
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"{path} holds no state dict: {name} is a {type(tensor).__name__}, not a tensor")
+            raise ValueError(
+                f"{path} holds no state dict: {name} is a {type(tensor).__name__}, not a tensor; {_REMEDY}"
+            )
         if short in stored:
             raise ValueError(f"{path} has {name} twice, by an older and a newer name; leave one of them out")
         stored[short] = tensor

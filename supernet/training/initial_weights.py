@@ -35,8 +35,7 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
     path = Path(path)
     stored, plain, opened = _read(path)
     expected = net.model.state_dict()  # shares memory with the parameters
-    if opened is None:
-        opened = opened_by(stored, net.space, plain=plain)
+    in_file = dict(stored)
     if not any(".transforms." in name for name in stored):
         stored |= {name: torch.eye(len(own)) for name, own in expected.items() if ".transforms." in name}
     left_out = _other_classifier(net, stored, expected)
@@ -47,7 +46,7 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
         remedy="Use the space whose largest network the weights are of, and images with as many channels",
         ignored=left_out,
     )
-    net.opened = opened
+    net.opened = opened_by(in_file, net.space, plain=plain) if opened is None else opened
     return left_out
 
 
@@ -63,15 +62,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], bool, dict[str, int] | None]:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give a .safetensors file of weights") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no .safetensors file: {error}; save or copy it again") from error
+    is_checkpoint = any(name.startswith("optimizer.") for name in stored)
     try:
-        if any(name.startswith("optimizer.") for name in stored):
+        if is_checkpoint:
             checkpoint = from_bytes(content)
             tensors, opened = checkpoint.tensors, checkpoint.values.get(OPENED)
             stored = part(tensors, "ema") or part(tensors, "net")
         else:
             opened = opened_in(content)
     except ValueError as error:
-        raise ValueError(f"{path} {error}; give another file") from error
+        raise ValueError(f"{path} {error}; give another {'checkpoint' if is_checkpoint else 'file'}") from error
     own = all(name.startswith(_PREFIX) for name in stored)
     return ({name.removeprefix(_PREFIX): tensor for name, tensor in stored.items()} if own else stored), not own, opened
 

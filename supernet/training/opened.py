@@ -24,13 +24,17 @@ def widest(*opened: Mapping[str, int]) -> dict[str, int]:
     return {role: max(one.get(role, 1) for one in opened) for role in roles}
 
 
+def is_all_opened(net: Supernet) -> bool:
+    """Whether every option of the space has been trained, so that no channel may leave its place."""
+    return all(net.opened.get(role, 1) >= count for role, count in all_open(net.space).items())
+
+
 def save_supernet(net: Supernet, path: Path) -> None:
     """Writes a supernet's state dict as a .safetensors file.
 
     Its metadata says which options were trained, as JSON; without it, all were.
     """
-    everything = all(net.opened.get(role, 1) >= count for role, count in all_open(net.space).items())
-    save_weights(net, path, metadata=None if everything else {OPENED: json.dumps(net.opened)})
+    save_weights(net, path, metadata=None if is_all_opened(net) else {OPENED: json.dumps(net.opened)})
 
 
 def opened_in(content: bytes) -> dict[str, int] | None:

@@ -17,7 +17,7 @@ from ofa.supernet.training.checkpoint import Checkpoint, check_space, part
 from ofa.supernet.training.errors import TooFewImages
 from ofa.supernet.training.loop import Batches, Hooks
 from ofa.supernet.training.mixup import make_mixup
-from ofa.supernet.training.opened import OPENED, widest
+from ofa.supernet.training.opened import OPENED, is_all_opened, widest
 from ofa.supernet.training.phases import Phase, sample_subnets
 from ofa.supernet.training.precision import compile_blocks, compiling
 from ofa.supernet.training.sampling import CandidateScorer, sample_resolution
@@ -115,11 +115,14 @@ def train_supernet(
 
 
 def _begin_phase(state: TrainState) -> None:
-    """The teacher is the full network as it is before the first phase that wants one, and channels are sorted."""
+    """The teacher is the full network as it is before the first phase that wants one, and channels are sorted.
+
+    They stay where they are when every option was trained before: nothing could be won, and rounding would differ.
+    """
     net, phase = state.net, state.phase
     if phase.teacher == "full" and state.teacher is None:
         state.teacher = net.extract(net.space.largest)
-    if phase.sort_channels:
+    if phase.sort_channels and not is_all_opened(net):
         net.sort_channels()
     net.opened = widest(net.opened, phase.open)
 

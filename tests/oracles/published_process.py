@@ -1,7 +1,7 @@
 """Run as a script: one of the published once-for-all networks with random weights, as a checkpoint and as outputs.
 
-The published package is called ``ofa`` like ours, so ``import_ofa.py`` starts this file as a process that has the
-package's folder first on its path. Options are JSON in the first argument: ``network`` and ``arguments`` (class and
+The published package is called ``ofa`` like ours, so ``published_networks.py`` starts this file as a process that has
+the package's folder first on its path. Options are JSON in the first argument: ``network`` and ``arguments`` (class and
 constructor), ``settings`` (a list of what ``set_active_subnet`` takes), ``resolution``, ``images`` and ``folder``.
 It writes into the folder: ``new.pth`` and ``old.pth`` (the same weights by the names of today's code and by those of
 the published files), and ``outputs.safetensors``: ``images``, and for each type of floats the logits ``(settings,
