@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from shared_networks import scramble
 
 from ofa import __version__
 from ofa.cli import main
@@ -80,7 +81,7 @@ def test_spaces_prints_exact_sizes(capsys):
 def test_import_ofa_says_what_is_wrong_before_it_reads(capsys, tmp_path):
     file, out = str(tmp_path / "checkpoint"), str(tmp_path / "supernet.safetensors")
     for words, message in [
-        (["--space", "ofa_mbv4", "--out", out], "--space ofa_mbv4: no such space; did you mean ofa_mbv3"),
+        (["--space", "ofa_mbv4", "--out", out], "--space ofa_mbv4: no such space; did you mean \"ofa_mbv3\"?"),
         (["--space", "ofa_mbv3", "--out", "supernet.pth"], "--out supernet.pth: give a name that ends in .safetensors"),
         (["--space", "ofa_mbv3", "--out", out], f"{file} cannot be read: No such file or directory"),
         (["--space", "ofa_mbv3"], "Missing option '--out'"),
@@ -97,7 +98,7 @@ def test_import_ofa_writes_weights_that_training_starts_from(capsys, monkeypatch
     from ofa.supernet.training.phases import all_open
 
     space = SearchSpace.preset("tiny_mbv3")
-    net = Supernet(space, num_classes=3)
+    net = scramble(Supernet(space, num_classes=3))
     net.opened = all_open(space)
     monkeypatch.setattr(import_ofa, "import_ofa", lambda file, wanted: net if wanted == space else None)
     out = tmp_path / "folder" / "supernet.safetensors"
