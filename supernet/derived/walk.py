@@ -15,9 +15,12 @@ from torch import Tensor, fx, nn
 
 from ofa.supernet.derived.axes import Axes
 from ofa.supernet.derived.opaque import opaque_operator
+from ofa.supernet.derived.parts import Leaf
 from ofa.supernet.operators import Operator, Operators
 
 Sizes = tuple[int, ...]
+
+_KEEP_SHAPE = (nn.BatchNorm2d, nn.LayerNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 class Value(NamedTuple):
@@ -26,17 +29,6 @@ class Value(NamedTuple):
     tensor: int
     axis: int
     dim: int
-
-
-class Leaf(NamedTuple):
-    """The axes that a layer reads and writes; the same one twice for layers that keep their channels.
-
-    ``step``: channels that count as one where the layer is told how many it writes, such as those of a head.
-    """
-
-    reads: int
-    writes: int
-    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class TracedPart:
         axes: of the part's input, then of each operator's ``channels``.
         groups: of each operator, the axis of its heads; None for other ones.
         paths: the name in the model of the layer that each operator is; empty for an addition and such.
-        out: the part's output.
+        out: the part's output, whose shape is ``out_shape``.
     """
 
     operators: tuple[Operator, ...]
@@ -56,6 +48,7 @@ class TracedPart:
     groups: tuple[int | None, ...]
     paths: tuple[str, ...]
     out: Value
+    out_shape: Sizes
 
 
 @dataclass
@@ -89,6 +82,7 @@ class Unknown(Exception):
 
 
 Handler = Callable[["Walk", nn.Module, str, list[Value], Tensor], Value]
+NoteFunction = Callable[["Walk", fx.Node, list[Value], Tensor], Value | None]
 
 
 def walk_part(
@@ -100,16 +94,18 @@ def walk_part(
     side: int,
     tokens: int = 0,
     handlers: Mapping[type[nn.Module], Handler],
+    note_function: NoteFunction,
 ) -> TracedPart:
     """Walks ``part`` for an input of ``shape``, whose channels are ``given``: a map of ``side`` after ``tokens``.
 
-    ``handlers`` says by exact type what each layer is. A layer that none knows is opaque, or else the smallest module
-    around an operation that nobody knows; the whole part if there is no smaller one.
+    ``handlers`` says by exact type what each layer is, ``note_function`` what an operation is. A layer that none knows
+    is opaque, or else the smallest module around an operation that nobody knows; the whole part if there is no smaller
+    one.
     """
     opaque: dict[nn.Module, str] = {}
     while True:
         try:
-            return Walk(network, part, opaque, handlers).run_part(given, shape, side=side, tokens=tokens)
+            return Walk(network, part, opaque, handlers, note_function).run_part(given, shape, side=side, tokens=tokens)
         except Unknown as unknown:
             if unknown.module in opaque:
                 raise NotImplementedError(f"{network.names.get(unknown.module, '?')}: {unknown.reason}") from unknown
@@ -134,7 +130,9 @@ class Walk(fx.Interpreter):
         part: nn.Module,
         opaque: Mapping[nn.Module, str],
         handlers: Mapping[type[nn.Module], Handler],
+        note_function: NoteFunction,
     ) -> None:
+        self.note_function = note_function
         self.network, self.part, self.opaque, self.handlers = network, part, opaque, handlers
         self.operators: list[Operator] = []
         self.tensors: list[int] = []  # their axes
@@ -151,24 +149,27 @@ class Walk(fx.Interpreter):
             graph = _Tracer(is_leaf).trace(root)
         except Exception as error:  # tracing runs any code, which may branch on values
             raise Unknown(_failing_module(part, is_leaf), f"it cannot be traced ({_first_line(error)})") from error
-        super().__init__(fx.GraphModule(root, graph), garbage_collect_values=False)
+        super().__init__(root, garbage_collect_values=False, graph=graph)
 
     def run_part(self, given: Value, shape: Sizes, *, side: int, tokens: int) -> TracedPart:
         self.tensors.append(given.axis)
         self._given, self._given_side, self._tokens = given, side, tokens
         try:
             with torch.no_grad():
-                self.run(torch.empty(shape, device="meta"))
+                result = self.run(torch.empty(shape, device="meta"))
         except Unknown:
             self.network.leaves, self.network.parameters = self._saved  # the next walk begins anew
             raise
-        (output,) = (node for node in self.module.graph.nodes if node.op == "output")
+        (output,) = (node for node in self.graph.nodes if node.op == "output")
         out = self.values[output.args[0]]
-        return TracedPart(tuple(self.operators), tuple(self.tensors), tuple(self.groups), tuple(self.paths), out)
+        return TracedPart(
+            tuple(self.operators), tuple(self.tensors), tuple(self.groups), tuple(self.paths), out, tuple(result.shape)
+        )
 
     def run_node(self, node: fx.Node) -> Any:
         try:
-            result = super().run_node(node)
+            result = self._skipped(node)
+            result = super().run_node(node) if result is None else result
         except Unknown:
             raise
         except Exception as error:
@@ -177,6 +178,13 @@ class Walk(fx.Interpreter):
             inputs = [self.values[argument] for argument in node.all_input_nodes if argument in self.values]
             self.values[node] = self._note(node, inputs, result)
         return result
+
+    def _skipped(self, node: fx.Node) -> Tensor | None:
+        """What a layer gives whose output has the shape of its input: that, for on the meta device norms are slow."""
+        if node.op != "call_module" or len(node.all_input_nodes) != 1:
+            return None
+        leaf = self.module.get_submodule(str(node.target))
+        return self.env[node.all_input_nodes[0]] if isinstance(leaf, _KEEP_SHAPE) and leaf not in self.opaque else None
 
     def _note(self, node: fx.Node, inputs: list[Value], result: Tensor) -> Value:
         if node.op == "placeholder":
@@ -192,9 +200,7 @@ class Walk(fx.Interpreter):
             if handler is None:
                 raise Unknown(leaf, f"{type(leaf).__name__} is not known")
             return handler(self, leaf, name, inputs, result)
-        from ofa.supernet.derived.functions import note_function
-
-        value = note_function(self, node, inputs, result)
+        value = self.note_function(self, node, inputs, result)
         if value is None:
             target = node.target if node.op == "call_method" else getattr(node.target, "__name__", node.target)
             raise Unknown(self._module_of(node), f"the operation {target} is not known")
