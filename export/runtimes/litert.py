@@ -101,9 +101,10 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 def bind(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
 
-    ``shape`` is ``(1, channels, height, width)``.
+    ``shape`` is ``(1, channels, height, width)``, or of a sequence ``(1, positions, channels)``.
     """
-    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32).transpose(0, 2, 3, 1)
+    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    data = data.transpose(0, 2, 3, 1) if data.ndim == 4 else data
     session.interpreter.set_tensor(session.input.index, session.input.encode(data))
     return session.interpreter.invoke
 
