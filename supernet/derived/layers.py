@@ -56,13 +56,17 @@ def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Te
     kind = "depthwise" if depthwise else "conv"
     has_bias = leaf.bias is not None
     operator = Operator(kind, (value.tensor,), leaf.out_channels, kernel, stride, leaf.groups, padding, bias=has_bias)
-    return walk.add(operator, axis, value.dim, name)
+    return walk.add(operator._replace(same=_is_same(leaf)), axis, value.dim, name)
 
 
 def _padding(leaf: nn.Conv2d) -> int:
     """What gives the side of the output: TensorFlow's padding rounds up, as half a kernel does."""
     reach = (leaf.kernel_size[0] - 1) * leaf.dilation[0] + 1
-    return reach // 2 if isinstance(leaf, Conv2dSame) or isinstance(leaf.padding, str) else int(leaf.padding[0])
+    return reach // 2 if _is_same(leaf) else int(leaf.padding[0])
+
+
+def _is_same(leaf: nn.Conv2d) -> bool:
+    return isinstance(leaf, Conv2dSame) or isinstance(leaf.padding, str)
 
 
 def _is_vector(walk: Walk, value: Value) -> bool:
