@@ -12,7 +12,7 @@ from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
 from ofa.export.tflite.lowering import lowered
 from ofa.supernet import families
-from ofa.supernet.operators import Builder, Operator
+from ofa.supernet.operators import Builder, Operator, Operators
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.traced_operators import operators_of
 
