@@ -6,16 +6,17 @@ with one option is left out, depth apart.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ofa.supernet.genome import Gene
 from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
 
 MAX_BLOCKS = 512  # of the largest network
-MAX_TABLE = 2_000_000  # entries of a cost table
+MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
 
 Options = Annotated[tuple[Annotated[int, Field(ge=0)], ...], SOME]
 # 1.0 becomes 1, so that one network is written one way.
@@ -31,6 +32,10 @@ class Block(Section):
     kernels: dict[str, Options] = Field({}, description="Sizes of each depthwise convolution's kernel, by its name.")
     expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
     heads: Annotated[tuple[int, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+
+    @model_serializer(mode="wrap")
+    def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value}
 
 
 class Stage(Section):
@@ -72,6 +77,12 @@ class DerivedOptions(SearchSpace):
                     ascending("options of a block", options)
         if len(self.blocks) > MAX_BLOCKS:
             raise ValueError(f"the largest network has {len(self.blocks)} blocks; there may be {MAX_BLOCKS}")
+        kinds = len(self.resolutions) * sum(
+            math.prod(len(self.genes[column].options) for column in self.genes_of_block(block.stage, block.index))
+            for block in self.blocks
+        )
+        if kinds > MAX_TABLE:
+            raise ValueError(f"{kinds:,} kinds of blocks, resolutions counted; there may be {MAX_TABLE:,}")
         return self
 
     @property
