@@ -143,6 +143,7 @@ def eca(walk: Walk, leaf: EcaModule, name: str, inputs: list[Value], result: Ten
     (value,) = inputs
     if leaf.conv2 is not None:
         raise walk.unknown(leaf, "a channel attention of two layers is not known")
+    walk.network.axes[value.axis].ordered = True
     channels, kernel = walk.channels(value), leaf.conv.kernel_size[0]
     pooled = walk.add(Operator("pool", (value.tensor,), channels), value.axis, value.dim)
     convolved = Operator("channel_conv", (pooled.tensor,), channels, kernel, act="sigmoid")

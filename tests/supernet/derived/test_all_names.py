@@ -3,8 +3,6 @@
 All of them take minutes. ``OFA_ALL_NAMES=1`` checks each; otherwise every few.
 """
 
-import os
-
 import numpy as np
 import pytest
 import timm
