@@ -57,17 +57,6 @@ class Subnet:
         return json.dumps(self.to_dict())
 
     @classmethod
-    def from_timm(cls, name: str, *, arguments: dict[str, Any] | None = None, **elastic: Any) -> SearchSpace:
-        """The space whose largest network is the model ``timm.create_model(name, **arguments)``.
-
-        ``elastic`` narrows what may be chosen: see ``ofa.supernet.derived.derive.Elastic``. Raises ``ValueError`` for a
-        model that timm or no family knows, and for options that it does not have.
-        """
-        from ofa.supernet.derived.derive import Elastic, space_values
-
-        return cls.from_dict(space_values(name, arguments=arguments, elastic=Elastic(**elastic)))
-
-    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Subnet:
         """Raises ``ValueError`` that names the missing or unknown key."""
         wrong = sorted((set(_REQUIRED) - set(values)) | (set(values) - set(_FIELDS.values())))
@@ -147,9 +136,7 @@ def _of_its_family(values: Any, info: ValidationInfo) -> SearchSpace:
     if isinstance(values, SearchSpace):
         return values
     if isinstance(values, dict) and "timm" in values and "family" not in values:
-        from ofa.supernet.derived.derive import asked_space  # it imports torch and timm
-
-        values = asked_space(values)
+        values = families.derived_space(values)
     if isinstance(values, dict) and (name := values.get("family", families.DEFAULT)) not in families.names():
         known = " or ".join(map(repr, families.names()))
         wrong = PydanticCustomError("family", f"Input should be {known}")
@@ -204,9 +191,7 @@ class SearchSpace(Genome, BaseModel):
         ``elastic`` narrows what may be chosen: see ``ofa.supernet.derived.derive.Elastic``. Raises ``ValueError`` for a
         model that timm or no family knows, and for options that it does not have.
         """
-        from ofa.supernet.derived.derive import Elastic, space_values
-
-        return cls.from_dict(space_values(name, arguments=arguments, elastic=Elastic(**elastic)))
+        return cls.from_dict({"timm": name, "arguments": arguments or {}, **elastic})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SearchSpace:

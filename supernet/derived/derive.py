@@ -15,9 +15,10 @@ from torch import nn
 from ofa.supernet import families
 from ofa.supernet.derived.base import CLASSES as CLASS_PREFIX
 from ofa.supernet.derived.base import build_base
-from ofa.supernet.derived.layout import Layout, layout_of
+from ofa.supernet.derived.layout import layout_of
+from ofa.supernet.derived.options import MAX_BLOCKS
+from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.scaling import share_of
-from ofa.supernet.derived.space import MAX_BLOCKS
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import Resolution, Section
 

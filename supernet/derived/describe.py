@@ -10,9 +10,8 @@ from typing import Any
 from torch import nn
 
 from ofa.supernet.derived.base import build_base
-from ofa.supernet.derived.layout import Layout
+from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
-from ofa.supernet.derived.walk import Leaf
 from ofa.supernet.elastic.leaves import plain_attributes
 from ofa.supernet.space import Subnet
 

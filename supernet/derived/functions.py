@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
+from ofa.supernet.derived.walk import Value, Walk
 from ofa.supernet.operators import Operator
-
-if TYPE_CHECKING:
-    from ofa.supernet.derived.walk import Value, Walk
 
 _BINARY = {
     operator.add: "add",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import timm.layers as timm_layers
 from timm.layers import (
     BatchNormAct2d,
@@ -19,10 +17,8 @@ from timm.layers import (
 from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 
+from ofa.supernet.derived.walk import Handler, Value, Walk
 from ofa.supernet.operators import Operator
-
-if TYPE_CHECKING:
-    from ofa.supernet.derived.walk import Handler, Value, Walk
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,95 +12,16 @@ import torch
 from torch import nn
 
 from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.cut import Cut
+from ofa.supernet.derived.functions import note_function
 from ofa.supernet.derived.layers import HANDLERS
-from ofa.supernet.derived.walk import Handler, Leaf, Network, TracedPart, Value, walk_part
+from ofa.supernet.derived.parts import Layout, PartLayout
+from ofa.supernet.derived.roles import channels_of
+from ofa.supernet.derived.walk import Network, TracedPart, Value, walk_part
 from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
-from ofa.supernet.operators import Operator, Operators
+from ofa.supernet.operators import Operators
 
 IMAGES, CLASSES = 3, 1000  # of the network that is walked; the number of each is given when costs are counted
-
-
-class Cut(NamedTuple):
-    """A plain model cut into parts that share its layers.
-
-    Attributes:
-        stages: the blocks of each stage. A block may hold layers of the model that come before it.
-        containers: the names of the sequences that hold the blocks of each stage, in the same order.
-        handlers: what the family's own layers are, besides ``layers.HANDLERS``.
-    """
-
-    stem: nn.Module
-    stages: Sequence[Sequence[nn.Module]]
-    head: nn.Module
-    containers: Sequence[str]
-    handlers: Mapping[type[nn.Module], Handler] = {}
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Channels that are cut together.
-
-    Attributes:
-        size: of the largest network.
-        role: of the gene that chooses how many are kept: ``"width"`` where parts share them, ``"expand"`` inside a
-            block, ``"heads"``; ``"follows"`` where they depend on other ones; empty where they are fixed.
-        name: of a width, among the widths: the stage that gives it, ``"stem"`` or ``"head"``.
-        stage, block: the block that they are inside of; of a width, the stage that gives it.
-        fixed: why there is no choice, when there is none.
-        follows: the number of the channels that they depend on.
-        step: how many are kept or left out together; 0 where any number may be.
-    """
-
-    size: int
-    role: str = ""
-    name: str = ""
-    stage: int | None = None
-    block: int | None = None
-    fixed: str = ""
-    follows: int | None = None
-    step: int = 0
-
-
-@dataclass(frozen=True)
-class PartLayout:
-    """A part of the largest network. ``axes`` number ``Layout.channels``; see ``walk.TracedPart``."""
-
-    operators: tuple[Operator, ...]
-    axes: tuple[int, ...]
-    groups: tuple[int | None, ...]
-    paths: tuple[str, ...]
-    out: int
-    in_tokens: int
-
-    def as_operators(self, in_channels: int) -> Operators:
-        return Operators(in_channels, self.operators, self.in_tokens)
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """A network that was walked.
-
-    Attributes:
-        channels: all groups of channels; the first are the images', ``classes`` numbers those of the classifier.
-        leaves: by name, the channels that a layer reads and writes.
-        parameters: by name, the channels of a parameter that belongs to no layer, and which dimension they are.
-        opaque: by name, the layers that are kept as they are, and why.
-        least_depths: of each stage, the number of blocks that must stay.
-        containers: the names of the sequences that hold the blocks of each stage.
-        fixed_kernels: the names of depthwise convolutions whose kernel cannot be cut.
-    """
-
-    stem: PartLayout
-    blocks: tuple[tuple[PartLayout, ...], ...]
-    head: PartLayout
-    channels: tuple[Channels, ...]
-    classes: int
-    leaves: Mapping[str, Leaf]
-    parameters: Mapping[str, tuple[int, int]]
-    opaque: Mapping[str, str]
-    least_depths: tuple[int, ...]
-    containers: tuple[str, ...]
-    fixed_kernels: frozenset[str]
 
 
 def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
@@ -151,8 +71,6 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         blocks.append(tuple(inside[start : start + length]))
         start += length
     blocks = tuple(blocks)
-    from ofa.supernet.derived.roles import channels_of  # after the layouts: it reads them
-
     return Layout(
         stem,
         blocks,
@@ -186,7 +104,16 @@ def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_P
     handlers = {**HANDLERS, **cut.handlers}
     for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
         given = value._replace(tensor=0)
-        traced = walk_part(network, module, given, tuple(images.shape), side=side, tokens=tokens, handlers=handlers)
+        traced = walk_part(
+            network,
+            module,
+            given,
+            tuple(images.shape),
+            side=side,
+            tokens=tokens,
+            handlers=handlers,
+            note_function=note_function,
+        )
         operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
         written = operators.shapes(side)[traced.out.tensor]
         parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))

@@ -13,7 +13,7 @@ from torch import nn
 
 from ofa.supernet.channel_sorting import ChannelGroup
 from ofa.supernet.derived.describe import describe
-from ofa.supernet.derived.layout import Layout
+from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic

@@ -5,15 +5,12 @@ A family's ``operators.py`` takes ``stem``, ``block`` and ``head`` from here: no
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ofa.supernet.derived.parts import PartLayout
+from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.operators import Operators
 from ofa.supernet.space import BlockPosition
-
-if TYPE_CHECKING:
-    from ofa.supernet.derived.layout import Layout, PartLayout
-    from ofa.supernet.derived.space import DerivedSpace
 
 
 def stem(space: DerivedSpace, *, in_chans: int, **choices: Any) -> Operators:
@@ -29,20 +26,6 @@ def block(space: DerivedSpace, position: BlockPosition, **choices: Any) -> Opera
 
 def head(space: DerivedSpace, *, num_classes: int, **choices: Any) -> Operators:
     return _chosen(space, space.layout.head, space.part_columns.head, choices, {space.layout.classes: num_classes})
-
-
-def sides(layout: Layout, resolution: int) -> tuple[int, ...]:
-    """Side of the map that each block reads, and last that the head reads."""
-    return _sides(layout, resolution)
-
-
-@lru_cache(maxsize=256)
-def _sides(layout: Layout, resolution: int) -> tuple[int, ...]:
-    side, found = resolution, []
-    for part in (layout.stem, *(part for stage in layout.blocks for part in stage)):
-        side = int(part.as_operators(layout.channels[part.axes[0]].size).shapes(side)[part.out].side)
-        found.append(side)
-    return tuple(found)
 
 
 def _chosen(

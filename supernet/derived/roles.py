@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ofa.supernet.derived.axes import Axes
-
-if TYPE_CHECKING:
-    from ofa.supernet.derived.layout import Channels, PartLayout
+from ofa.supernet.derived.parts import Channels, PartLayout
 
 Place = tuple[int, int]  # stage and block; stage -1 is the stem, and the number of stages the head
 
@@ -17,8 +14,6 @@ def channels_of(
     axes: Axes, roots: Sequence[int], stem: PartLayout, blocks: Sequence[Sequence[PartLayout]], head: PartLayout
 ) -> tuple[Channels, ...]:
     """The role of each group of channels, in the order of ``roots``."""
-    from ofa.supernet.derived.layout import Channels
-
     # Where each group is read or written, and which of them each part gives.
     parts: dict[Place, PartLayout] = {(-1, 0): stem, (len(blocks), 0): head}
     parts |= {(stage, block): part for stage, inside in enumerate(blocks) for block, part in enumerate(inside)}

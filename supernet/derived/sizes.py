@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from ofa.supernet.derived.options import DerivedOptions
+from ofa.supernet.derived.parts import Channels, Layout
 from ofa.supernet.derived.scaling import make_divisible, share_of
 
-if TYPE_CHECKING:
-    from ofa.supernet.derived.layout import Channels
-    from ofa.supernet.derived.space import AxisSizes, DerivedSpace
+
+class AxisSizes(NamedTuple):
+    """How many channels are kept, for each option of the genes in ``columns``: integers with one axis a gene."""
+
+    columns: tuple[int, ...]
+    sizes: np.ndarray
 
 
-def axis_sizes(space: DerivedSpace) -> tuple[AxisSizes, ...]:
+@lru_cache(maxsize=256)
+def sides(layout: Layout, resolution: int) -> tuple[int, ...]:
+    """Side of the map that each block reads, and last that the head reads."""
+    side, found = resolution, []
+    for part in (layout.stem, *(part for stage in layout.blocks for part in stage)):
+        side = int(part.as_operators(layout.channels[part.axes[0]].size).shapes(side)[part.out].side)
+        found.append(side)
+    return tuple(found)
+
+
+def axis_sizes(space: DerivedOptions, layout: Layout) -> tuple[AxisSizes, ...]:
     """For each group of channels, in the order of the layout, the genes that it depends on and what they keep."""
-    made: dict[int, AxisSizes] = {}
-    for number in range(len(space.layout.channels)):
-        _size(space, number, made)
-    return tuple(made[number] for number in range(len(space.layout.channels)))
+    sizes = _Sizes(space, layout)
+    return tuple(sizes.of(number) for number in range(len(layout.channels)))
 
 
-def _size(space: DerivedSpace, number: int, made: dict[int, AxisSizes]) -> AxisSizes:
-    if number not in made:
-        channels = space.layout.channels[number]
-        made[number] = _MAKERS.get(channels.role, _fixed)(space, channels, made)
-    return made[number]
+class _Sizes:
+    """Sizes found so far: those of one group may depend on those of another."""
+
+    def __init__(self, space: DerivedOptions, layout: Layout) -> None:
+        self.space, self.layout = space, layout
+        self._made: dict[int, AxisSizes] = {}
+
+    def of(self, number: int) -> AxisSizes:
+        if number not in self._made:
+            channels = self.layout.channels[number]
+            self._made[number] = _MAKERS.get(channels.role, _fixed)(self, channels)
+        return self._made[number]
 
 
 def _sizes(columns: tuple[int, ...], sizes: np.ndarray | list[int]) -> AxisSizes:
-    from ofa.supernet.derived.space import AxisSizes
-
     return AxisSizes(columns, np.asarray(sizes, np.int64))
 
 
-def _fixed(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) -> AxisSizes:
+def _fixed(made: _Sizes, channels: Channels) -> AxisSizes:
     return _sizes((), channels.size)
 
 
-def _width(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) -> AxisSizes:
+def _width(made: _Sizes, channels: Channels) -> AxisSizes:
+    space = made.space
     options = space.widths.get(channels.name, (channels.size,))
     if len(options) == 1:
         return _sizes((), options[0])
@@ -46,26 +66,28 @@ def _width(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) 
     return _sizes((column,), list(options))
 
 
-def _expand(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) -> AxisSizes:
+def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
     """A block's middle: a share of its own channels, or a ratio of those that it reads or gives."""
     stage, block = int(channels.stage or 0), int(channels.block or 0)
+    space = made.space
     ratios = space.stages[stage].blocks[block].expands or (1,)
     if space.expand_of == "own":
         return _with_gene(space, channels, "expand", _sizes((), [share_of(channels.size, ratio) for ratio in ratios]))
-    part = space.layout.blocks[stage][block]
-    base = _size(space, part.axes[0] if space.expand_of == "in" else part.axes[part.out], made)
+    part = made.layout.blocks[stage][block]
+    base = made.of(part.axes[0] if space.expand_of == "in" else part.axes[part.out])
     exact = base.sizes[..., None] * np.array(ratios, float)
     rounded = np.vectorize(lambda value: make_divisible(round(value) if space.expand_of == "out" else value))(exact)
     return _with_gene(space, channels, "expand", _sizes(base.columns, rounded))
 
 
-def _heads(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) -> AxisSizes:
+def _heads(made: _Sizes, channels: Channels) -> AxisSizes:
     stage, block = int(channels.stage or 0), int(channels.block or 0)
+    space = made.space
     heads = space.stages[stage].blocks[block].heads or (channels.size // channels.step,)
     return _with_gene(space, channels, "heads", _sizes((), [number * channels.step for number in heads]))
 
 
-def _with_gene(space: DerivedSpace, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
+def _with_gene(space: DerivedOptions, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
     """``sizes``, whose last axis is the options of the block's gene of ``role``, or one entry without a gene."""
     if sizes.sizes.shape[-1] == 1:
         return _sizes(sizes.columns, sizes.sizes[..., 0])
@@ -74,10 +96,10 @@ def _with_gene(space: DerivedSpace, channels: Channels, role: str, sizes: AxisSi
     return _sizes((*sizes.columns, column), sizes.sizes)
 
 
-def _follows(space: DerivedSpace, channels: Channels, made: dict[int, AxisSizes]) -> AxisSizes:
+def _follows(made: _Sizes, channels: Channels) -> AxisSizes:
     """In proportion to other channels: rounded as a share, or exactly where there are ``step`` to each of them."""
-    other = space.layout.channels[int(channels.follows or 0)]
-    base = _size(space, int(channels.follows or 0), made)
+    other = made.layout.channels[int(channels.follows or 0)]
+    base = made.of(int(channels.follows or 0))
     if channels.step:
         return _sizes(base.columns, base.sizes * channels.size // other.size)
     return _sizes(base.columns, np.vectorize(lambda size: share_of(channels.size, size / other.size))(base.sizes))

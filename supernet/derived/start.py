@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import timm
 import torch
@@ -12,9 +12,6 @@ from torch import nn
 from ofa.supernet.derived.base import build_base
 from ofa.supernet.derived.derive import Elastic, base_of, family_of, space_values
 from ofa.supernet.space import SearchSpace
-
-if TYPE_CHECKING:
-    from ofa.supernet.supernet import Supernet
 
 _WITHOUT_WEIGHTS = ("Dropout", "DropPath", "Identity")
 
@@ -70,8 +67,8 @@ def in_chans_of(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def take_weights(net: Supernet, model: nn.Module) -> None:
-    """Gives a supernet the weights of its plain largest network, and puts it where that is."""
+def take_weights(net: nn.Module, model: nn.Module) -> None:
+    """Gives a supernet ``net`` the weights of its plain largest network, and puts it where that is."""
     own = net.model.state_dict()  # shares memory with the parameters
     for name, tensor in model.state_dict().items():
         own[name].copy_(tensor)  # keeps its memory format

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from ofa.supernet.derived.axes import Axes
 from ofa.supernet.derived.opaque import opaque_operator
+from ofa.supernet.derived.parts import Leaf
 from ofa.supernet.operators import Operator, Operators
 
 Sizes = tuple[int, ...]
@@ -26,17 +27,6 @@ class Value(NamedTuple):
     tensor: int
     axis: int
     dim: int
-
-
-class Leaf(NamedTuple):
-    """The axes that a layer reads and writes; the same one twice for layers that keep their channels.
-
-    ``step``: channels that count as one where the layer is told how many it writes, such as those of a head.
-    """
-
-    reads: int
-    writes: int
-    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,7 @@ class Unknown(Exception):
 
 
 Handler = Callable[["Walk", nn.Module, str, list[Value], Tensor], Value]
+NoteFunction = Callable[["Walk", fx.Node, list[Value], Tensor], Value | None]
 
 
 def walk_part(
@@ -100,16 +91,18 @@ def walk_part(
     side: int,
     tokens: int = 0,
     handlers: Mapping[type[nn.Module], Handler],
+    note_function: NoteFunction,
 ) -> TracedPart:
     """Walks ``part`` for an input of ``shape``, whose channels are ``given``: a map of ``side`` after ``tokens``.
 
-    ``handlers`` says by exact type what each layer is. A layer that none knows is opaque, or else the smallest module
-    around an operation that nobody knows; the whole part if there is no smaller one.
+    ``handlers`` says by exact type what each layer is, ``note_function`` what an operation is. A layer that none knows
+    is opaque, or else the smallest module around an operation that nobody knows; the whole part if there is no smaller
+    one.
     """
     opaque: dict[nn.Module, str] = {}
     while True:
         try:
-            return Walk(network, part, opaque, handlers).run_part(given, shape, side=side, tokens=tokens)
+            return Walk(network, part, opaque, handlers, note_function).run_part(given, shape, side=side, tokens=tokens)
         except Unknown as unknown:
             if unknown.module in opaque:
                 raise NotImplementedError(f"{network.names.get(unknown.module, '?')}: {unknown.reason}") from unknown
@@ -134,7 +127,9 @@ class Walk(fx.Interpreter):
         part: nn.Module,
         opaque: Mapping[nn.Module, str],
         handlers: Mapping[type[nn.Module], Handler],
+        note_function: NoteFunction,
     ) -> None:
+        self.note_function = note_function
         self.network, self.part, self.opaque, self.handlers = network, part, opaque, handlers
         self.operators: list[Operator] = []
         self.tensors: list[int] = []  # their axes
@@ -192,9 +187,7 @@ class Walk(fx.Interpreter):
             if handler is None:
                 raise Unknown(leaf, f"{type(leaf).__name__} is not known")
             return handler(self, leaf, name, inputs, result)
-        from ofa.supernet.derived.functions import note_function
-
-        value = note_function(self, node, inputs, result)
+        value = self.note_function(self, node, inputs, result)
         if value is None:
             target = node.target if node.op == "call_method" else getattr(node.target, "__name__", node.target)
             raise Unknown(self._module_of(node), f"the operation {target} is not known")

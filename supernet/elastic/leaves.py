@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from timm.layers import BatchNormAct2d, Conv2dSame, Linear
+from timm.layers import BatchNormAct2d, BlurPool2d, ClassifierHead, Conv2dSame, Linear, NormMlpClassifierHead
 from timm.models.vision_transformer import Attention
 from torch import nn
 
@@ -17,6 +17,7 @@ from ofa.supernet.elastic.attention import (
     plain_transformer,
     why_attention_is_fixed,
 )
+from ofa.supernet.elastic.blur import make_blur_elastic, plain_blur
 from ofa.supernet.elastic.conv import make_conv_elastic, plain_conv, why_conv_is_fixed
 from ofa.supernet.elastic.depthwise import (
     is_depthwise,
@@ -65,10 +66,26 @@ KINDS: dict[type[nn.Module], Kind] = {
     **dict.fromkeys((nn.Linear, Linear), Kind(make_linear_elastic, plain_linear)),
     nn.BatchNorm2d: _BATCH_NORM,
     BatchNormAct2d: _BATCH_NORM,
+    BlurPool2d: Kind(make_blur_elastic, plain_blur),
     **dict.fromkeys(ELASTIC_LAYER_NORMS, _LAYER_NORM),
     **dict.fromkeys(ELASTIC_SCALES, Kind(make_scale_elastic, _nothing_else)),
     Attention: Kind(make_attention_elastic, plain_attention, why_attention_is_fixed),
     **dict.fromkeys(ELASTIC_TRANSFORMERS, Kind(make_transformer_elastic, plain_transformer)),
+}
+
+
+def _plain_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
+    return {"in_features": inp, **({"num_features": out} if hasattr(head, "num_features") else {})}
+
+
+def _plain_mlp_classifier(head: nn.Module, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
+    return {"in_features": inp, "num_features": out, **({"hidden_size": out} if head.hidden_size else {})}
+
+
+# Modules that are not elastic themselves and keep a width nevertheless, for ``reset_classifier``.
+HOLDERS: dict[type[nn.Module], Callable[..., dict[str, Any]]] = {
+    ClassifierHead: _plain_classifier,
+    NormMlpClassifierHead: _plain_mlp_classifier,
 }
 
 
@@ -114,15 +131,16 @@ def plain_attributes(leaf: nn.Module, *, out: int, inp: int, kernel: int | None 
     """The attributes in which the plain layer of a subnet differs from the plain layer of the largest network.
 
     Args:
-        leaf: plain or elastic; unknown ones have none.
+        leaf: plain or elastic; unknown ones have no such attributes.
         out, inp: the channels that it writes and reads; where it keeps its axis, both are the same. For an attention
-            ``out`` counts its heads.
+            ``out`` counts its heads; for timm's classifier heads it is the width that the last layer reads.
         kernel: of a depthwise convolution; None is its own.
     """
     for plain in type(leaf).__mro__:
         if kind := _kind(leaf, plain):
             return kind.plain(leaf, out=out, inp=inp, kernel=kernel)
-    return {}
+    holder = HOLDERS.get(type(leaf), _nothing_else)
+    return holder(leaf, out=out, inp=inp, kernel=kernel)
 
 
 def _kind(leaf: nn.Module, plain: type) -> Kind | None:

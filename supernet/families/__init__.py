@@ -43,3 +43,8 @@ def of_timm_class(timm_class: str) -> str:
 def derived_classes() -> dict[str, str]:
     """The classes of timm whose models are turned into spaces, and the family that does; does not import torch."""
     return {timm_class: name for name in names() for timm_class in getattr(space_class(name), "timm_classes", ())}
+
+
+def derived_space(values: dict[str, Any]) -> dict[str, Any]:
+    """The space of a timm model as its family takes it, from ``{"timm": NAME, ...}``; imports torch and timm."""
+    return import_module("ofa.supernet.derived.derive").asked_space(values)

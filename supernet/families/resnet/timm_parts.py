@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ofa.supernet.derived.layout import Cut
+from ofa.supernet.derived.cut import Cut
 
 
 def cut(model: nn.Module) -> Cut:
