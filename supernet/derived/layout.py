@@ -19,7 +19,9 @@ from ofa.supernet.derived.layers import HANDLERS
 from ofa.supernet.derived.parts import Layout, PartLayout
 from ofa.supernet.derived.roles import channels_of
 from ofa.supernet.derived.walk import Network, TracedPart, Value, walk_part
+from ofa.supernet.elastic.depthwise import is_depthwise
 from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
+from ofa.supernet.elastic.stage import why_layer_is_needed
 from ofa.supernet.operators import Operators
 
 
@@ -84,6 +86,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
+        optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
     )
 
 
@@ -142,6 +145,13 @@ def _fix_leaves_that_cannot_be_cut(model: nn.Module, network: Network) -> None:
         if not can_be_elastic(module):
             for axis in (leaf.reads, leaf.writes):
                 network.axes.fix(axis, f"{path}: {type(module).__name__} cannot be cut")
+
+
+def _can_be_left_out(model: nn.Module, path: str) -> bool:
+    """Whether a depthwise convolution is in a module that gives what it reads. A number would be a block's name."""
+    place = path.rpartition(".")[0]
+    named = bool(place) and not place.rpartition(".")[2].isdigit()
+    return named and is_depthwise(model.get_submodule(path)) and not why_layer_is_needed(model.get_submodule(place))
 
 
 def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part]]:

@@ -17,7 +17,7 @@ from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic
-from ofa.supernet.elastic.stage import make_stage_elastic
+from ofa.supernet.elastic.stage import make_optional, make_stage_elastic
 from ofa.supernet.space import Subnet
 
 __all__ = ["activate", "build", "channel_groups", "describe", "make_elastic", "parts_of"]
@@ -42,7 +42,10 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
         changes = path in kernels or any(space.axis_sizes[axis].columns for axis in axes)
         leaf = model.get_submodule(path)
         if changes and can_be_elastic(leaf):  # an attention has made its linear layers elastic already
-            make_leaf_elastic(leaf, kernels=kernels.get(path))
+            make_leaf_elastic(leaf, kernels=tuple(filter(None, kernels.get(path, ()))) or None)
+    for path, options in kernels.items():
+        if 0 in options:
+            make_optional(model.get_submodule(path.rpartition(".")[0]))
     for stage, container in zip(space.stages, layout.containers, strict=True):
         if len(stage.depths) > 1:
             make_stage_elastic(model.get_submodule(container))
@@ -58,7 +61,11 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
         elif hasattr(module, "active_out"):
             module.active_out = kept[leaf.writes]
     for path, kernel in space.chosen_kernels(subnet).items():
-        model.get_submodule(path).active_kernel = kernel
+        if kernel:
+            model.get_submodule(path).active_kernel = kernel
+        place = model.get_submodule(path.rpartition(".")[0])
+        if hasattr(place, "active"):
+            place.active = kernel > 0
     for depth, container in zip(subnet.depths, layout.containers, strict=True):
         stage = model.get_submodule(container)
         if hasattr(stage, "active_depth"):
