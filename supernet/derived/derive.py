@@ -67,6 +67,7 @@ def space_values(
     options |= getattr(parts, "arguments_for", lambda _model, _resolutions: {})(model, resolutions)
     layout = layout_of(parts, timm_name, options, resolutions)
     _check_kernels(layout, elastic)
+    _check_shares(layout, elastic)
     return {
         "family": family,
         "resolutions": list(resolutions),
@@ -161,10 +162,25 @@ def _kernels(layout: Layout, part: Any, prefix: str, elastic: Elastic) -> dict[s
 
 def _check_kernels(layout: Layout, elastic: Elastic) -> None:
     asked = () if elastic.kernels == AUTO else elastic.kernels
+    parts = [part for stage in layout.blocks for part in stage]
+    own = [operator.kernel for part in parts for operator in part.operators if operator.kind == "depthwise"]
     if any(kernel and kernel % 2 == 0 for kernel in asked):
         raise ValueError(f"kernels {list(asked)}: only odd sizes keep the image centred")
+    if asked and max(asked) > max(own, default=0):
+        largest = f"the largest is {max(own)}" if own else "it has none"
+        raise ValueError(f"kernels {list(asked)}: they are those of the model's depthwise convolutions, and {largest}")
     if 0 in asked and not layout.optional:
         raise ValueError(f"kernels {list(asked)}: 0 leaves a layer out, and none of this model's can be")
+
+
+def _check_shares(layout: Layout, elastic: Elastic) -> None:
+    """Shares that were asked for must be of something."""
+    for field, role in (("expands", "expand"), ("widths", "width"), ("heads", "heads")):
+        asked = getattr(elastic, field)
+        if asked != AUTO and len(asked) > 1 and all(one.role != role for one in layout.channels):
+            reasons = sorted({one.fixed for one in layout.channels if one.fixed})[:1]
+            because = f" (kept as they are: {reasons[0]})" if reasons else ""
+            raise ValueError(f"{field} {list(asked)}: this model has nothing to choose them for{because}")
 
 
 def _shares(elastic: Elastic, field: str) -> tuple[float, ...]:
