@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import Tensor, fx, nn
 
 from ofa.supernet.derived.axes import Axes
@@ -20,7 +21,8 @@ from ofa.supernet.operators import Operator, Operators
 
 Sizes = tuple[int, ...]
 
-_KEEP_SHAPE = (nn.BatchNorm2d, nn.LayerNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+_NORMS = (nn.BatchNorm2d, nn.LayerNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
+_KEEP_SHAPE = (*_NORMS, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 class Value(NamedTuple):
