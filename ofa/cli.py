@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import traceback
@@ -108,9 +107,11 @@ def measure(
     if adb or ssh:
         if adb and ssh:
             raise UserError("--ssh and --adb are both given; use one, and time the other's targets in a second command")
+        from ofa.targets.remote_overrides import remote_overrides
+
         address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
         recipe, _ = _open(source, out, set_)
-        set_ = [*(set_ or ()), *_remote_overrides(recipe, address, target)]
+        set_ = [*(set_ or ()), *remote_overrides(recipe, address, target)]
         update = update or (Path(source) / "recipe.yaml").is_file()
     recipe, folder = _open(source, out, set_)
     _go(recipe, folder, ("measure",), update=update)
@@ -118,21 +119,6 @@ def measure(
 
 for _stage in STAGE_TABLE:
     app.command(_stage)(measure if _stage == "measure" else _stage_command(_stage))
-
-
-def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
-    """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
-    from ofa.config.errors import nearest
-    from ofa.export.runtimes import RUNTIMES
-
-    if target and target not in recipe.targets:
-        raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
-    remote = [name for name, spec in RUNTIMES.items() if spec.remote]
-    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in remote]
-    if not names:
-        asked = f"no target has the runtime {' or '.join(remote)}, which other devices run"
-        raise UserError(f"{asked}: {', '.join(recipe.targets)}")
-    return [f"targets.{name}.remote={json.dumps(address)}" for name in names]
 
 
 @app.command()
@@ -202,6 +188,39 @@ def models(
 
     for line in model_lines(wanted):
         typer.echo(line)
+
+
+@app.command("import-ofa")
+def import_ofa(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint, as torch.save wrote it.")],
+    space: Annotated[str, typer.Option("--space", metavar="NAME", help="The space it was trained on (`ofa spaces`).")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to write.")],
+) -> None:
+    """Turn a published once-for-all checkpoint into weights that `train.init` takes.
+
+    Example: ofa import-ofa ofa_mbv3_d234_e346_k357_w1.0 --space ofa_mbv3 --out supernet.safetensors
+    """
+    from ofa.config.errors import nearest
+    from ofa.supernet.space import SearchSpace
+
+    try:
+        wanted = SearchSpace.preset(space)
+    except KeyError as error:
+        from ofa.supernet import families
+
+        raise UserError(f"--space {space}: no such space{nearest(space, families.presets())}") from error
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: give a name that ends in .safetensors")
+    from ofa.supernet.import_ofa import import_ofa as read
+    from ofa.supernet.training.opened import save_supernet
+
+    try:
+        net = read(file, wanted)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    save_supernet(net, out)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    typer.echo(f"{out}: {wanted.size:,} networks of {net.num_classes} classes, {parameters:,} parameters")
 
 
 @app.command()

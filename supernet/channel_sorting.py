@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 # Tensors of a leaf that have one entry for each channel that it writes.
@@ -16,16 +18,16 @@ class ChannelGroup(NamedTuple):
     """Channels that must stay in one order wherever they are written and read.
 
     Attributes:
-        role: of the genes that choose how many are kept, such as ``"expand"``.
+        roles: of the genes that choose how many are kept, such as ``["expand"]``.
         writers: leaves whose first axis these channels are: convolutions that write them, norms, depthwise ones.
         readers: leaves whose second axis they are. The first one's weights say how important each channel is.
-        widths: how many of the channels each option of the gene keeps, ascending.
+        widths: how many of the channels are kept, an axis for the options of each gene, ascending.
     """
 
-    role: str
+    roles: Sequence[str]
     writers: Sequence[nn.Module]
     readers: Sequence[nn.Module]
-    widths: Sequence[int]
+    widths: ArrayLike
 
 
 @torch.no_grad()
@@ -37,9 +39,11 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
     named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
     """
     for group in groups:
+        largest = tuple(slice(-num_open.get(role, 1), None) for role in group.roles)
+        in_use = np.asarray(group.widths)[largest]
         weight = group.readers[0].weight
         importance = weight.abs().sum([axis for axis in range(weight.ndim) if axis != 1])
-        order = _sorted_within(importance, group.widths[-num_open.get(group.role, 1) :])
+        order = _sorted_within(importance, np.unique(in_use).tolist())
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
         for leaf in group.readers:
@@ -47,9 +51,9 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
 
 
 def _sorted_within(importance: Tensor, bounds: Sequence[int]) -> Tensor:
-    """The order of channels, sorted between each two of the ``bounds``."""
+    """The order of channels, sorted between each two of the ``bounds``, ascending."""
     parts, start = [], 0
-    for stop in sorted(set(bounds)):
+    for stop in bounds:
         parts.append(start + importance[start:stop].argsort(descending=True, stable=True))
         start = stop
     return torch.cat(parts)

@@ -33,10 +33,10 @@ def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
     write_json(Path(folder) / "subnet.json", values)
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Writes a model's state dict, a supernet's too, as a .safetensors file, which holds no memory format."""
+def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str] | None = None) -> None:
+    """Writes a model's state dict as a .safetensors file, which holds no memory format."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(path, safetensors.torch.save(state))
+    write_atomic(path, safetensors.torch.save(state, metadata=metadata))
 
 
 def load_subnet(folder: Path) -> nn.Module:

@@ -22,6 +22,9 @@ class Supernet(nn.Module):
     ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms. A new supernet is
     active as its largest subnet, and then equals the timm model that it was made from.
 
+    ``net.opened`` says which options the weights were trained with: how many of each role, counted from the largest,
+    and 1 of a role that is not named. Training keeps it up to date; channels are sorted only as far as it allows.
+
     Args:
         space: the search space.
         num_classes, in_chans: of the classifier and the images.
@@ -43,6 +46,7 @@ class Supernet(nn.Module):
         self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
+        self.opened: dict[str, int] = {}
         self.pretrained_cfg: dict | None = None  # see ``tell_images``
 
     @classmethod
@@ -122,8 +126,9 @@ class Supernet(nn.Module):
 
     def sort_channels(self, *, num_open: Mapping[str, int] | None = None) -> None:
         """Moves important channels to the front. Of each role the ``num_open`` largest options (1 unless named) keep
-        what they were trained to do."""
-        sort_channels(self.family.channel_groups(self.model, self.space), num_open=num_open or {})
+        what they were trained to do; by default those that were trained: ``opened``."""
+        groups = self.family.channel_groups(self.model, self.space)
+        sort_channels(groups, num_open=self.opened if num_open is None else num_open)
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.

@@ -14,11 +14,11 @@ from ofa.pipeline.job import Job
 from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
 from ofa.pipeline.training_log import TrainingLog
-from ofa.supernet.saving import save_weights
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, from_bytes, to_bytes
 from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped, TooFewImages
 from ofa.supernet.training.initial_weights import load_initial
+from ofa.supernet.training.opened import save_supernet
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.pretrained_weights import check_pretrained, load_pretrained
 from ofa.supernet.training.weight_sharing import train_supernet
@@ -69,7 +69,7 @@ def run(job: Job) -> Outcome:
         )
 
     if first_rank:
-        save_weights(net, job.weights)
+        save_supernet(net, job.weights)
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
     epochs = sum(phase.epochs for phase in phases)
     return Outcome([job.weights], f"{epochs} epochs in {len(phases)} phases on {data.counts['train']} images{broken}")

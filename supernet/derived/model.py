@@ -72,10 +72,10 @@ def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGro
         sizes = space.axis_sizes[number]
         if not sizes.columns or channels.role == "heads" or channels.step:
             continue
-        role = channels.role if channels.role != "follows" else layout.channels[int(channels.follows or 0)].role
+        roles = [space.genes[column].role for column in sizes.columns]
         writers, readers = _users(model, layout, number)
         if readers:
-            yield ChannelGroup(role, writers, readers, sorted(set(sizes.sizes.ravel().tolist())))
+            yield ChannelGroup(roles, writers, readers, sizes.sizes)
 
 
 def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:

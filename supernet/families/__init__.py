@@ -6,6 +6,7 @@ Nothing outside this package names a family. A folder on ``__path__`` is enough:
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,12 @@ def presets() -> dict[str, dict[str, Any]]:
 def model(name: str) -> ModuleType:
     """How networks of a family are built and made elastic (``protocol.FamilyModel``); imports torch and timm."""
     return import_module(f"{__name__}.{name}.model")
+
+
+def ofa_checkpoint(name: str) -> ModuleType | None:
+    """How published OFA checkpoints of a family name their modules; None where there are none."""
+    module = f"{__name__}.{name}.ofa_checkpoint"
+    return import_module(module) if find_spec(module) else None
 
 
 def of_timm_class(timm_class: str) -> str:

@@ -96,11 +96,11 @@ def channel_groups(model, space):
     stages = list(model.blocks)
     writers, readers, widths = [model.conv_stem, model.bn1], [], space.stem
     for stage, options in zip(stages, space.stages, strict=True):
-        yield ChannelGroup("width", writers, [*readers, stage[0].conv1, stage[0].conv3], widths)
+        yield ChannelGroup(["width"], writers, [*readers, stage[0].conv1, stage[0].conv3], widths)
         writers = [stage[0].conv3, stage[0].bn3, *(leaf for block in stage for leaf in (block.conv2, block.bn2))]
         readers, widths = [block.conv1 for block in stage[1:]], options
-    yield ChannelGroup("width", writers, [*readers, model.conv_head], widths)
-    yield ChannelGroup("width", [model.conv_head, model.bn2], [model.classifier], space.head)
+    yield ChannelGroup(["width"], writers, [*readers, model.conv_head], widths)
+    yield ChannelGroup(["width"], [model.conv_head, model.bn2], [model.classifier], space.head)
 
 
 def parts(model):
