@@ -141,7 +141,7 @@ class Walk(fx.Interpreter):
         self.groups: list[int | None] = []
         self.paths: list[str] = []
         self.values: dict[fx.Node, Value] = {}
-        self._saved = (dict(network.leaves), dict(network.parameters))
+        self._saved = (network.axes.copy(), dict(network.leaves), dict(network.parameters))
 
         def is_leaf(module: nn.Module) -> bool:
             return module in opaque or type(module) in handlers or not list(module.children())
@@ -160,7 +160,8 @@ class Walk(fx.Interpreter):
             with torch.no_grad():
                 result = self.run(torch.empty(shape, device="meta"))
         except Unknown:
-            self.network.leaves, self.network.parameters = self._saved  # the next walk begins anew
+            # The next walk begins anew.
+            self.network.axes, self.network.leaves, self.network.parameters = self._saved
             raise
         (output,) = (node for node in self.graph.nodes if node.op == "output")
         out = self.values[output.args[0]]
