@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import timm
@@ -63,7 +64,7 @@ def space_values(
     model = base_of(timm_name, options)
     family = family_of(model, timm_name)
     parts = import_module(f"ofa.supernet.families.{family}.timm_parts")
-    resolutions = _resolutions(model, elastic)
+    resolutions = _resolutions(model, parts, elastic)
     options |= getattr(parts, "arguments_for", lambda _model, _resolutions: {})(model, resolutions)
     layout = layout_of(parts, timm_name, options, resolutions)
     _check_kernels(layout, elastic)
@@ -107,9 +108,11 @@ def family_of(model: nn.Module, name: str) -> str:
     return known[type(model).__name__]
 
 
-def _resolutions(model: nn.Module, elastic: Elastic) -> tuple[int, ...]:
+def _resolutions(model: nn.Module, parts: ModuleType, elastic: Elastic) -> tuple[int, ...]:
     if elastic.resolutions != AUTO:
         return tuple(sorted(set(elastic.resolutions)))
+    if hasattr(parts, "resolutions_of"):
+        return tuple(parts.resolutions_of(model))
     own = int((getattr(model, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1])
     step = 32 if own % 32 == 0 else own // 7 if own % 7 == 0 else max(8, own // 8)
     return tuple(sorted({max(own - number * step, own // 2) for number in range(4)}))

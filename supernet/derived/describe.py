@@ -10,7 +10,7 @@ from torch import nn
 from ofa.supernet.derived.base import walked_base
 from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
-from ofa.supernet.elastic.leaves import plain_attributes
+from ofa.supernet.elastic.leaves import HOLDERS, plain_attributes
 from ofa.supernet.space import Subnet
 
 
@@ -52,6 +52,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
             shape = list(getattr(base.get_submodule(owner), name).shape)
             shape[dim] = kept[axis]
             shapes[path] = shape
+    attributes |= _of_holders(base, layout, kept)
     if of_model := _of_model(base, layout, kept, subnet):
         attributes[""] = of_model
     return {
@@ -93,6 +94,17 @@ def _shapes_of(
     return shapes
 
 
+def _of_holders(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, dict[str, Any]]:
+    """Widths in which timm's classifier heads differ, by their names."""
+    attributes = {}
+    for path, module in base.named_modules():
+        if type(module) in HOLDERS:
+            inside = [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]
+            changed = plain_attributes(module, out=kept[inside[-1].reads], inp=kept[inside[0].reads])
+            attributes[path] = {name: value for name, value in changed.items() if getattr(module, name) != value}
+    return attributes
+
+
 def _of_model(base: nn.Module, layout: Layout, kept: list[int], subnet: Subnet) -> dict[str, Any]:
     """Attributes in which timm's model tells its numbers of features, and where its feature maps are."""
     classifier = next((leaf for leaf in layout.leaves.values() if leaf.writes == layout.classes), None)
@@ -126,5 +138,6 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
                 entry["module"] = f"{container}.{index}"
         if module in layout.leaves:
             entry["num_chs"] = kept[layout.leaves[module].writes]
-        result.append(entry)
+        if entry not in result:  # timm may list every block
+            result.append(entry)
     return result

@@ -10,8 +10,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from timm.models.vision_transformer import Attention
 from torch import nn
 
+from ofa.supernet.derived.attention import attention
 from ofa.supernet.derived.base import IN_CHANS, walked_base
 from ofa.supernet.derived.cut import Cut
 from ofa.supernet.derived.functions import note_function
@@ -106,7 +108,7 @@ def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_P
     network, parts = Network(model), []
     value = Value(0, network.axes.new(IN_CHANS, fixed="the images"), 1)
     images, side, tokens = torch.empty(1, IN_CHANS, resolution, resolution, device="meta"), resolution, 0
-    handlers = {**HANDLERS, **cut.handlers}
+    handlers = {**HANDLERS, Attention: attention, **cut.handlers}
     for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
         given = value._replace(tensor=0)
         try:

@@ -80,13 +80,18 @@ def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGro
     layout = space.layout
     for number, channels in enumerate(layout.channels):
         sizes = space.axis_sizes[number]
-        if not sizes.columns or channels.role == "heads" or channels.step or channels.ordered:
+        exactly = channels.role == "follows" and channels.step  # and is sorted with what it follows
+        if not sizes.columns or exactly or channels.ordered:
             continue
         roles = [space.genes[column].role for column in sizes.columns]
         writers, readers = _users(model, layout, number)
+        for other, follower in enumerate(layout.channels):
+            if follower.follows == number and follower.step > 1:  # queries, keys and values of these channels
+                writers += _users(model, layout, other)[0]
         others = [(model.get_parameter(path), dim) for path, (axis, dim) in layout.parameters.items() if axis == number]
         if readers:
-            yield ChannelGroup(roles, writers, readers, sizes.sizes, judges=readers, others=others)
+            step = max(1, channels.step)
+            yield ChannelGroup(roles, writers, readers, sizes.sizes, judges=readers, others=others, step=step)
 
 
 def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -96,7 +101,8 @@ def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Modul
         module = model.get_submodule(path)
         if leaf.writes == number:
             writers.append(module)
-        if leaf.reads == number and leaf.reads != leaf.writes:
+        has_weights = getattr(module, "weight", None) is not None  # an attention's are those of its layers
+        if leaf.reads == number and leaf.reads != leaf.writes and has_weights:
             readers.append(module)
     return writers, readers
 

@@ -58,6 +58,8 @@ def _chosen(
             changed["groups"] = channels
         elif heads is not None:
             changed["groups"] = size(heads)
+        if operator.extra_params and operator.kind != "opaque":  # a token or a position has every channel
+            changed["extra_params"] = operator.extra_params // operator.channels * channels
         if kernels and (kernel := kernels.get(part.paths[number])):
             changed |= {"kernel": kernel, "padding": kernel // 2}
         made.append(operator._replace(**changed))
