@@ -74,7 +74,7 @@ LONGER = 4  # times the compute, from nothing, with the first of the seeds
 
 @dataclass(frozen=True)
 class Job:
-    """One training; ``epochs`` are those of the supernet's first phase, ``resolution`` is a plain network's."""
+    """One training; ``epochs`` are those of each of the supernet's two phases, ``resolution`` is a plain network's."""
 
     data: str
     start: str
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a .safetensors file by pretrained_lite0.py")
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the images of {name}")
-        parser.add_argument(f"--{name}-epochs", type=int, default=2, help="of the supernet's first phase")
+        parser.add_argument(f"--{name}-epochs", type=int, default=4, help="of each of the supernet's two phases")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, help="use so many of each split only, to try it out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -238,8 +238,8 @@ def trained_and_measured(job: Job) -> list[Row]:
         load_initial(net, _WORK["weights"])
     net.to(images.device)
     peak = job.lr * BATCH[job.data] / 64
-    first, *later = SCHEDULES["random"](space, epochs=job.epochs, lr=peak)
-    phases = (first, *(replace(phase, lr=phase.lr * LATER_LR) for phase in later))
+    first, second = SCHEDULES["random"](space, epochs=job.epochs, lr=peak)
+    phases = (first, replace(second, epochs=job.epochs, lr=second.lr * LATER_LR))
     steps = images.steps(BATCH[job.data])
     compute = training_macs(space, phases, steps, macs, seed=job.seed) * BATCH[job.data]
     settings = replace(SETTINGS, layer_decay=job.layer_decay, seed=job.seed)
