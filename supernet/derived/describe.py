@@ -50,8 +50,10 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
             shape = list(getattr(base.get_submodule(owner), name).shape)
             shape[dim] = kept[axis]
             shapes[path] = shape
-    if of_model := _of_model(base, layout, kept, subnet):
-        attributes[""] = of_model
+    attributes |= _of_model(base, layout, kept)
+    info = _feature_info(base, layout, kept, subnet)
+    if info and info != base.feature_info:
+        attributes.setdefault("", {})["feature_info"] = info
     return {
         "class": f"timm.models.{type(base).__name__}",
         "family": space.family,
@@ -91,19 +93,20 @@ def _shapes_of(
     return shapes
 
 
-def _of_model(base: nn.Module, layout: Layout, kept: list[int], subnet: Subnet) -> dict[str, Any]:
-    """Attributes in which timm's model tells its numbers of features, and where its feature maps are."""
-    classifier = next((leaf for leaf in layout.leaves.values() if leaf.writes == layout.classes), None)
-    candidates = [layout.head.axes[0], *([classifier.reads] if classifier else [])]
-    values: dict[str, Any] = {}
-    for name in ("num_features", "head_hidden_size", "embed_dim"):
-        own = getattr(base, name, None)
-        axis = next((axis for axis in candidates if layout.channels[axis].size == own), None)
-        if axis is not None and kept[axis] != own:
-            values[name] = kept[axis]
-    info = _feature_info(base, layout, kept, subnet)
-    if info and info != base.feature_info:
-        values["feature_info"] = info
+def _of_model(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, dict[str, Any]]:
+    """Attributes in which timm's model, and a head module of it, tell their numbers of features; by the module's name.
+
+    timm's ``reset_classifier`` reads them.
+    """
+    path = next((path for path, leaf in layout.leaves.items() if leaf.writes == layout.classes), None)
+    candidates = [layout.head.axes[0], *([layout.leaves[path].reads] if path else [])]
+    values: dict[str, dict[str, Any]] = {}
+    for owner in dict.fromkeys(("", (path or "").rpartition(".")[0])):
+        for name in ("num_features", "head_hidden_size", "embed_dim", "in_features"):
+            own = getattr(base.get_submodule(owner), name, None)
+            axis = next((axis for axis in candidates if layout.channels[axis].size == own), None)
+            if axis is not None and kept[axis] != own:
+                values.setdefault(owner, {})[name] = kept[axis]
     return values
 
 
@@ -111,9 +114,11 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
     """timm's list of feature maps, with the subnet's channels, and its own last block of each stage."""
     if not isinstance(getattr(base, "feature_info", None), list):
         return []
-    result = []
+    result, stem = [], layout.stem.axes[layout.stem.out]
     for entry in copy.deepcopy(base.feature_info):
         module = str(entry.get("module", ""))
+        if entry["num_chs"] == layout.channels[stem].size:  # an activation of the stem; others are told below
+            entry["num_chs"] = kept[stem]
         for number, container in enumerate(layout.containers):
             last = layout.blocks[number][subnet.depths[number] - 1]
             inside = module.startswith(f"{container}.")
