@@ -81,7 +81,7 @@ def test_spaces_prints_exact_sizes(capsys):
 def test_import_ofa_says_what_is_wrong_before_it_reads(capsys, tmp_path):
     file, out = str(tmp_path / "checkpoint"), str(tmp_path / "supernet.safetensors")
     for words, message in [
-        (["--space", "ofa_mbv4", "--out", out], "--space ofa_mbv4: no such space; did you mean \"ofa_mbv3\"?"),
+        (["--space", "ofa_mbv4", "--out", out], '--space ofa_mbv4: no such space; did you mean "ofa_mbv3"?'),
         (["--space", "ofa_mbv3", "--out", "supernet.pth"], "--out supernet.pth: give a name that ends in .safetensors"),
         (["--space", "ofa_mbv3", "--out", out], f"{file} cannot be read: No such file or directory"),
         (["--space", "ofa_mbv3"], "Missing option '--out'"),

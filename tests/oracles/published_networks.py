@@ -37,10 +37,18 @@ def mobile_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]
     return {"ks": list(subnet.kernels), "e": list(subnet.expands), "d": list(subnet.depths)}
 
 
+def proxyless_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]:
+    """The stage of the separable block is none of theirs."""
+    return {**mobile_setting(space, subnet), "d": list(subnet.depths[1:])}
+
+
 _OPTIONS = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
 PUBLISHED = {
     "MobileNetV3 1.0": Published("OFAMobileNetV3", {**_OPTIONS, "width_mult": 1.0}, "ofa_mbv3", mobile_setting),
     "MobileNetV3 1.2": Published("OFAMobileNetV3", {**_OPTIONS, "width_mult": 1.2}, "ofa_mbv3_w1.2", mobile_setting),
+    "ProxylessNAS 1.3": Published(
+        "OFAProxylessNASNets", {**_OPTIONS, "width_mult": 1.3}, "ofa_proxyless", proxyless_setting
+    ),
 }
 
 
