@@ -10,26 +10,50 @@ import onnx
 from onnx import defs, helper, numpy_helper, version_converter
 
 from ofa.export.formats import MAX_OPSET, MIN_OPSET
+from ofa.export.onnx_rewrites import REPLACEABLE, input_since, lower
 
 # The opset since which a node of this form means the same for float32. Later opsets added types and options.
+# Where its axes became an input, that of the attribute: ``lower`` writes it.
 _SINCE = {
     "Add": 7,
     "AveragePool": 11,
     "Clip": 11,
+    "Concat": 11,
     "Constant": 11,
     "Conv": 11,
     "DequantizeLinear": 13,
+    "Div": 7,
+    "Expand": 8,
     "Flatten": 11,
+    "Gather": 11,
+    "Gelu": 20,
     "Gemm": 11,
     "GlobalAveragePool": 1,
     "HardSigmoid": 6,
     "HardSwish": 14,
     "Identity": 1,
+    "LayerNormalization": 17,
+    "MatMul": 9,
+    "MaxPool": 11,
     "Mul": 7,
+    "Pad": 11,
     "QuantizeLinear": 13,
+    "Range": 11,
+    "ReduceL2": 11,
+    "ReduceMean": 11,
+    "ReduceSum": 11,
     "Relu": 6,
     "Reshape": 5,
+    "Shape": 1,
     "Sigmoid": 6,
+    "Slice": 11,
+    "Softmax": 11,
+    "Split": 11,
+    "Sqrt": 6,
+    "Squeeze": 11,
+    "Sub": 7,
+    "Transpose": 1,
+    "Unsqueeze": 11,
 }
 _MAP_AXES = [2, 3]  # height and width
 
@@ -45,37 +69,35 @@ def check_format(*, opset: int | None = None, batch: int | None = None) -> None:
 def set_opset(model: onnx.ModelProto, opset: int | None = None) -> None:
     """Rewrites ``model`` in place for ``opset`` (default: the lowest that it needs), with the IR version of that opset.
 
-    Averages over the whole map become GlobalAveragePool, which every opset has. Below opset 14 a hard swish
-    becomes a hard sigmoid and a product.
+    Averages over the whole map become GlobalAveragePool, which every opset has. Below the opset of a hard
+    swish, a layer norm or a GELU, several older operators stand for it.
 
     Raises ``ValueError`` when ``opset`` is not supported here, or is lower than the graph needs.
     """
     check_format(opset=opset)
 
-    # Replace what newer opsets alone can express.
+    # The lowest opset is that of the most demanding operator, of those that cannot be replaced.
     _use_global_average_pool(model)
-    if opset is not None and opset < _SINCE["HardSwish"]:
-        _replace_hard_swish(model)
-    for node in model.graph.node:
-        if node.op_type == "Reshape":
-            # The attribute allowzero, of opset 14, changes nothing for a shape without zeros.
-            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-
-    # The lowest opset is that of the most demanding operator.
     declared = opset_of(model)
-    needed = {node.op_type: _needed_opset(node, declared) for node in model.graph.node}
+    names = {tensor.name for tensor in model.graph.initializer}
+    names |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
+    needed: dict[str, int] = {}
+    for node in model.graph.node:
+        since = _needed_opset(node, declared, names)
+        needed[node.op_type] = max(since, needed.get(node.op_type, 0))
     lowest = max(MIN_OPSET, *needed.values()) if needed else MIN_OPSET
-    if opset is not None and opset < lowest:
-        names = ", ".join(sorted(name for name, since in needed.items() if since > opset))
-        raise ValueError(f"opset is {opset}; the graph needs {lowest}, for its operators {names}")
+    too_new = [name for name, since in needed.items() if opset is not None and since > opset]
+    if any(name not in REPLACEABLE for name in too_new):
+        lowest = max(since for name, since in needed.items() if name not in REPLACEABLE)
+        listed = ", ".join(sorted(name for name in too_new if name not in REPLACEABLE))
+        raise ValueError(f"opset is {opset}; the graph needs {lowest}, for its operators {listed}")
 
     # Operators of other exporters may have to be converted to a newer opset.
     target = opset or lowest
     if target > declared and any(name not in _SINCE for name in needed):
         converted = version_converter.convert_version(model, target)
         model.CopyFrom(converted)
+    lower(model, target)
     _declare_opset(model, target)
 
 
@@ -111,11 +133,17 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _needed_opset(node: onnx.NodeProto, declared: int) -> int:
+def _needed_opset(node: onnx.NodeProto, declared: int, constants: set[str]) -> int:
     if node.domain not in ("", "ai.onnx"):
         return MIN_OPSET
     since = _SINCE.get(node.op_type)
-    return defs.get_schema(node.op_type, declared).since_version if since is None else since
+    if since is None:
+        return defs.get_schema(node.op_type, declared).since_version
+    if node.op_type == "Shape" and node.attribute:
+        return 15  # a part of a shape
+    # An input that is not known cannot become an attribute.
+    computed = len(node.input) > 1 and node.input[1] not in constants
+    return input_since(node) if computed else since
 
 
 def _declare_opset(model: onnx.ModelProto, opset: int) -> None:
@@ -149,18 +177,3 @@ def _use_global_average_pool(model: onnx.ModelProto) -> None:
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def _replace_hard_swish(model: onnx.ModelProto) -> None:
-    """Writes every HardSwish as ``x * HardSigmoid(x)``."""
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    for node in nodes:
-        if node.op_type != "HardSwish":
-            model.graph.node.append(node)
-            continue
-        gate = f"{node.output[0]}.gate"
-        name = node.name or gate
-        sigmoid = helper.make_node("HardSigmoid", [node.input[0]], [gate], name=f"{name}.gate", alpha=1 / 6, beta=0.5)
-        product = helper.make_node("Mul", [node.input[0], gate], list(node.output), name=name)
-        model.graph.node.extend([sigmoid, product])

@@ -91,6 +91,14 @@ class Supernet(nn.Module):
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""
         return self.model(x.contiguous(memory_format=torch.channels_last))
 
+    def forward_intermediates(self, x: Tensor, **options: Any) -> Any:
+        """timm's ``forward_intermediates`` of the active subnet, for tasks that need feature maps.
+
+        With ``intermediates_only=True`` a list of maps ``(batch, channels, height, width)``, the finest first; the
+        extracted model's own ``forward_intermediates`` gives the same. ``options`` are timm's.
+        """
+        return self.model.forward_intermediates(x.contiguous(memory_format=torch.channels_last), **options)
+
     def activate(self, subnet: Subnet) -> Supernet:
         """Runs as ``subnet`` from now on; returns itself. Raises ``ValueError`` when it is not of this space."""
         self.space.encode(subnet)

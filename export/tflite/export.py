@@ -25,28 +25,31 @@ def tflite_bytes(
     """The float32 TFLite file of an ONNX graph (from ``onnx_graph`` or ``export_onnx``).
 
     ONNX's input is ``(batch, channels, height, width)``. TFLite's is ``input``,
-    ``(1, height, width, channels)``, and its output ``logits``, in the signature ``serving_default``. With
-    ``resizable`` a runtime may resize the input to another batch size. Feature maps as output are NHWC,
-    too. Each entry of ``metadata`` is stored as JSON.
+    ``(1, height, width, channels)``, and its output ``logits``, in the signature ``serving_default``. Tokens
+    are ``(1, tokens, channels)``. With ``resizable`` a runtime may resize the input to another batch size.
+    Feature maps as output are NHWC, too. Each entry of ``metadata`` is stored as JSON.
 
     Raises ``ValueError`` naming the operator and the layer that is not supported, or the packages of the
     extra ``tflite`` when they are not installed.
     """
     from ofa.export.tflite.flatbuffer import with_metadata
-    from ofa.export.tflite.operators import Writer, reshaped
+    from ofa.export.tflite.operators import write_nodes
     from ofa.export.tflite.source import Source
+    from ofa.export.tflite.writer import Stored, Writer, usual_layout
 
     source = Source(graph)
     writer = Writer(source, resizable=resizable)
     builder = writer.builder
-    channels, height, width = source.shape
-    images = writer.tensors[source.input] = builder.tensor("input", (1, height, width, channels))
-    writer.write()
+    layout = usual_layout(1 + len(source.shape))
+    images = builder.tensor("input", [(1, *source.shape)[axis] for axis in layout])
+    writer.tensors[source.input] = Stored(images, layout)
+    write_nodes(writer)
 
     # A graph without operators needs one, for input and output must be different tensors.
-    logits = writer.tensors[source.output]
+    output = writer.tensors[source.output]
+    logits = writer.moved(output, usual_layout(len(output.layout)), "logits")
     if logits == images:
-        logits = reshaped(builder, images, builder.shape(images), "identity", resizable=resizable)
+        logits = writer.reshaped(images, builder.shape(images), "identity")
     builder.tensors[logits].name = "logits"
     content = builder.finish(images, logits)
     return with_metadata(content, metadata) if metadata else content

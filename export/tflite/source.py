@@ -40,6 +40,7 @@ class Source:
         self.shape = _image_shape(inputs[0])
 
         # The network's output counts as a reader.
+        self._producers = {name: node for node in self.nodes for name in node.output}
         self._readers: dict[str, list[onnx.NodeProto | None]] = {self.output: [None]}
         for node in self.nodes:
             for name in node.input:
@@ -58,6 +59,10 @@ class Source:
         readers = self._readers.get(node.output[0], [])
         return readers[0] if len(readers) == 1 else None
 
+    def producer(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The node that computes the first operand of ``node``."""
+        return self._producers.get(self.resolve(node.input[0]))
+
     def attributes(self, node: onnx.NodeProto) -> dict[str, Any]:
         return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
@@ -70,9 +75,9 @@ def layer(node: onnx.NodeProto) -> str:
     return node.name or f"{node.op_type}_{node.output[0]}"
 
 
-def _image_shape(info: onnx.ValueInfoProto) -> tuple[int, int, int]:
-    """Channels, height, width."""
+def _image_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Channels, height and width of maps; tokens and channels."""
     sizes = [dimension.dim_value for dimension in info.type.tensor_type.shape.dim]
-    if len(sizes) != 4 or not all(sizes[1:]):
+    if len(sizes) not in (3, 4) or not all(sizes[1:]):
         raise ValueError(f"the ONNX input {info.name} must be (batch, channels, height, width) with fixed sizes")
-    return sizes[1], sizes[2], sizes[3]
+    return tuple(sizes[1:])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import timm
@@ -17,6 +18,7 @@ from torch import nn
 from ofa.supernet.without_init import WithoutInit
 
 CLASSES = "timm.models."  # before the name of a class, where there is no registered name
+IN_CHANS, NUM_CLASSES = 3, 1000  # of a network that is walked; the number of each is given when costs are counted
 
 
 def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | None = None) -> nn.Module:
@@ -32,6 +34,20 @@ def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | No
         with WithoutInit():
             return _build(timm_name, options)
     return _build(timm_name, options)
+
+
+def walked_base(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The plain model in eval mode on the meta device; remembered for those asked for last, so nobody may change it.
+
+    It has ``NUM_CLASSES`` and reads ``IN_CHANS``, whatever is asked for in the end.
+    """
+    return _walked_base(timm_name, json.dumps(arguments, sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _walked_base(timm_name: str, arguments: str) -> nn.Module:
+    options = {**json.loads(arguments), "num_classes": NUM_CLASSES, "in_chans": IN_CHANS}
+    return build_base(timm_name, options, device="meta").eval()
 
 
 def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ofa.supernet import families
 from ofa.supernet.derived.base import CLASSES as CLASS_PREFIX
-from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.base import walked_base
 from ofa.supernet.derived.layout import layout_of
 from ofa.supernet.derived.options import MAX_BLOCKS
 from ofa.supernet.derived.parts import Layout
@@ -85,12 +85,12 @@ def asked_space(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def base_of(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """The plain model on the meta device. Raises ``ValueError`` with the nearest names for one that is not known."""
+    """The plain model that is walked. Raises ``ValueError`` with the nearest names for one that is not known."""
     if not timm_name.startswith(CLASS_PREFIX) and not timm.is_model(timm_name):
         near = difflib.get_close_matches(timm_name, timm.list_models(), n=3)
         meant = f"; did you mean {' or '.join(near)}?" if near else "; `ofa models` lists those that work"
         raise ValueError(f"timm {timm.__version__} has no model called {timm_name!r}{meant}")
-    return build_base(timm_name, arguments, device="meta").eval()
+    return walked_base(timm_name, arguments)
 
 
 def family_of(model: nn.Module, name: str) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
-from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.base import walked_base
 from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import plain_attributes
@@ -22,7 +20,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
     ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks, ``attributes`` of layers, and
     ``shapes`` of parameters that are smaller.
     """
-    layout, base = space.layout, _base(space.timm, json.dumps(space.arguments))
+    layout, base = space.layout, walked_base(space.timm, space.arguments)
     kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
     removed = [
         f"{container}.{index}"
@@ -65,12 +63,6 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         "attributes": {path: values for path, values in attributes.items() if values},
         "shapes": shapes,
     }
-
-
-@lru_cache(maxsize=8)
-def _base(timm_name: str, arguments: str) -> nn.Module:
-    """The largest network on the meta device; nobody may change it."""
-    return build_base(timm_name, json.loads(arguments), device="meta")
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.base import IN_CHANS, walked_base
 from ofa.supernet.derived.cut import Cut
 from ofa.supernet.derived.functions import note_function
 from ofa.supernet.derived.layers import HANDLERS
@@ -20,8 +21,6 @@ from ofa.supernet.derived.roles import channels_of
 from ofa.supernet.derived.walk import Network, TracedPart, Value, walk_part
 from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
 from ofa.supernet.operators import Operators
-
-IMAGES, CLASSES = 3, 1000  # of the network that is walked; the number of each is given when costs are counted
 
 
 def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
@@ -34,8 +33,7 @@ def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], 
 
 @lru_cache(maxsize=16)
 def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...]) -> Layout:
-    options = {**json.loads(arguments), "num_classes": CLASSES, "in_chans": IMAGES}
-    model = build_base(timm_name, options, device="meta").eval()
+    model = walked_base(timm_name, json.loads(arguments))
     return walk_model(model, family.cut(model), resolutions)
 
 
@@ -99,8 +97,8 @@ class _Part(NamedTuple):
 
 def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_Part]]:
     network, parts = Network(model), []
-    value = Value(0, network.axes.new(IMAGES, fixed="the images"), 1)
-    images, side, tokens = torch.empty(1, IMAGES, resolution, resolution, device="meta"), resolution, 0
+    value = Value(0, network.axes.new(IN_CHANS, fixed="the images"), 1)
+    images, side, tokens = torch.empty(1, IN_CHANS, resolution, resolution, device="meta"), resolution, 0
     handlers = {**HANDLERS, **cut.handlers}
     for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
         given = value._replace(tensor=0)
@@ -117,8 +115,7 @@ def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_P
         operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
         written = operators.shapes(side)[traced.out.tensor]
         parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))
-        with torch.no_grad():
-            images = module(images)
+        images = torch.empty(traced.out_shape, device="meta")
         value, side, tokens = traced.out, int(written.side), int(written.tokens)
     network.axes.fix(value.axis, "the classes")
     return network, parts
@@ -136,7 +133,7 @@ def _with_counts(part: _Part, others: Sequence[_Part]) -> _Part:
         )
         for number, operator in enumerate(part.traced.operators)
     ]
-    return part._replace(traced=part.traced._replace(operators=tuple(operators)))
+    return part._replace(traced=replace(part.traced, operators=tuple(operators)))
 
 
 def _fix_leaves_that_cannot_be_cut(model: nn.Module, network: Network) -> None:

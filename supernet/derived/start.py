@@ -86,7 +86,7 @@ def _checked(
         raise ValueError(
             f"this model reads {head['in_chans']} channels, not {in_chans}; build it with in_chans={in_chans}"
         )
-    like = base_of(name, {**arguments, **head})
+    like = build_base(name, {**arguments, **head}, device="meta")
     if difference := _difference(model, like):
         raise ValueError(
             f"this model is not what timm builds as {name}: {difference}; pass its arguments as arguments="

@@ -20,6 +20,8 @@ from ofa.supernet.operators import Operator, Operators
 
 Sizes = tuple[int, ...]
 
+_KEEP_SHAPE = (nn.BatchNorm2d, nn.LayerNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+
 
 class Value(NamedTuple):
     """A tensor of the part: its number, the axis that its channels are, and which dimension they are."""
@@ -38,7 +40,7 @@ class TracedPart:
         axes: of the part's input, then of each operator's ``channels``.
         groups: of each operator, the axis of its heads; None for other ones.
         paths: the name in the model of the layer that each operator is; empty for an addition and such.
-        out: the part's output.
+        out: the part's output, whose shape is ``out_shape``.
     """
 
     operators: tuple[Operator, ...]
@@ -46,6 +48,7 @@ class TracedPart:
     groups: tuple[int | None, ...]
     paths: tuple[str, ...]
     out: Value
+    out_shape: Sizes
 
 
 @dataclass
@@ -146,24 +149,27 @@ class Walk(fx.Interpreter):
             graph = _Tracer(is_leaf).trace(root)
         except Exception as error:  # tracing runs any code, which may branch on values
             raise Unknown(_failing_module(part, is_leaf), f"it cannot be traced ({_first_line(error)})") from error
-        super().__init__(fx.GraphModule(root, graph), garbage_collect_values=False)
+        super().__init__(root, garbage_collect_values=False, graph=graph)
 
     def run_part(self, given: Value, shape: Sizes, *, side: int, tokens: int) -> TracedPart:
         self.tensors.append(given.axis)
         self._given, self._given_side, self._tokens = given, side, tokens
         try:
             with torch.no_grad():
-                self.run(torch.empty(shape, device="meta"))
+                result = self.run(torch.empty(shape, device="meta"))
         except Unknown:
             self.network.leaves, self.network.parameters = self._saved  # the next walk begins anew
             raise
-        (output,) = (node for node in self.module.graph.nodes if node.op == "output")
+        (output,) = (node for node in self.graph.nodes if node.op == "output")
         out = self.values[output.args[0]]
-        return TracedPart(tuple(self.operators), tuple(self.tensors), tuple(self.groups), tuple(self.paths), out)
+        return TracedPart(
+            tuple(self.operators), tuple(self.tensors), tuple(self.groups), tuple(self.paths), out, tuple(result.shape)
+        )
 
     def run_node(self, node: fx.Node) -> Any:
         try:
-            result = super().run_node(node)
+            result = self._skipped(node)
+            result = super().run_node(node) if result is None else result
         except Unknown:
             raise
         except Exception as error:
@@ -172,6 +178,13 @@ class Walk(fx.Interpreter):
             inputs = [self.values[argument] for argument in node.all_input_nodes if argument in self.values]
             self.values[node] = self._note(node, inputs, result)
         return result
+
+    def _skipped(self, node: fx.Node) -> Tensor | None:
+        """What a layer gives whose output has the shape of its input: that, for on the meta device norms are slow."""
+        if node.op != "call_module" or len(node.all_input_nodes) != 1:
+            return None
+        leaf = self.module.get_submodule(str(node.target))
+        return self.env[node.all_input_nodes[0]] if isinstance(leaf, _KEEP_SHAPE) and leaf not in self.opaque else None
 
     def _note(self, node: fx.Node, inputs: list[Value], result: Tensor) -> Value:
         if node.op == "placeholder":

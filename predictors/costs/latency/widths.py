@@ -6,24 +6,47 @@ with the square of the number of widths. Few are timed; between them times follo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ofa.predictors.costs.part_genes import distinct
 from ofa.supernet.space import SearchSpace
 
 MAX_WIDTHS = 3  # timed of one gene; those between are interpolated
+MAX_CHOICES = 240  # of all parts, at each of up to five resolutions; above, only two widths of a gene are timed
 
 
 def timed_options(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
-    """The options of each gene that are timed: all of them, but of ordered genes that several parts share at most three
-    (smallest, middle, largest)."""
+    """The options of each gene that are timed.
+
+    Of ordered genes that several parts share, such as widths, they are the smallest, middle and largest; only smallest
+    and largest where parts would otherwise have more than ``MAX_CHOICES``. Of other genes they are all.
+    """
+    timed = _few_of_shared(space, MAX_WIDTHS)
+    return timed if _number_of_choices(space, timed) <= MAX_CHOICES else _few_of_shared(space, 2)
+
+
+def _few_of_shared(space: SearchSpace, most: int) -> tuple[tuple[int, ...], ...]:
     timed = []
     for gene in space.genes:
         count = len(gene.options)
-        few = gene.block is None and gene.ordered and gene.role not in ("resolution", "depth") and count > MAX_WIDTHS
-        timed.append(tuple(round(i) for i in np.linspace(0, count - 1, MAX_WIDTHS)) if few else tuple(range(count)))
+        few = gene.block is None and gene.ordered and gene.role not in ("resolution", "depth") and count > most
+        timed.append(tuple(round(i) for i in np.linspace(0, count - 1, most)) if few else tuple(range(count)))
     return tuple(timed)
+
+
+def _number_of_choices(space: SearchSpace, timed: Sequence[Sequence[int]]) -> int:
+    """Of stem, head, and the blocks of each stage that differ in what they may choose."""
+    columns, kinds = space.part_columns, {}
+    for name, of_part in (("stem", columns.stem), ("head", columns.head)):
+        kinds[name] = [len(timed[column]) for column in distinct(of_part)]
+    for block, of_part in zip(space.blocks, columns.blocks, strict=True):
+        own = distinct(of_part)
+        alike = tuple(column if space.genes[column].block is None else space.genes[column][:2] for column in own)
+        kinds[block.stage, alike] = [len(timed[column]) for column in own]
+    return sum(map(math.prod, kinds.values()))
 
 
 def along_macs(times: np.ndarray, macs: np.ndarray, genes: Sequence[int], timed: Sequence[Sequence[int]]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import nn
+from torch.nn import functional
 
 from ofa.supernet.channel_sorting import ChannelGroup
 from ofa.supernet.elastic.conv import make_conv_elastic
@@ -28,6 +29,11 @@ class Block(nn.Module):
         return self.act(y + (self.bn3(self.conv3(self.pool(x))) if self.stride == 2 else x))
 
 
+class ElasticLinear(nn.Linear):
+    def forward(self, x):
+        return functional.linear(x, self.weight[:, : x.shape[1]], self.bias)
+
+
 class Wide(nn.Module):
     def __init__(self, *, blocks, features, num_classes, in_chans):
         super().__init__()
@@ -38,12 +44,12 @@ class Wide(nn.Module):
         self.conv_head = nn.Conv2d(blocks[-1][-1][2], features, 1, bias=False)
         self.bn2 = BatchNormAct2d(features)
         self.global_pool = SelectAdaptivePool2d(pool_type="avg")
-        self.classifier = nn.Conv2d(features, num_classes, 1)
         self.flatten = nn.Flatten(1)
+        self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, x):
         x = self.bn2(self.conv_head(self.blocks(self.bn1(self.conv_stem(x)))))
-        return self.flatten(self.classifier(self.global_pool(x)))
+        return self.classifier(self.flatten(self.global_pool(x)))
 
 
 def describe(space, subnet, *, num_classes, in_chans):
@@ -68,6 +74,7 @@ def make_elastic(model, space):
             make_conv_elastic(module)
         elif type(module) is BatchNormAct2d:
             make_batch_norm_elastic(module)
+    model.classifier.__class__ = ElasticLinear
     for stage in model.blocks:
         make_stage_elastic(stage)
 
@@ -98,5 +105,5 @@ def channel_groups(model, space):
 
 def parts(model):
     stem = nn.Sequential(model.conv_stem, model.bn1)
-    head = nn.Sequential(model.conv_head, model.bn2, model.global_pool, model.classifier, model.flatten)
+    head = nn.Sequential(model.conv_head, model.bn2, model.global_pool, model.flatten, model.classifier)
     return stem, list(model.blocks), head

@@ -24,5 +24,5 @@ def block(space, position, *, width, expand, width_before=None):
 def head(space, *, num_classes, width, features):
     made = Builder(width)
     pooled = made.add(Operator("pool", (made.conv(0, features, act="relu"),), features))
-    made.add(Operator("conv", (pooled,), num_classes, bias=True))
+    made.add(Operator("linear", (pooled,), num_classes, bias=True))
     return made.done()
