@@ -85,9 +85,15 @@ def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Modul
         module = model.get_submodule(path)
         if leaf.writes == number:
             writers.append(module)
-        if leaf.reads == number and leaf.reads != leaf.writes:
+        if leaf.reads == number and (leaf.writes != number or _mixes(module)):
             readers.append(module)
     return writers, readers
+
+
+def _mixes(module: nn.Module) -> bool:
+    """Whether a layer makes each channel of several; norms and depthwise convolutions do not."""
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim > 1 and getattr(module, "groups", 1) == 1
 
 
 def parts_of(family: str, model: nn.Module) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

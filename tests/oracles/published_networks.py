@@ -43,7 +43,7 @@ def proxyless_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, A
 
 
 def resnet_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]:
-    """Depths count from each stage's fewest blocks, widths are indices; the stem's first width has its two least equal."""
+    """Depths count from each stage's fewest blocks, widths are indices; the stem's two least first widths are equal."""
     skipped, _, *depths = subnet.depths
     fewest = [stage.depths[0] for stage in space.stages[2:]]
     options = [[24, 24, 32], *list(space.widths.values())[1:]]

@@ -7,9 +7,9 @@ def _ofa_resnet50() -> dict[str, Any]:
     """OFA's ResNet-50 space, as its published code has it (https://github.com/mit-han-lab/once-for-all).
 
     Depth, the ratio of each block's middle to its stage's width, and the widths of stem and stages are elastic. The
-    first stage is the stem's residual convolution, the second the rest of the stem. Of the three published widths of the stem's first channels two are
-    equal, so there are two. The supernet has 48,105,992 parameters; with 10 classes its largest network has 46,077,482
-    and its smallest 5,223,570.
+    first stage is the stem's residual convolution, the second the rest of the stem. Of the three published widths of
+    the stem's first channels two are equal, so there are two. The supernet has 48,105,992 parameters; with 10 classes
+    its largest network has 46,077,482 and its smallest 5,223,570.
     """
     widths, blocks_of_stage = [256, 512, 1024, 2048], [4, 4, 6, 4]
     stages: list[dict[str, Any]] = [{"depths": depths, "blocks": [{"in_channels": 32}]} for depths in ([0, 1], [1])]
@@ -22,9 +22,16 @@ def _ofa_resnet50() -> dict[str, Any]:
     return {
         "family": "resnet",
         "resolutions": list(range(128, 225, 4)),
-        "timm": "resnet50d",
-        # Middles of 0.35 are narrower than these by up to 2 channels.
-        "arguments": {"layers": blocks_of_stage, "base_width": 90, "residual_convs": {"conv1": 3}},
+        "timm": "timm.models.ResNet",
+        "arguments": {
+            "block": "Bottleneck",
+            "layers": blocks_of_stage,
+            "stem_width": 32,
+            "stem_type": "deep",
+            "avg_down": True,
+            "base_width": 90,  # middles of 0.35 are narrower than these by up to 2 channels
+            "residual_convs": {"conv1": 3},
+        },
         "stages": stages,
         "widths": {
             "0": [24, 32],
