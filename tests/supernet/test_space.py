@@ -103,8 +103,8 @@ def test_smallest_and_largest(space):
     assert (small.resolution, large.resolution) == (space.resolutions[0], space.resolutions[-1])
     assert large.depths == tuple(stage.depths[-1] for stage in space.stages)
     assert small.depths == tuple(stage.depths[0] for stage in space.stages)
-    for slot, kernel, expand in zip(space.blocks, large.kernels, large.expands, strict=True):
-        assert (kernel, expand) == (space.stages[slot.stage].kernels[-1], space.stages[slot.stage].expands[-1])
+    for role, chosen in (("kernel", large.kernels), ("expand", large.expands), ("width", large.widths)):
+        assert chosen == tuple(gene.options[-1] for gene in space.genes if gene.role == role)
 
 
 @spaces
