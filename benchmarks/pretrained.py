@@ -201,6 +201,7 @@ _WORK: dict[str, Any] = {}
 def _begin(work: dict[str, Any]) -> None:
     _WORK.update(work)
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # a network from nothing has many, which CPUs are slow with
 
 
 @cache

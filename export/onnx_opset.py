@@ -10,10 +10,10 @@ import onnx
 from onnx import defs, helper, numpy_helper, version_converter
 
 from ofa.export.formats import MAX_OPSET, MIN_OPSET
-from ofa.export.onnx_rewrites import REPLACEABLE, input_since, lower
+from ofa.export.onnx_rewrites import REPLACEABLE, fit, input_since
 
 # The opset since which a node of this form means the same for float32. Later opsets added types and options.
-# Where its axes became an input, that of the attribute: ``lower`` writes it.
+# Where its axes became an input, that of the attribute: ``fit`` writes it.
 _SINCE = {
     "Add": 7,
     "AveragePool": 11,
@@ -70,7 +70,7 @@ def set_opset(model: onnx.ModelProto, opset: int | None = None) -> None:
     """Rewrites ``model`` in place for ``opset`` (default: the lowest that it needs), with the IR version of that opset.
 
     Averages over the whole map become GlobalAveragePool, which every opset has. Below the opset of a hard
-    swish, a layer norm or a GELU, several older operators stand for it.
+    swish, a layer norm, a GELU or a part of a shape, several older operators stand for it.
 
     Raises ``ValueError`` when ``opset`` is not supported here, or is lower than the graph needs.
     """
@@ -97,7 +97,7 @@ def set_opset(model: onnx.ModelProto, opset: int | None = None) -> None:
     if target > declared and any(name not in _SINCE for name in needed):
         converted = version_converter.convert_version(model, target)
         model.CopyFrom(converted)
-    lower(model, target)
+    fit(model, target)
     _declare_opset(model, target)
 
 
@@ -107,8 +107,9 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def raise_opset(model: onnx.ModelProto, lowest: int) -> None:
-    """Declares at least ``lowest`` in a model that ``set_opset`` rewrote; its nodes mean the same in newer opsets."""
+    """Declares at least ``lowest`` in a model that ``set_opset`` rewrote, whose nodes newer opsets have, too."""
     if opset_of(model) < lowest:
+        fit(model, lowest)
         _declare_opset(model, lowest)
 
 

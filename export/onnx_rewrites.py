@@ -1,4 +1,4 @@
-"""Operators of newer ONNX opsets as those of older ones, with the same results but for rounding."""
+"""ONNX operators as another opset has them, with the same results but for rounding."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _INPUT_SINCE = {
 }
 
 
-def lower(model: onnx.ModelProto, opset: int) -> None:
-    """Rewrites, in place, the operators that ``opset`` does not have, or has with attributes instead of inputs."""
+def fit(model: onnx.ModelProto, opset: int) -> None:
+    """Rewrites, in place, the operators that ``opset`` does not have, or has with attributes or inputs instead."""
     graph = model.graph
     constants = _constants(graph)
     weights = _Weights(graph)
@@ -29,10 +29,10 @@ def lower(model: onnx.ModelProto, opset: int) -> None:
     del graph.node[:]
     for node in nodes:
         since, write = _REPLACED.get(node.op_type, (0, None))
-        if write is not None and opset < since:
+        if write is not None and opset < since and (node.op_type != "Shape" or node.attribute):
             graph.node.extend(write(node, weights))
             continue
-        _use_attribute(node, constants, opset)
+        _place_sizes(node, constants, weights, opset)
         graph.node.append(node)
     _drop_unused(graph, constants)
 
@@ -51,15 +51,19 @@ def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
     return found
 
 
-def _use_attribute(node: onnx.NodeProto, constants: dict[str, np.ndarray], opset: int) -> None:
-    """Replaces an input by the attribute that it was, and drops attributes that change nothing."""
+def _place_sizes(node: onnx.NodeProto, constants: dict[str, np.ndarray], weights: _Weights, opset: int) -> None:
+    """Makes axes or sizes an input or an attribute, as ``opset`` has them, and drops attributes that change nothing."""
     since, name = _INPUT_SINCE.get(node.op_type, (0, ""))
     # No shape has zeros that mean zero, and sizes are given.
     idle = {"allowzero"} | ({"num_outputs"} if len(node.input) > 1 else set())
+    given = [attribute for attribute in node.attribute if attribute.name == name]
     if opset < since and len(node.input) > 1 and node.input[1] in constants:
         node.attribute.append(helper.make_attribute(name, constants[node.input[1]].tolist()))
         del node.input[1:]
         idle.add("noop_with_empty_axes")
+    elif since and opset >= since and given:
+        node.input.append(weights.add(node, np.array(given[0].ints, np.int64)))
+        idle.add(name)
     kept = [attribute for attribute in node.attribute if attribute.name not in idle]
     if len(kept) < len(node.attribute):
         del node.attribute[:]
@@ -82,9 +86,10 @@ class _Weights:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
 
-    def add(self, node: onnx.NodeProto, value: float) -> str:
+    def add(self, node: onnx.NodeProto, value: float | np.ndarray) -> str:
+        value = value if isinstance(value, np.ndarray) else np.float32(value)
         name = f"{node.output[0]}.constant{len(self._graph.initializer)}"
-        self._graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
 
@@ -149,9 +154,17 @@ def _layer_norm(node: onnx.NodeProto, weights: _Weights) -> Iterator[onnx.NodePr
     return _chain(node, steps)
 
 
+def _part_of_shape(node: onnx.NodeProto, weights: _Weights) -> Iterator[onnx.NodeProto]:
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    bounds = (attributes.get("start", 0), attributes.get("end", np.iinfo(np.int64).max))
+    names = [weights.add(node, np.array([bound], np.int64)) for bound in bounds]
+    return _chain(node, [("Shape", [node.input[0]], {}), ("Slice", [0, *names], {})])
+
+
 # The opset that has the operator, and what stands for it before.
 _REPLACED: dict[str, tuple[int, _Replacement]] = {
     "HardSwish": (14, _hard_swish),
+    "Shape": (15, _part_of_shape),
     "LayerNormalization": (17, _layer_norm),
     "Gelu": (20, _gelu),
 }

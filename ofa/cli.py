@@ -145,19 +145,26 @@ def init(
     time: Annotated[
         str, typer.Option("--time", metavar="TIME", help="How long the run may take here, such as 2h or 90m.")
     ] = "1h",
+    timm: Annotated[
+        str | None, typer.Option("--timm", metavar="NAME", help="The model of timm to make elastic; see `ofa models`.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights to start from, .safetensors.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe that is there.")] = False,
 ) -> None:
     """Write a recipe for a folder of images, for the devices named and the time that there is.
 
-    It looks at the images and at what is installed, and times a few training steps.
+    It looks at the images and at what is installed, and times a few training steps. Without --timm and --weights it
+    takes a model whose pretrained weights timm has on this machine, or a preset.
 
     Example: ofa init my_images --targets phone,m4 --time 2h
     """
     from ofa.init.write import write_recipe
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    write_recipe(folder, out, targets=names, time=time, force=force, told=_echo)
+    write_recipe(folder, out, targets=names, time=time, timm=timm, weights=weights, force=force, told=_echo)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 # Tensors of a leaf that have one entry for each channel that it writes.
-_WRITTEN = ("weight", "bias", "running_mean", "running_var")
+_WRITTEN = ("weight", "bias", "gamma", "running_mean", "running_var")
 
 
 class ChannelGroup(NamedTuple):
@@ -20,34 +20,44 @@ class ChannelGroup(NamedTuple):
     Attributes:
         roles: of the genes that choose how many are kept, such as ``["expand"]``.
         writers: leaves whose first axis these channels are: convolutions that write them, norms, depthwise ones.
-        readers: leaves whose second axis they are. The first one's weights say how important each channel is.
+        readers: leaves whose second axis they are.
         widths: how many of the channels are kept, an axis for the options of each gene, ascending.
+        judges: the readers whose weights say how important each channel is; the first of them unless others are named.
+        others: tensors of no leaf, and which of their axes these channels are.
     """
 
     roles: Sequence[str]
     writers: Sequence[nn.Module]
     readers: Sequence[nn.Module]
     widths: ArrayLike
+    judges: Sequence[nn.Module] = ()
+    others: Sequence[tuple[Tensor, int]] = ()
 
 
 @torch.no_grad()
 def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]) -> None:
     """Reorders the channels of each group in turn, most important first; the full network's function stays the same.
 
-    Importance is the L1 norm of a channel's weights in the layer that reads it, as in "Once-for-All", section 3
+    Importance is the L1 norm of a channel's weights in the layers that read it, as in "Once-for-All", section 3
     (https://arxiv.org/abs/1908.09791). Of each role the ``num_open`` largest options are in use already, 1 unless
     named: channels never cross their prefix boundaries, so that the subnets trained so far keep their function too.
     """
     for group in groups:
         largest = tuple(slice(-num_open.get(role, 1), None) for role in group.roles)
         in_use = np.asarray(group.widths)[largest]
-        weight = group.readers[0].weight
-        importance = weight.abs().sum([axis for axis in range(weight.ndim) if axis != 1])
+        importance = sum(_importance(leaf.weight) for leaf in group.judges or group.readers[:1])
         order = _sorted_within(importance, np.unique(in_use).tolist())
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
         for leaf in group.readers:
             _reorder(leaf, order, names=("weight",), axis=1)
+        for tensor, axis in group.others:
+            tensor.copy_(tensor.index_select(axis, order))
+
+
+def _importance(weight: Tensor) -> Tensor:
+    """The L1 norm of what is read of each channel."""
+    return weight.abs().sum([axis for axis in range(weight.ndim) if axis != 1])
 
 
 def _sorted_within(importance: Tensor, bounds: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +17,19 @@ def build_empty(description: dict[str, Any]) -> nn.Module:
     family = families.model(description.get("family") or families.of_timm_class(description["class"]))
     with WithoutInit():
         return family.build(description, device="meta")
+
+
+@torch.no_grad()
+def assign_state(target: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Gives a model of ``build_empty`` its weights. Raises ``RuntimeError`` for weights of another model."""
+    target.load_state_dict(state, assign=True)
+    device = next(iter(state.values())).device
+    for module in target.modules():
+        names = [name for name in module._non_persistent_buffers_set if module._buffers[name].is_meta]
+        for name in names:  # no state dict holds those that the layer computes itself
+            module._buffers[name] = torch.empty_like(module._buffers[name], device=device)
+        if names:
+            module.init_non_persistent_buffers()
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ofa.supernet.extract import build_empty
+from ofa.supernet.extract import assign_state, build_empty
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.images import tell_images, told_images
 from ofa.supernet.space import Subnet
@@ -56,7 +56,7 @@ def load_subnet(folder: Path) -> nn.Module:
     model.description = description
     path = Path(folder) / "weights.safetensors"
     try:
-        model.load_state_dict(safetensors.torch.load(path.read_bytes()), assign=True)
+        assign_state(model, safetensors.torch.load(path.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or not of {path.parent / 'subnet.json'}: {error}") from error
     return model.to(memory_format=torch.channels_last).eval()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ofa.supernet import families
 from ofa.supernet.channel_sorting import sort_channels
-from ofa.supernet.extract import build_empty, extract_state
+from ofa.supernet.extract import assign_state, build_empty, extract_state
 from ofa.supernet.images import tell_images
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -117,7 +117,7 @@ class Supernet(nn.Module):
         target = build_empty(description)
         target.description = description  # what ``save_subnet`` writes
         tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
-        target.load_state_dict(extract_state(self.model, target), assign=True)
+        assign_state(target, extract_state(self.model, target))
         return target.to(memory_format=torch.channels_last).eval()
 
     def describe(self, subnet: Subnet) -> dict:

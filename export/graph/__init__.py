@@ -18,7 +18,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import fx, nn
 
 from ofa.export.graph.calls import CALLS
-from ofa.export.graph.layers import folded_norm, write_layer
+from ofa.export.graph.layers import folded_norm, is_layer, write_layer
 from ofa.export.graph.tokens import COMPOSITES
 from ofa.export.graph.writer import BATCH, Computed, Writer
 from ofa.supernet.traced_operators import LeafTracer
@@ -59,7 +59,7 @@ def _traced(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
     """A module and its graph; the module is wrapped when it is a leaf of graphs itself."""
     # It looks at sizes, which are constants here.
     tracer = _Tracer(autowrap_functions=(resample_abs_pos_embed,))
-    if not isinstance(module, nn.Identity) and tracer.is_leaf_module(module, ""):
+    if is_layer(module):
         module = nn.Sequential(module)
     _, *others = inspect.signature(module.forward).parameters.values()
     defaults = {argument.name: argument.default for argument in others if argument.default is not argument.empty}

@@ -41,12 +41,20 @@ def write_layer(writer: Writer, leaf: nn.Module, x: Computed, *, norm: nn.BatchN
         return _conv(writer, leaf, x, norm)
     if isinstance(leaf, nn.BatchNorm2d):
         return _batch_norm(writer, leaf, x, folded=norm is leaf)
-    write = _LAYERS.get(type(leaf))
-    # A subclass may compute anything, unless it is known to be alike.
-    write = write or next((_ALIKE[kind] for kind in _ALIKE if isinstance(leaf, kind)), None)
+    write = _writer_of(leaf)
     if write is None:
         raise NotImplementedError(f"{writer.layer}: no ONNX operator is known for {type(leaf).__name__}")
     return write(writer, leaf, x)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is one of the layers that are known here."""
+    return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or _writer_of(module) is not None
+
+
+def _writer_of(leaf: nn.Module) -> Write | None:
+    """By the exact class, for a subclass may compute anything; else by a class whose subclasses are alike."""
+    return _LAYERS.get(type(leaf)) or next((_ALIKE[kind] for kind in _ALIKE if isinstance(leaf, kind)), None)
 
 
 def folded_norm(node: fx.Node, root: nn.Module) -> nn.BatchNorm2d | None:

@@ -118,19 +118,22 @@ def _mean_patch(layer: _Layer, features: np.ndarray, output_shape: tuple[int, ..
         return features.reshape(-1, features.shape[-1]).mean(0)
 
     kernel, strides = layer.weight.shape[1:3], (layer.options.strideH, layer.options.strideW)
+    dilations = (layer.options.dilationHFactor, layer.options.dilationWFactor)
     _, height, width, _ = output_shape
     if layer.options.padding == schema.Padding.SAME:
+        spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
         padding = [
             max((outputs - 1) * stride + span - inputs, 0)
-            for outputs, stride, span, inputs in zip((height, width), strides, kernel, features.shape[1:3], strict=True)
+            for outputs, stride, span, inputs in zip((height, width), strides, spans, features.shape[1:3], strict=True)
         ]
         features = np.pad(features, [(0, 0), *((both // 2, both - both // 2) for both in padding), (0, 0)])
 
     # Each position of the kernel is multiplied with a strided view of the map.
     patch = np.empty((*kernel, features.shape[3]))
     for row, column in np.ndindex(*kernel):
-        rows = slice(row, row + strides[0] * height, strides[0])
-        columns = slice(column, column + strides[1] * width, strides[1])
+        top, left = row * dilations[0], column * dilations[1]
+        rows = slice(top, top + strides[0] * height, strides[0])
+        columns = slice(left, left + strides[1] * width, strides[1])
         patch[row, column] = features[:, rows, columns].mean((0, 1, 2))
     return patch
 
@@ -138,5 +141,11 @@ def _mean_patch(layer: _Layer, features: np.ndarray, output_shape: tuple[int, ..
 def _mean_output(layer: _Layer, patch: np.ndarray) -> np.ndarray:
     """The mean of each output channel before its activation function."""
     if layer.kind == "DEPTHWISE_CONV_2D":
-        return (layer.weight[0] * patch).sum((0, 1)) + layer.bias
-    return layer.weight.reshape(len(layer.weight), -1) @ patch.ravel() + layer.bias
+        multiplier = layer.weight.shape[3] // patch.shape[2]
+        return (layer.weight[0] * patch.repeat(multiplier, axis=2)).sum((0, 1)) + layer.bias
+
+    # The filters of a group read the channels of that group.
+    groups = patch.shape[-1] // layer.weight.shape[-1]
+    filters = layer.weight.reshape(groups, len(layer.weight) // groups, -1)
+    parts = np.stack(np.split(patch, groups, axis=-1)).reshape(groups, -1, 1)
+    return (filters @ parts).ravel() + layer.bias

@@ -17,7 +17,8 @@ from ofa.export.tflite.flatbuffer import pack, schema, text
 _CODES = schema.BuiltinOperator
 _ACTS = schema.ActivationFunctionType
 _WITH_WEIGHTS = (_CODES.CONV_2D, _CODES.DEPTHWISE_CONV_2D, _CODES.FULLY_CONNECTED)
-_LINEAR = (_CODES.ADD, _CODES.AVERAGE_POOL_2D, _CODES.PAD, _CODES.RESHAPE, _CODES.RELU)
+# Operators of s x give s times what they give of x, for s > 0.
+_LINEAR = (_CODES.ADD, _CODES.AVERAGE_POOL_2D, _CODES.MAX_POOL_2D, _CODES.PAD, _CODES.RESHAPE, _CODES.RELU)
 _HOMOGENEOUS = (_ACTS.NONE, _ACTS.RELU)  # act(s x) = s act(x) for s > 0; ReLU6 is not
 
 
@@ -80,13 +81,18 @@ def _groups(model: Any) -> list[set[int]]:
             fixed.add(output)
         if kind == _CODES.DEPTHWISE_CONV_2D and operator.builtinOptions.depthMultiplier != 1:
             fixed.update(inputs)
+        channels = [graph.tensors[index].shape[-1] for index in (*operator.inputs[:2], output)]
+        if kind == _CODES.CONV_2D and channels[0] != channels[1]:
+            fixed.update(inputs)  # of a grouped convolution, each weight reads the channels of one group
 
         # Weights can undo a scale. Other linear operators pass it on, so that inputs and output need the
         # same one.
         if kind in _WITH_WEIGHTS:
             continue
-        if kind not in _LINEAR or len(inputs) < (2 if kind == _CODES.ADD else 1):
-            fixed.update(inputs)
+        shifts = kind == _CODES.ADD and len(inputs) < 2
+        moves_channels = kind == _CODES.RESHAPE and channels[0] != channels[-1]
+        if kind not in _LINEAR or shifts or moves_channels:
+            fixed.update((*inputs, output))
             continue
         joined = groups[output].union(*(groups.setdefault(index, {index}) for index in inputs))
         groups.update(dict.fromkeys(joined, joined))

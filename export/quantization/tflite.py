@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -14,6 +15,7 @@ from ofa.export.extras import missing
 from ofa.export.quantization.activations import Activations
 from ofa.export.quantization.bias import correct
 from ofa.export.quantization.equalize import equalize_channels
+from ofa.export.quantization.float_operators import float_operators
 from ofa.export.quantization.plan import store_plan
 from ofa.export.quantization.ranges import calibration_images, ranges
 from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
@@ -30,14 +32,21 @@ _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if
 _VERSIONS = {
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
+    "CONCATENATION": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
     "FULLY_CONNECTED": 4,
+    "GELU": 2,
     "LOGISTIC": 2,
+    "MAX_POOL_2D": 2,
+    "MIRROR_PAD": 2,
     "MUL": 2,
     "PAD": 2,
+    "PADV2": 2,
     "RELU": 2,
     "RELU6": 2,
+    "SLICE": 2,
+    "TRANSPOSE": 2,
 }
 
 
@@ -57,6 +66,9 @@ def quantize_tflite(
     TensorFlow Lite Micro before 2024 read only the first scale of a FULLY_CONNECTED, and compute garbage
     without an error. Same input, same bytes. The file holds a memory plan for TensorFlow Lite Micro (see
     ``quantization.plan``).
+
+    Norms over channels stay in float32, between a dequantize and a quantize (see
+    ``quantization.float_operators``).
 
     Args:
         batches: normalised images ``(n, channels, height, width)`` of the training data (see
@@ -108,6 +120,12 @@ def _quantized(content: bytes, model: Any, bounds: Mapping[str, tuple[float, flo
         weight_num_bits=8,
         weight_granularity=qtyping.QuantGranularity.TENSORWISE,
     )
+    names = float_operators(model)
+    if names:
+        scopes = "|".join(re.escape(name) for name in names)
+        every = qtyping.TFLOperationName.ALL_SUPPORTED
+        engine.update_quantization_recipe(f"^({scopes});?$", every, algorithm_key="no_quantize")
+
     statistics = {}
     for tensor in model.subgraphs[0].tensors:
         name = text(tensor.name)

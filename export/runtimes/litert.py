@@ -83,13 +83,16 @@ def load_reference(model: Path | bytes) -> Session:
 def run(session: Session, images: np.ndarray) -> np.ndarray:
     """Logits ``(batch, classes)`` of normalised float32 images ``(batch, channels, height, width)``, one at a time.
 
+    A part of a network may read tokens ``(batch, tokens, channels)``.
+
     Raises ``ValueError`` when the images have another size than the model's.
     """
-    _, height, width, channels = session.input.shape
     images = np.asarray(images)
-    if images.shape[1:] != (channels, height, width):
-        raise ValueError(f"the model takes images of shape {(channels, height, width)}, not {images.shape[1:]}")
-    data = session.input.encode(images.transpose(0, 2, 3, 1))
+    _, *sides, channels = session.input.shape
+    shape = (channels, *sides) if len(sides) == 2 else (*sides, channels)
+    if images.shape[1:] != shape:
+        raise ValueError(f"the model takes images of shape {shape}, not {images.shape[1:]}")
+    data = session.input.encode(_channels_last(images))
     outputs = np.empty((len(data), *session.output.shape[1:]), session.output.dtype)
     for image, output in zip(data, outputs, strict=True):
         session.interpreter.set_tensor(session.input.index, image[None])
@@ -101,11 +104,16 @@ def run(session: Session, images: np.ndarray) -> np.ndarray:
 def bind(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
     """A call that runs the session once on fixed data already in place: what ``timing.interleaved`` times.
 
-    ``shape`` is ``(1, channels, height, width)``.
+    ``shape`` is ``(1, channels, height, width)``, or that of tokens ``(1, tokens, channels)``.
     """
-    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32).transpose(0, 2, 3, 1)
-    session.interpreter.set_tensor(session.input.index, session.input.encode(data))
+    data = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    session.interpreter.set_tensor(session.input.index, session.input.encode(_channels_last(data)))
     return session.interpreter.invoke
+
+
+def _channels_last(images: np.ndarray) -> np.ndarray:
+    """Tokens have their channels last already."""
+    return images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
 
 
 def memory(model: Path, shape: tuple[int, ...], *, threads: int = 1) -> int:
@@ -118,8 +126,9 @@ def environment(*, threads: int) -> dict[str, Any]:
     return {"runtime": NAME, "version": version("ai-edge-litert"), "threads": threads, "cpu": cpu_name()}
 
 
-def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
-    """What ``load`` takes for an eval-mode module on float32 maps of ``shape`` (channels, height, width).
+def convert(module: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """What ``load`` takes for an eval-mode module on float32 maps of ``shape`` (channels, height, width), or
+    tokens (tokens, channels).
 
     Raises ``NotImplementedError`` or ``ValueError`` naming the layer that is not known.
     """

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 
 from ofa.export.tflite.convolutions import weights
+from ofa.export.tflite.shapes import split_sizes
 from ofa.export.tflite.source import layer
-from ofa.export.tflite.writer import PADDING, Writer
+from ofa.export.tflite.writer import ACTIVATION, PADDING, Stored, Writer
 
 
 def gemm(writer: Writer, node: onnx.NodeProto) -> None:
@@ -43,7 +44,27 @@ def matmul(writer: Writer, node: onnx.NodeProto) -> None:
         if found:
             writer.skip(addition)
             bias, end = found[0], addition
-    _linear(writer, node, end, index, weight.T, bias, layout=layout or tuple(range(last + 1)))
+    layout = layout or tuple(range(last + 1))
+    parts = writer.next(end, "Split")
+    if parts is None:
+        _linear(writer, node, end, index, weight.T, bias, layout=layout)
+    else:
+        _split_linear(writer, parts, index, weight.T, bias, layout=layout)
+
+
+def _split_linear(
+    writer: Writer, node: onnx.NodeProto, x: int, weight: np.ndarray, bias: np.ndarray, *, layout: tuple[int, ...]
+) -> None:
+    """Queries, keys and values as three layers, so that no data has to be cut."""
+    axis, sizes = split_sizes(writer, node, rank=len(layout))
+    if axis != len(layout) - 1:
+        raise writer.error(node, f"it cuts axis {axis} of a linear layer's output")
+    writer.skip(node)
+    stop = 0
+    for part, (name, size) in enumerate(zip(node.output, sizes, strict=True)):
+        start, stop = stop, stop + size
+        output = _layer(writer, f"{layer(node)}/part{part}", x, weight[start:stop], bias[start:stop])
+        writer.tensors[name] = Stored(output, layout)
 
 
 def _linear(
@@ -56,27 +77,29 @@ def _linear(
     *,
     layout: tuple[int, ...] | None = None,
 ) -> None:
-    """On maps a convolution, whose int8 weights have a scale for each channel; ``end`` is the node of the bias."""
+    """``end`` is the node of the bias."""
     activation, last = writer.fused(end)
-    label, shape = layer(node), writer.builder.shape(x)
+    writer.result(last, _layer(writer, layer(node), x, weight, bias, activation), layout)
+
+
+def _layer(
+    writer: Writer, label: str, x: int, weight: np.ndarray, bias: np.ndarray, activation: int = ACTIVATION.NONE
+) -> int:
+    """On maps a convolution, whose int8 weights have a scale for each channel."""
+    shape = writer.builder.shape(x)
     output = writer.builder.tensor(label, (*shape[:-1], len(weight)))
+    options = {"fusedActivationFunction": activation}
     if len(shape) == 4:
         inputs = [x, *weights(writer, label, weight[:, None, None, :], bias)]
-        options = {"padding": PADDING.SAME, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
-        writer.builder.operator("CONV_2D", inputs, output, kind="Conv2D", fusedActivationFunction=activation, **options)
-    else:
-        inputs = [x, *weights(writer, label, weight, bias)]
-        options = {"keepNumDims": True} if len(shape) > 2 else {}
-        writer.builder.operator(
-            "FULLY_CONNECTED",
-            inputs,
-            output,
-            version=5 if len(shape) > 2 else 1,
-            kind="FullyConnected",
-            fusedActivationFunction=activation,
-            **options,
+        ones = dict.fromkeys(("strideH", "strideW", "dilationHFactor", "dilationWFactor"), 1)
+        return writer.builder.operator(
+            "CONV_2D", inputs, output, kind="Conv2D", padding=PADDING.SAME, **ones, **options
         )
-    writer.result(last, output, layout)
+    inputs = [x, *weights(writer, label, weight, bias)]
+    if len(shape) == 2:
+        return writer.builder.operator("FULLY_CONNECTED", inputs, output, kind="FullyConnected", **options)
+    options["keepNumDims"] = True
+    return writer.builder.operator("FULLY_CONNECTED", inputs, output, version=5, kind="FullyConnected", **options)
 
 
 def _batch_matmul(writer: Writer, node: onnx.NodeProto) -> None:

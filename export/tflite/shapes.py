@@ -91,12 +91,19 @@ def slice_(writer: Writer, node: onnx.NodeProto) -> None:
 def split(writer: Writer, node: onnx.NodeProto) -> None:
     """One slice for each part."""
     stored = writer.stored(node)
-    axis = writer.source.attributes(node).get("axis", 0) % len(stored.layout)
+    axis, sizes = split_sizes(writer, node, rank=len(stored.layout))
     start = 0
-    for part, (name, size) in enumerate(zip(node.output, writer.constant(node, 1).tolist(), strict=True)):
+    for part, (name, size) in enumerate(zip(node.output, sizes, strict=True)):
         index = _sliced(writer, stored, {axis: slice(start, start + size)}, f"{layer(node)}/part{part}")
         writer.tensors[name] = Stored(index, stored.layout)
         start += size
+
+
+def split_sizes(writer: Writer, node: onnx.NodeProto, *, rank: int) -> tuple[int, list[int]]:
+    """The axis of a Split, and the sizes of its parts."""
+    attributes = writer.source.attributes(node)
+    sizes = attributes["split"] if "split" in attributes else writer.constant(node, 1).tolist()
+    return attributes.get("axis", 0) % rank, sizes
 
 
 def gather(writer: Writer, node: onnx.NodeProto) -> None:

@@ -120,8 +120,9 @@ def _of_timm(given: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     try:
         values = space_values(section.timm, elastic=Elastic(**options))
     except ValueError as error:
-        option, text = re.fullmatch(f"({'|'.join(options)})?(?(1):?) ?(.*)", str(error), re.DOTALL).groups()
-        return placeholder, [(f"space.{option or 'timm'}", text)]
+        named = re.match(f"({'|'.join(options)})\\b(: | (?=\\[))?", str(error))
+        text = str(error)[named.end() :] if named and named[2] else str(error)
+        return placeholder, [(f"space.{named[1] if named else 'timm'}", text)]
     space, problems = SearchSpace.from_dict(values), []
     for option, (role, lacking) in _LACKING.items():
         if _is_a_choice(options[option]) and space.max_options(role) < 2:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ofa.config.recipe import Recipe
+from ofa.config.schedule import training_phases
 from ofa.data.loader import open_data
 from ofa.errors import UserError
 from ofa.init.devices import ChosenTarget
@@ -31,7 +32,8 @@ class Plan:
 
     candidate: Candidate
     batch_size: int
-    epochs: int
+    epochs: int  # of the full network
+    later_epochs: int  # of the phases after it
     subnets: int
     limits: dict[str, dict[str, float]]  # by target
     seconds: float
@@ -42,7 +44,10 @@ class Plan:
         return self.seconds <= self.budget
 
     @property
-    def lr(self) -> float:
+    def lr(self) -> float | None:
+        """Peak learning rate; ``None`` with weights to start from, of which the product knows what suits them."""
+        if self.candidate.init:
+            return None
         return float(f"{self.candidate.lr * self.batch_size / _LARGEST_BATCH:.2g}")
 
 
@@ -61,7 +66,7 @@ def seconds_of(text: str) -> float:
 def make_plan(
     images: ImageFacts,
     targets: Sequence[ChosenTarget],
-    candidates: Iterator[Candidate],
+    candidates: Iterable[Candidate],
     *,
     budget: float,
     told: Callable[[str], None],
@@ -83,7 +88,7 @@ def make_plan(
 def _planned(images: ImageFacts, targets: Sequence[ChosenTarget], candidate: Candidate, *, budget: float) -> Plan:
     batch_size = batch_size_of(images.counts["train"])
     limits = {target.name: dict(target.way.limits) for target in targets}
-    plan = Plan(candidate, batch_size, candidate.max_epochs, 100, limits, 0.0, budget)
+    plan = Plan(candidate, batch_size, candidate.max_epochs, 0, 100, limits, 0.0, budget)
     recipe = Recipe.from_dict(recipe_values(images, targets, plan), source="ofa init")
     limits = {target.name: _reachable(recipe, images, target) for target in targets}
 
@@ -94,14 +99,16 @@ def _planned(images: ImageFacts, targets: Sequence[ChosenTarget], candidate: Can
     per_mac = seconds.training / training_macs(recipe, data, macs)
     subnets, accuracies = _collected(recipe, seconds, budget)
 
+    def with_epochs(epochs: int) -> Recipe:
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": epochs})})
+
     def total(epochs: int) -> float:
-        train = recipe.train.model_copy(update={"epochs": epochs})
-        work = training_macs(recipe.model_copy(update={"train": train}), data, macs)
-        return per_mac * work + accuracies + seconds.rest
+        return per_mac * training_macs(with_epochs(epochs), data, macs) + accuracies + seconds.rest
 
     choices = range(1, candidate.max_epochs + 1)
     epochs = max(1, bisect_right(choices, _SHARE * budget, key=total))
-    return Plan(candidate, batch_size, epochs, subnets, limits, total(epochs), budget)
+    later = sum(phase.epochs for phase in training_phases(with_epochs(epochs))) - epochs
+    return Plan(candidate, batch_size, epochs, later, subnets, limits, total(epochs), budget)
 
 
 def _collected(recipe: Recipe, seconds: RunSeconds, budget: float) -> tuple[int, float]:
@@ -135,9 +142,8 @@ def _reachable(recipe: Recipe, images: ImageFacts, target: ChosenTarget) -> dict
 def recipe_values(images: ImageFacts, targets: Sequence[ChosenTarget], plan: Plan) -> dict[str, Any]:
     """The recipe as YAML gives it."""
     candidate = plan.candidate
-    train: dict[str, Any] = {"epochs": plan.epochs, "lr": plan.lr, "batch_size": plan.batch_size}
-    if candidate.init:
-        train["init"] = str(candidate.init)
+    train = {"init": candidate.init and str(candidate.init), "epochs": plan.epochs, "lr": plan.lr}
+    train = {key: value for key, value in train.items() if value} | {"batch_size": plan.batch_size}
     return {
         "name": "recipe",
         "space": candidate.space,

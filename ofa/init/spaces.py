@@ -26,6 +26,7 @@ class Candidate:
         max_epochs: more change little.
         lr: peak learning rate for batches of 64 images.
         init: ``train.init``; ``None`` starts from random weights.
+        more_weights: whether timm has pretrained weights that are not on this machine.
         channels: of the images that it needs; ``None``: any.
     """
 
@@ -35,6 +36,7 @@ class Candidate:
     max_epochs: int = 100
     lr: float = _LR
     init: Path | str | None = None
+    more_weights: bool = False
     channels: int | None = None
 
 

@@ -61,7 +61,7 @@ def plan_sentences(plan: Plan) -> Iterator[str]:
 
 
 def _space(values: dict[str, Any], plan: Plan) -> Iterator[str]:
-    yield f"# {plan.candidate.why[0].upper()}{plan.candidate.why[1:]}."
+    yield f"# Chosen {plan.candidate.why}."
     yield f"space: {inline(values['space'])}"
     yield ""
 
@@ -86,9 +86,12 @@ def _train(values: dict[str, Any], plan: Plan) -> Iterator[str]:
     train = values["train"]
     yield "train:"
     if init := train.get("init"):
-        yield _line(f"  init: {inline(init)}", "weights to start from")
-    yield _line(f"  epochs: {train['epochs']}", "of the full network; the phases after it add about twice as many")
-    yield _line(f"  lr: {train['lr']}", "peak learning rate; halve it when the loss becomes NaN")
+        yield _line(f"  init: {inline(init)}", "weights to start from; lr is then what suits them, unless given")
+    elif plan.candidate.more_weights:
+        yield _line("  # init: pretrained", "timm downloads them; leave lr out then, and halve epochs")
+    yield _line(f"  epochs: {train['epochs']}", f"of the full network; the phases after it have {plan.later_epochs}")
+    if "lr" in train:
+        yield _line(f"  lr: {train['lr']}", "peak learning rate; halve it when the loss becomes NaN")
     yield f"  batch_size: {train['batch_size']}"
     if train["epochs"] >= 5:
         yield "  warmup_epochs: 1"

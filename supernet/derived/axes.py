@@ -15,6 +15,7 @@ class Axis:
         made_of: the axis whose width it follows, such as the one that squeezed channels are computed from.
         step: how many channels are kept or left out together; 0 where any number may be.
         kind: ``"heads"`` for those of attention.
+        ordered: whether their order matters, as it does to a convolution along them.
     """
 
     size: int
@@ -22,6 +23,7 @@ class Axis:
     made_of: int | None = None
     step: int = 0
     kind: str = ""
+    ordered: bool = False
 
 
 class Axes:
@@ -60,6 +62,7 @@ class Axes:
         self._parents[second] = first
         kept, lost = self._axes[first], self._axes[second]
         kept.fixed = kept.fixed or lost.fixed
+        kept.ordered = kept.ordered or lost.ordered
         kept.made_of = None
         return first
 

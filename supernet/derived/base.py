@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from importlib import import_module
 from typing import Any
 
 import timm
 import timm.layers
 import timm.models
 import torch
-from timm.models._efficientnet_blocks import ConvBnAct, SqueezeExcite
-from timm.models._efficientnet_builder import decode_arch_def, round_channels
+from timm.models._efficientnet_blocks import ConvBnAct
 from torch import nn
 
+from ofa.supernet import families
 from ofa.supernet.without_init import WithoutInit
 
+Decoder = Callable[[Any], Any]
 CLASSES = "timm.models."  # before the name of a class, where there is no registered name
 IN_CHANS, NUM_CLASSES = 3, 1000  # of a network that is walked; the number of each is given when costs are counted
 
 
 def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | None = None) -> nn.Module:
-    """The plain model ``timm.create_model(timm_name, **arguments)``; or of a class named ``timm.models.ResNet``.
+    """The plain model ``timm.create_model(timm_name, **arguments)``; or of a class, ``timm.models.`` before it.
 
-    Arguments of a class are JSON values: ``block_args`` are strings as ``decode_arch_def`` takes them, ``act_layer``
-    and ``norm_layer`` are timm's names. On the meta device nothing is initialised.
+    Arguments of a class are JSON values: ``act_layer`` and ``norm_layer`` are timm's names, and its family's
+    ``DECODERS`` say what others are. On the meta device nothing is initialised.
 
     One argument is not timm's: ``residual_convs``, such as ``{"conv1": 3}``, gives the convolution with this number in
     a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
@@ -74,13 +76,17 @@ def _plain(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
         device = arguments.pop("device", None)
         with torch.device(device or "cpu"):
             return timm.create_model(timm_name, **arguments)
-    return getattr(timm.models, timm_name.removeprefix(CLASSES))(
-        **{key: _decoded(key, value) for key, value in arguments.items()}
-    )
+    name = timm_name.removeprefix(CLASSES)
+    decoders = _DECODERS | _decoders_of(name)
+    values = {key: decoders[key](value) if key in decoders else value for key, value in arguments.items()}
+    return getattr(timm.models, name)(**values)
 
 
-def _decoded(key: str, value: Any) -> Any:
-    return _DECODERS[key](value) if key in _DECODERS else value
+def _decoders_of(timm_class: str) -> Mapping[str, Decoder]:
+    """How a class's own arguments are made of JSON values: ``DECODERS`` of the family that it is of."""
+    family = families.derived_classes().get(timm_class)
+    parts = import_module(f"ofa.supernet.families.{family}.timm_parts") if family else None
+    return getattr(parts, "DECODERS", {})
 
 
 def _norm(value: Mapping[str, Any]) -> Any:
@@ -91,18 +97,4 @@ def _norm(value: Mapping[str, Any]) -> Any:
     return partial(layer, **options)
 
 
-def _squeeze_excite(value: Mapping[str, Any]) -> Any:
-    options = dict(value)
-    if act := options.pop("force_act_layer", None):
-        options["force_act_layer"] = timm.layers.get_act_layer(act)
-    return partial(SqueezeExcite, rd_round_fn=round_channels, **options)
-
-
-_DECODERS = {
-    "block_args": decode_arch_def,
-    "act_layer": timm.layers.get_act_layer,
-    "norm_layer": _norm,
-    "se_layer": _squeeze_excite,
-    "block": lambda name: getattr(timm.models.resnet, name),
-    "round_chs_fn": {"int": int}.__getitem__,
-}
+_DECODERS: dict[str, Decoder] = {"act_layer": timm.layers.get_act_layer, "norm_layer": _norm}

@@ -42,6 +42,8 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
 def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Tensor) -> Value:
     """A convolution begins a new axis, and a depthwise one keeps its own; groups between the two cut nothing."""
     (value,) = inputs
+    if reason := _why_unknown(leaf):
+        raise walk.unknown(leaf, reason)
     kernel, stride, padding = leaf.kernel_size[0], leaf.stride[0], _padding(leaf)
     depthwise = leaf.groups == leaf.in_channels == leaf.out_channels > 1
     if depthwise:
@@ -59,10 +61,23 @@ def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Te
     return walk.add(operator, axis, value.dim, name)
 
 
+def _why_unknown(leaf: nn.Conv2d) -> str:
+    """Why a convolution is no operator; empty where it is one."""
+    if any(len(set(sizes)) > 1 for sizes in (leaf.kernel_size, leaf.stride, leaf.dilation, leaf.padding)):
+        return "its rows and columns differ"
+    if _pads_same(leaf) and leaf.kernel_size[0] % 2 == 0:
+        return "an even kernel with TensorFlow's padding is not known"
+    return "" if _padding(leaf) >= 0 else "a dilated kernel without padding is not known"
+
+
 def _padding(leaf: nn.Conv2d) -> int:
-    """What gives the side of the output: TensorFlow's padding rounds up, as half a kernel does."""
-    reach = (leaf.kernel_size[0] - 1) * leaf.dilation[0] + 1
-    return reach // 2 if isinstance(leaf, Conv2dSame) or isinstance(leaf.padding, str) else int(leaf.padding[0])
+    """What gives the side of the output: TensorFlow's padding rounds up, as half a kernel does; without dilation."""
+    kernel = leaf.kernel_size[0]
+    return kernel // 2 if _pads_same(leaf) else int(leaf.padding[0]) - (leaf.dilation[0] - 1) * (kernel - 1) // 2
+
+
+def _pads_same(leaf: nn.Conv2d) -> bool:
+    return isinstance(leaf, Conv2dSame) or isinstance(leaf.padding, str)
 
 
 def _is_vector(walk: Walk, value: Value) -> bool:
@@ -128,6 +143,7 @@ def eca(walk: Walk, leaf: EcaModule, name: str, inputs: list[Value], result: Ten
     (value,) = inputs
     if leaf.conv2 is not None:
         raise walk.unknown(leaf, "a channel attention of two layers is not known")
+    walk.network.axes[value.axis].ordered = True
     channels, kernel = walk.channels(value), leaf.conv.kernel_size[0]
     pooled = walk.add(Operator("pool", (value.tensor,), channels), value.axis, value.dim)
     convolved = Operator("channel_conv", (pooled.tensor,), channels, kernel, act="sigmoid")
@@ -164,6 +180,8 @@ def local_pool(walk: Walk, leaf: nn.Module, name: str, inputs: list[Value], resu
 def blur(walk: Walk, leaf: nn.Module, name: str, inputs: list[Value], result: Tensor) -> Value:
     """A fixed filter over each channel."""
     (value,) = inputs
+    if leaf.channels is not None:
+        walk.leaf(name, value.axis, value.axis)
     size = leaf.filt_size
     operator = Operator("blur", (value.tensor,), walk.channels(value), size, leaf.stride, padding=size // 2)
     return walk.add(operator, value.axis, value.dim, name)

@@ -66,16 +66,20 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
 
 
 def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGroup]:
-    """The channels that genes choose among: of each block's middle, of each width."""
+    """The channels that genes choose among: of each block's middle, of each width.
+
+    Left out are those whose order matters, such as what a convolution along the channels reads.
+    """
     layout = space.layout
     for number, channels in enumerate(layout.channels):
         sizes = space.axis_sizes[number]
-        if not sizes.columns or channels.role == "heads" or channels.step:
+        if not sizes.columns or channels.role == "heads" or channels.step or channels.ordered:
             continue
         roles = [space.genes[column].role for column in sizes.columns]
         writers, readers = _users(model, layout, number)
+        others = [(model.get_parameter(path), dim) for path, (axis, dim) in layout.parameters.items() if axis == number]
         if readers:
-            yield ChannelGroup(roles, writers, readers, sizes.sizes)
+            yield ChannelGroup(roles, writers, readers, sizes.sizes, judges=readers, others=others)
 
 
 def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:

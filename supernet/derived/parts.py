@@ -35,6 +35,7 @@ class Channels:
         fixed: why there is no choice, when there is none.
         follows: the number of the channels that they depend on.
         step: how many are kept or left out together; 0 where any number may be.
+        ordered: whether their order matters, so that they must not be sorted.
     """
 
     size: int
@@ -45,6 +46,7 @@ class Channels:
     fixed: str = ""
     follows: int | None = None
     step: int = 0
+    ordered: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ofa.supernet.derived.axes import Axes
 from ofa.supernet.derived.parts import Channels, PartLayout
@@ -45,4 +46,4 @@ def channels_of(
             taken[label] = taken.get(label, -1) + 1
             name = f"{label}.{taken[label]}" if taken[label] else label
             result.append(Channels(axis.size, "width", name, stage=giver if 0 <= giver < len(blocks) else None))
-    return tuple(result)
+    return tuple(replace(one, ordered=axes[root].ordered) for one, root in zip(result, roots, strict=True))

@@ -7,7 +7,7 @@ def share_of(size: int, share: float) -> int:
     """``share`` of the model's own channels: a multiple of 8 (of 4, 2 where their number is none), never above it."""
     if share >= 1:
         return size
-    divisor = next(step for step in (8, 4, 2, 1) if size % step == 0 and size > step)
+    divisor = next((step for step in (8, 4, 2) if size % step == 0 and size > step), 1)
     return min(size, make_divisible(size * share, divisor))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, pr
     """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
     family = families.model(space.family)
     stems, heads, *blocks = layout = tuple({} for _ in _columns(space))
-    sides = [space.sizes(resolution) for resolution in space.resolutions]
+    sides, tokens = [space.sizes(resolution) for resolution in space.resolutions], _tokens_read(space, head)
     for code in tqdm(covering_codes(space), desc="write blocks", disable=None if progress else True):
         subnet = space.decode(code)
         model = family.build(family.describe(space, subnet, **head)).eval()
@@ -87,14 +87,14 @@ def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, pr
                 index = models.add(f"stem {chosen_stem}", stem, (head["in_chans"], resolution, resolution))
                 stems.setdefault(chosen_stem, []).append(index)
             if new_head:
-                shape = (shapes[-1].out_channels, row[-1], row[-1])
+                shape = _input_shape(shapes[-1].out_channels, row[-1], tokens[-1])
                 heads.setdefault(chosen_head, []).append(models.add(f"head {chosen_head}", classifier, shape))
         # Blocks that read the same as an equal one before are timed once.
         for number, (block, shape) in enumerate(zip(space.blocks, shapes, strict=True)):
             module = stages[block.stage][block.index]
             key = f"{module!r} {_heads_of(module)}"
             blocks[number][chosen[number]] = [
-                models.add(key, module, (shape.in_channels, row[number], row[number])) for row in sides
+                models.add(key, module, _input_shape(shape.in_channels, row[number], tokens[number])) for row in sides
             ]
     return Layout(layout)
 
@@ -137,6 +137,26 @@ def _columns(space: SearchSpace) -> list[tuple[int, ...]]:
     """The genes of stem, head and each block, resolution left out."""
     columns = space.part_columns
     return [distinct(of_part) for of_part in (columns.stem, columns.head, *columns.blocks)]
+
+
+@same_weights()
+@torch.no_grad()
+def _tokens_read(space: SearchSpace, head: Mapping[str, int]) -> list[int | None]:
+    """Of each block, and last of the head: None where it reads a map; where it reads a sequence, the positions of that
+    beside the map's."""
+    family, resolution = families.model(space.family), space.resolutions[0]
+    model = family.build(family.describe(space, space.largest, **head), device="meta").eval()
+    stem, stages, classifier = family.parts(model)
+    read = stem(torch.empty(1, head["in_chans"], resolution, resolution, device="meta"))
+    tokens = []
+    for side, part in zip(space.sizes(resolution), [*chain.from_iterable(stages), classifier], strict=True):
+        tokens.append(None if read.ndim == 4 else read.shape[1] - side * side)
+        read = part(read)
+    return tokens
+
+
+def _input_shape(channels: int, side: int, tokens: int | None) -> Shape:
+    return (channels, side, side) if tokens is None else (side * side + tokens, channels)
 
 
 def _heads_of(module: nn.Module) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from timm.models import resnet
 from torch import nn
 
 from ofa.supernet.derived.cut import Cut
@@ -22,3 +23,7 @@ def cut(model: nn.Module) -> Cut:
         containers = [f"conv1.{residual}", "act1", *containers]  # timm finds the stem's feature map by act1
         stem = before
     return Cut(nn.Sequential(*stem), stages, head, containers)
+
+
+# Arguments of the class as JSON values: a block by its name.
+DECODERS = {"block": {"BasicBlock": resnet.BasicBlock, "Bottleneck": resnet.Bottleneck}.__getitem__}

@@ -12,7 +12,7 @@ from ofa.errors import UserError
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.phases import progressive_shrinking
 
-SHIPPED = ["fashion_mnist", "fashion_mnist_devices", "image_folder", "imagenet_ofa_mbv3", "quickstart"]
+SHIPPED = ["fashion_mnist", "fashion_mnist_devices", "image_folder", "imagenet_ofa_mbv3", "pretrained", "quickstart"]
 GOOD = """
 space: tiny_mbv3
 train: {epochs: 2, lr: 0.1}

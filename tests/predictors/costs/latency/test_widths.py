@@ -9,9 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.predictors.costs.latency.parts import covering_codes
+from ofa.predictors.costs.latency.parts import Models, add_parts, covering_codes
 from ofa.predictors.costs.latency.widths import MAX_CHOICES, MAX_WIDTHS, along_macs, timed_options
 from ofa.predictors.costs.part_genes import distinct
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
 HEAD = {"num_classes": 5, "in_chans": 3}
@@ -131,3 +132,37 @@ def test_a_clock_with_steps_is_predicted_well(many):
     table = CostTable.latency(many, **HEAD, part=work, timer=clock, rounds=2, progress=False)
     quality = table.info["quality"]
     assert quality["mape"] < 0.02 and quality["kendall_tau"] > 0.99
+
+
+class Tokens(nn.Module):
+    """A module of maps, which reads and writes sequences: a class token, then the positions of a map."""
+
+    def __init__(self, module, *, reads=True, writes=True):
+        super().__init__()
+        self.module, self.reads, self.writes = module, reads, writes
+
+    def forward(self, x):
+        if self.reads:
+            side = round((x.shape[1] - 1) ** 0.5)
+            x = x[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        x = self.module(x)
+        return nn.functional.pad(x.flatten(2).transpose(1, 2), (0, 0, 1, 0)) if self.writes else x
+
+
+def test_blocks_that_read_sequences_are_timed_on_them(wide_family, monkeypatch):
+    """A family whose blocks hand on sequences with a class token, as transformers do."""
+    space, family = SearchSpace.preset("wide_small"), families.model("wide")
+    cut = family.parts
+
+    def parts(model):
+        stem, stages, head = cut(model)
+        stages = [nn.Sequential(*map(Tokens, stage)) for stage in stages]
+        return Tokens(stem, reads=False), stages, Tokens(head, writes=False)
+
+    maps, sequences = Models(work), Models(work)
+    layout = add_parts(maps, space, HEAD, progress=False)
+    monkeypatch.setattr(family, "parts", parts)
+    assert add_parts(sequences, space, HEAD, progress=False) == layout
+    for (_, shape), (_, sequence) in zip(maps.timed, sequences.timed, strict=True):
+        channels, side, _ = shape
+        assert sequence == (shape if channels == HEAD["in_chans"] else (1 + side * side, channels))
