@@ -102,9 +102,15 @@ def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Modul
         if leaf.writes == number:
             writers.append(module)
         has_weights = getattr(module, "weight", None) is not None  # an attention's are those of its layers
-        if leaf.reads == number and leaf.reads != leaf.writes and has_weights:
+        if leaf.reads == number and (leaf.writes != number or _mixes(module)) and has_weights:
             readers.append(module)
     return writers, readers
+
+
+def _mixes(module: nn.Module) -> bool:
+    """Whether a layer makes each channel of several; norms and depthwise convolutions do not."""
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim > 1 and getattr(module, "groups", 1) == 1
 
 
 def parts_of(family: str, model: nn.Module) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

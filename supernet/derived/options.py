@@ -79,7 +79,7 @@ class DerivedOptions(SearchSpace):
             ascending(f"widths {name}", options)
         for stage in self.stages:
             ascending("depths", stage.depths)
-            if stage.depths[-1] != len(stage.blocks) or stage.depths[0] < 1:
+            if stage.depths[-1] != len(stage.blocks):
                 raise ValueError(f"depths {list(stage.depths)} of a stage of {len(stage.blocks)} blocks")
             for block in stage.blocks:
                 for options in (*block.kernels.values(), block.expands, block.heads):
