@@ -125,9 +125,11 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
     """timm's list of feature maps, with the subnet's channels, and its own last block of each stage."""
     if not isinstance(getattr(base, "feature_info", None), list):
         return []
-    result = []
+    result, stem = [], layout.stem.axes[layout.stem.out]
     for entry in copy.deepcopy(base.feature_info):
         module = str(entry.get("module", ""))
+        if not result and entry["num_chs"] == layout.channels[stem].size:  # the first map is that of the stem
+            entry["num_chs"] = kept[stem]
         for number, container in enumerate(layout.containers):
             last = layout.blocks[number][subnet.depths[number] - 1]
             inside = module.startswith(f"{container}.")
