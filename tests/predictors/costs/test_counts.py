@@ -5,6 +5,7 @@ from itertools import product
 import mobilenetv3_by_hand as by_hand
 import numpy as np
 import pytest
+from shared_spaces import HAND_WRITTEN
 
 from ofa.predictors.costs import memory
 from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
@@ -40,7 +41,7 @@ def ends(space):
         yield resolution, list(zip(parts, (resolution, space.sizes(resolution)[-1]), strict=True))
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_blocks(name):
     space = SearchSpace.preset(name)
     for part, side, slot, options in blocks(space):
@@ -51,7 +52,7 @@ def test_blocks(name):
         assert published_names(part, side) == [by_hand.block_name(*slot, *options.values(), side)]
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_stem_and_head(name):
     space = SearchSpace.preset(name)
     for resolution, parts in ends(space):
