@@ -17,8 +17,8 @@ from ofa.supernet.space import Subnet
 def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> dict[str, Any]:
     """JSON values: ``rebuild``'s argument.
 
-    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks, ``attributes`` of layers, and
-    ``shapes`` of parameters that are smaller.
+    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks and layers, ``attributes`` of
+    layers, and ``shapes`` of parameters that are smaller.
     """
     layout, base = space.layout, walked_base(space.timm, space.arguments)
     kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
@@ -27,7 +27,9 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         for container, stage, depth in zip(layout.containers, space.stages, subnet.depths, strict=True)
         for index in range(depth, len(stage.blocks))
     ]
-    gone = tuple(f"{path}." for path in removed)
+    left_out = [path.rpartition(".")[0] for path, kernel in kernels.items() if not kernel]
+    left_out = [path for path in left_out if not path.startswith(tuple(f"{block}." for block in removed))]
+    gone = tuple(f"{path}." for path in (*removed, *left_out))
     attributes: dict[str, dict[str, Any]] = {}
     shapes: dict[str, list[int]] = {}
 
@@ -60,7 +62,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         "arguments": space.arguments,
         "num_classes": num_classes,
         "in_chans": in_chans,
-        "removed": removed[::-1],
+        "removed": [*removed[::-1], *left_out],
         "attributes": {path: values for path, values in attributes.items() if values},
         "shapes": shapes,
     }

@@ -64,7 +64,7 @@ def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Te
     kind = "depthwise" if depthwise else "conv"
     has_bias = leaf.bias is not None
     operator = Operator(kind, (value.tensor,), leaf.out_channels, kernel, stride, leaf.groups, padding, bias=has_bias)
-    return walk.add(operator, axis, value.dim, name)
+    return walk.add(operator._replace(same=_pads_same(leaf)), axis, value.dim, name)
 
 
 def _why_unknown(leaf: nn.Conv2d) -> str:

@@ -17,7 +17,7 @@ from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic
-from ofa.supernet.elastic.stage import make_stage_elastic
+from ofa.supernet.elastic.stage import make_optional, make_stage_elastic
 from ofa.supernet.space import Subnet
 
 __all__ = ["activate", "build", "channel_groups", "describe", "make_elastic", "parts_of"]
@@ -42,7 +42,10 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
         changes = path in kernels or any(space.axis_sizes[axis].columns for axis in axes)
         leaf = model.get_submodule(path)
         if changes and can_be_elastic(leaf):  # an attention has made its linear layers elastic already
-            make_leaf_elastic(leaf, kernels=kernels.get(path))
+            make_leaf_elastic(leaf, kernels=tuple(filter(None, kernels.get(path, ()))) or None)
+    for path, options in kernels.items():
+        if 0 in options:
+            make_optional(model.get_submodule(path.rpartition(".")[0]))
     for stage, container in zip(space.stages, layout.containers, strict=True):
         if len(stage.depths) > 1:
             make_stage_elastic(model.get_submodule(container))
@@ -58,7 +61,11 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
         elif hasattr(module, "active_out"):
             module.active_out = kept[leaf.writes]
     for path, kernel in space.chosen_kernels(subnet).items():
-        model.get_submodule(path).active_kernel = kernel
+        if kernel:
+            model.get_submodule(path).active_kernel = kernel
+        place = model.get_submodule(path.rpartition(".")[0])
+        if hasattr(place, "active"):
+            place.active = kernel > 0
     for depth, container in zip(subnet.depths, layout.containers, strict=True):
         stage = model.get_submodule(container)
         if hasattr(stage, "active_depth"):
@@ -95,9 +102,15 @@ def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Modul
         if leaf.writes == number:
             writers.append(module)
         has_weights = getattr(module, "weight", None) is not None  # an attention's are those of its layers
-        if leaf.reads == number and leaf.reads != leaf.writes and has_weights:
+        if leaf.reads == number and (leaf.writes != number or _mixes(module)) and has_weights:
             readers.append(module)
     return writers, readers
+
+
+def _mixes(module: nn.Module) -> bool:
+    """Whether a layer makes each channel of several; norms and depthwise convolutions do not."""
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim > 1 and getattr(module, "groups", 1) == 1
 
 
 def parts_of(family: str, model: nn.Module) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

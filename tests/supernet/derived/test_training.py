@@ -11,7 +11,7 @@ from ofa.supernet.training.phases import SCHEDULES
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.weight_sharing import train_supernet
 
-ELASTIC = {"resolutions": [32, 64], "depths": 1, "kernels": [5, 7], "expands": [0.5, 1], "widths": [0.75, 1]}
+ELASTIC = {"resolutions": [32, 64], "depths": 1, "expands": [0.5, 1], "widths": [0.75, 1]}
 
 
 def batches(epoch, start):
