@@ -98,8 +98,9 @@ def _of_holders(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, d
     """Widths in which timm's classifier heads differ, by their names."""
     attributes = {}
     for path, module in base.named_modules():
-        if type(module) in HOLDERS:
-            inside = [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]
+        if type(module) not in HOLDERS:
+            continue
+        if inside := [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]:
             changed = plain_attributes(module, out=kept[inside[-1].reads], inp=kept[inside[0].reads])
             attributes[path] = {name: value for name, value in changed.items() if getattr(module, name) != value}
     return attributes
