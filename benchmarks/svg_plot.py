@@ -58,7 +58,7 @@ def _panel(panel: Panel, names: list[str], left: float, x: str, y: str) -> list[
         value = low + (high - low) * tick / 5
         parts.append(f'<path d="M{left + _LEFT} {up(value):.1f}H{right}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{left + _LEFT - 4}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    for value in sorted(set(xs)):
+    for value in _labelled(xs):
         parts.append(f'<text x="{across(value):.1f}" y="{bottom + 15}" text-anchor="middle">{value:g}</text>')
     parts.append(f'<text x="{(left + _LEFT + right) / 2}" y="{bottom + 32}" text-anchor="middle">{x}; y: {y}</text>')
     for name, line in panel.lines.items():
@@ -67,3 +67,13 @@ def _panel(panel: Panel, names: list[str], left: float, x: str, y: str) -> list[
         parts.append(f'<polyline points="{corners}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="3" fill="{colour}"/>' for a, b in line]
     return parts
+
+
+def _labelled(xs: Sequence[float]) -> list[float]:
+    """The values that get a label: all, or of many 1, 2, 5, 10, 20 and so on."""
+    values = sorted(set(xs))
+    if len(values) <= 8:
+        return values
+    decades = range(math.floor(math.log10(values[0])), math.ceil(math.log10(values[-1])) + 1)
+    round_ones = [first * 10.0**decade for decade in decades for first in (1, 2, 5)]
+    return [value for value in round_ones if values[0] <= value <= values[-1]]

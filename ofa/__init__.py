@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
+    from ofa.supernet.import_ofa import import_ofa
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
@@ -40,6 +41,7 @@ _HOMES = {
     "calibrate": "ofa.supernet.calibration",
     "export_onnx": "ofa.export.onnx",
     "export_tflite": "ofa.export.tflite.export",
+    "import_ofa": "ofa.supernet.import_ofa",
     "load_subnet": "ofa.supernet.saving",
     "open_run": "ofa.pipeline.opened_run",
     "save_subnet": "ofa.supernet.saving",
@@ -56,6 +58,7 @@ __all__ = [
     "calibrate",
     "export_onnx",
     "export_tflite",
+    "import_ofa",
     "load_subnet",
     "open_run",
     "save_subnet",

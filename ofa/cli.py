@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import shlex
 import sys
 import traceback
@@ -109,9 +107,11 @@ def measure(
     if adb or ssh:
         if adb and ssh:
             raise UserError("--ssh and --adb are both given; use one, and time the other's targets in a second command")
+        from ofa.targets.remote_overrides import remote_overrides
+
         address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
         recipe, _ = _open(source, out, set_)
-        set_ = [*(set_ or ()), *_remote_overrides(recipe, address, target)]
+        set_ = [*(set_ or ()), *remote_overrides(recipe, address, target)]
         update = update or (Path(source) / "recipe.yaml").is_file()
     recipe, folder = _open(source, out, set_)
     _go(recipe, folder, ("measure",), update=update)
@@ -119,21 +119,6 @@ def measure(
 
 for _stage in STAGE_TABLE:
     app.command(_stage)(measure if _stage == "measure" else _stage_command(_stage))
-
-
-def _remote_overrides(recipe: Recipe, address: str, target: str | None) -> list[str]:
-    """The options ``--set`` that have ``target``, or every litert target, timed on a device."""
-    from ofa.config.errors import nearest
-    from ofa.export.runtimes import RUNTIMES
-
-    if target and target not in recipe.targets:
-        raise UserError(f"--target {target}: no such target{nearest(target, recipe.targets)}")
-    remote = [name for name, spec in RUNTIMES.items() if spec.remote]
-    names = [target] if target else [name for name, one in recipe.targets.items() if one.runtime in remote]
-    if not names:
-        asked = f"no target has the runtime {' or '.join(remote)}, which other devices run"
-        raise UserError(f"{asked}: {', '.join(recipe.targets)}")
-    return [f"targets.{name}.remote={json.dumps(address)}" for name in names]
 
 
 @app.command()
@@ -145,11 +130,41 @@ def check(source: Source, set_: Set = None) -> None:
     recipe, _ = _open(source, None, set_)
     from ofa.data.readers.one_look import one_look
     from ofa.pipeline.estimate import plan
-    from ofa.report.escape import printable_lines
 
     with one_look():
         for line in plan(recipe):
-            typer.echo(printable_lines(line))
+            _echo(line)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, in a folder for each class.")],
+    targets: Annotated[
+        str, typer.Option("--targets", metavar="NAMES", help="Devices: server, phone, board, m4, m55, by commas.")
+    ] = "phone,board",
+    time: Annotated[
+        str, typer.Option("--time", metavar="TIME", help="How long the run may take here, such as 2h or 90m.")
+    ] = "1h",
+    timm: Annotated[
+        str | None, typer.Option("--timm", metavar="NAME", help="The model of timm to make elastic; see `ofa models`.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights to start from, .safetensors.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe that is there.")] = False,
+) -> None:
+    """Write a recipe for a folder of images, for the devices named and the time that there is.
+
+    It looks at the images and at what is installed, and times a few training steps. Without --timm and --weights it
+    takes a model whose pretrained weights timm has on this machine, or a preset.
+
+    Example: ofa init my_images --targets phone,m4 --time 2h
+    """
+    from ofa.init.write import write_recipe
+
+    names = [name.strip() for name in targets.split(",") if name.strip()]
+    write_recipe(folder, out, targets=names, time=time, timm=timm, weights=weights, force=force, told=_echo)
 
 
 @app.command()
@@ -158,25 +173,61 @@ def spaces() -> None:
 
     Example: ofa spaces
     """
-    from ofa.supernet import families
+    from ofa.catalogue.spaces import preset_lines
+
+    typer.echo("\n".join(preset_lines()))
+
+
+@app.command()
+def models(
+    wanted: Annotated[
+        str | None, typer.Argument(metavar="FILTER", help="Part of a name, a pattern such as resnet*d, or one name.")
+    ] = None,
+) -> None:
+    """List the models of timm that a recipe can make elastic, as `space: {timm: NAME}`.
+
+    Each with the number of its networks and the multiply-accumulates of the smallest and the largest. It takes about a
+    second a model. Of one name that does not work it says why.
+
+    Example: ofa models mobilenetv4
+    """
+    from ofa.catalogue.models import model_lines
+
+    for line in model_lines(wanted):
+        typer.echo(line)
+
+
+@app.command("import-ofa")
+def import_ofa(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint, as torch.save wrote it.")],
+    space: Annotated[str, typer.Option("--space", metavar="NAME", help="The space it was trained on (`ofa spaces`).")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to write.")],
+) -> None:
+    """Turn a published once-for-all checkpoint into weights that `train.init` takes.
+
+    Example: ofa import-ofa ofa_mbv3_d234_e346_k357_w1.0 --space ofa_mbv3 --out supernet.safetensors
+    """
+    from ofa.config.errors import nearest
     from ofa.supernet.space import SearchSpace
 
-    rows = []
-    for name in families.presets():
-        space = SearchSpace.preset(name)
-        rows.append(
-            (name, f"{space.num_genes} genes", f"{space.size:,} networks", f"{_progression(space.resolutions)} px")
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, genes, size, resolutions in rows:
-        typer.echo(f"{name:<{widths[0]}}  {genes:>{widths[1]}}  {size:>{widths[2]}}  {resolutions}")
+    try:
+        wanted = SearchSpace.preset(space)
+    except KeyError as error:
+        from ofa.supernet import families
 
+        raise UserError(f"--space {space}: no such space{nearest(space, families.presets())}") from error
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: give a name that ends in .safetensors")
+    from ofa.supernet.import_ofa import import_ofa as read
+    from ofa.supernet.training.opened import save_supernet
 
-def _progression(values: Sequence[int]) -> str:
-    steps = {after - before for before, after in itertools.pairwise(values)}
-    if len(values) < 4 or len(steps) > 1:
-        return ", ".join(map(str, values))
-    return f"{values[0]} to {values[-1]} by {steps.pop()}"
+    try:
+        net = read(file, wanted)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    save_supernet(net, out)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    typer.echo(f"{out}: {wanted.size:,} networks of {net.num_classes} classes, {parameters:,} parameters")
 
 
 @app.command()
@@ -204,6 +255,12 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     from ofa.report.build import show as text
 
     typer.echo(text(run))
+
+
+def _echo(line: str) -> None:
+    from ofa.report.escape import printable_lines
+
+    typer.echo(printable_lines(line))
 
 
 def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) -> None:

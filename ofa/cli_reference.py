@@ -57,7 +57,9 @@ def _name(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "needed"
-    return "off" if getattr(parameter, "is_flag", False) else "none"
+    if getattr(parameter, "is_flag", False):
+        return "off"
+    return "none" if parameter.default is None else f"`{parameter.default}`"
 
 
 if __name__ == "__main__":

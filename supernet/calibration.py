@@ -21,7 +21,8 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | T
     Each batch is normalised by its own statistics, as in training. Mean and variance are then pooled over
     all batches (variance within batches plus variance of their means), weighted by the batches' sizes.
     Works on extracted models and on a supernet, there for the channels of the active subnet. A batch of a
-    single image, which has no variance of its own, is joined to the batch before it.
+    single image, which has no variance of its own, is joined to the batch before it. A model without batch norms
+    is not run at all, but its batches are checked.
 
     Args:
         batches: normalised images ``(n, channels, height, width)``: one array, several, or a loader of
@@ -34,7 +35,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | T
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     totals = {norm: _Totals(norm) for norm in norms}
-    parameter = next(chain(model.parameters(), norms[0].buffers() if norms else ()))
+    parameter = next(chain(model.parameters(), norms[0].buffers() if norms else ()), None)
     shape = (getattr(model, "in_chans", None), None, None)
     normalisation = Normalisation.known(getattr(model, "pretrained_cfg", None))
 
@@ -49,7 +50,8 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor | np.ndarray | Any] | T
             norm.training, norm.momentum = True, 1.0
         images = image_batches(batches, shape=shape, normalisation=normalisation)
         for batch in _join_single_images(images):
-            model(batch.to(parameter))
+            if norms:
+                model(batch.to(parameter))
     except BaseException:
         for norm, buffers in zip(norms, old_buffers, strict=True):
             for name, buffer in buffers.items():

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ofa.supernet import families
+from ofa.supernet.without_init import WithoutInit
 
 
 def build_empty(description: dict[str, Any]) -> nn.Module:
     """The plain model that a family described, on the ``"meta"`` device: its weights are still to be assigned."""
-    family = families.model(families.of_timm_class(description["class"]))
-    with _WithoutInit():
+    family = families.model(description.get("family") or families.of_timm_class(description["class"]))
+    with WithoutInit():
         return family.build(description, device="meta")
+
+
+@torch.no_grad()
+def assign_state(target: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Gives a model of ``build_empty`` its weights. Raises ``RuntimeError`` for weights of another model."""
+    target.load_state_dict(state, assign=True)
+    device = next(iter(state.values())).device
+    for module in target.modules():
+        names = [name for name in module._non_persistent_buffers_set if module._buffers[name].is_meta]
+        for name in names:  # no state dict holds those that the layer computes itself
+            module._buffers[name] = torch.empty_like(module._buffers[name], device=device)
+        if names:
+            module.init_non_persistent_buffers()
 
 
 @torch.no_grad()
@@ -35,12 +49,3 @@ def extract_state(model: nn.Module, target: nn.Module) -> dict[str, Tensor]:
             part = source[name][tuple(slice(size) for size in tensor.shape)]
         state[name] = part.detach().clone(memory_format=torch.contiguous_format)
     return state
-
-
-class _WithoutInit(TorchFunctionMode):
-    """Skips random initialisation, which on the meta device does nothing and takes most of a build's time."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return None
-        return func(*args, **(kwargs or {}))

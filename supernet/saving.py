@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ofa.supernet.extract import build_empty
+from ofa.supernet.extract import assign_state, build_empty
 from ofa.supernet.files import read_json, write_atomic, write_json
 from ofa.supernet.images import tell_images, told_images
 from ofa.supernet.space import Subnet
@@ -33,10 +33,10 @@ def save_subnet(model: nn.Module, subnet: Subnet, folder: Path) -> None:
     write_json(Path(folder) / "subnet.json", values)
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Writes a model's state dict, a supernet's too, as a .safetensors file, which holds no memory format."""
+def save_weights(model: nn.Module, path: Path, *, metadata: dict[str, str] | None = None) -> None:
+    """Writes a model's state dict as a .safetensors file, which holds no memory format."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomic(path, safetensors.torch.save(state))
+    write_atomic(path, safetensors.torch.save(state, metadata=metadata))
 
 
 def load_subnet(folder: Path) -> nn.Module:
@@ -56,7 +56,7 @@ def load_subnet(folder: Path) -> nn.Module:
     model.description = description
     path = Path(folder) / "weights.safetensors"
     try:
-        model.load_state_dict(safetensors.torch.load(path.read_bytes()), assign=True)
+        assign_state(model, safetensors.torch.load(path.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or not of {path.parent / 'subnet.json'}: {error}") from error
     return model.to(memory_format=torch.channels_last).eval()

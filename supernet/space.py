@@ -135,6 +135,8 @@ def _of_its_family(values: Any, info: ValidationInfo) -> SearchSpace:
     """The space of the class of its family. JSON is read strictly, as the rest of a recipe is."""
     if isinstance(values, SearchSpace):
         return values
+    if isinstance(values, dict) and "timm" in values and "family" not in values:
+        values = families.derived_space(values)
     if isinstance(values, dict) and (name := values.get("family", families.DEFAULT)) not in families.names():
         known = " or ".join(map(repr, families.names()))
         wrong = PydanticCustomError("family", f"Input should be {known}")
@@ -181,6 +183,15 @@ class SearchSpace(Genome, BaseModel):
         if name not in known:
             raise KeyError(f"no space is called {name!r}; there are {', '.join(known)}")
         return cls.from_dict(known[name])
+
+    @classmethod
+    def from_timm(cls, name: str, *, arguments: dict[str, Any] | None = None, **elastic: Any) -> SearchSpace:
+        """The space whose largest network is the model ``timm.create_model(name, **arguments)``.
+
+        ``elastic`` narrows what may be chosen: see ``ofa.supernet.derived.derive.Elastic``. Raises ``ValueError`` for a
+        model that timm or no family knows, and for options that it does not have.
+        """
+        return cls.from_dict({"timm": name, "arguments": arguments or {}, **elastic})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SearchSpace:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ofa.supernet import families
 from ofa.supernet.channel_sorting import sort_channels
-from ofa.supernet.extract import build_empty, extract_state
+from ofa.supernet.extract import assign_state, build_empty, extract_state
 from ofa.supernet.images import tell_images
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -20,6 +21,9 @@ class Supernet(nn.Module):
 
     ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms. A new supernet is
     active as its largest subnet, and then equals the timm model that it was made from.
+
+    ``net.opened`` says which options the weights were trained with: how many of each role, counted from the largest,
+    and 1 of a role that is not named. Training keeps it up to date; channels are sorted only as far as it allows.
 
     Args:
         space: the search space.
@@ -42,7 +46,42 @@ class Supernet(nn.Module):
         self.model = self.family.build(self.describe(space.largest), drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
+        self.opened: dict[str, int] = {}
         self.pretrained_cfg: dict | None = None  # see ``tell_images``
+
+    @classmethod
+    def from_timm(
+        cls,
+        name_or_model: str | nn.Module,
+        *,
+        pretrained: bool = False,
+        elastic: Mapping[str, Any] | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **rates: float,
+    ) -> Supernet:
+        """A supernet whose largest subnet is a timm model, bit for bit, with its weights.
+
+        Args:
+            name_or_model: timm's name, or a model that ``timm.create_model`` built; it is left as it is.
+            pretrained: download timm's weights of that name.
+            elastic: what may be chosen: see ``ofa.supernet.derived.derive.Elastic``.
+            num_classes, in_chans: of the classifier and the images; default: the model's own. Another number of
+                classes gets a new classifier.
+            arguments: of ``timm.create_model``, where the model needs some.
+            rates: ``drop_rate``, ``drop_path_rate``.
+
+        Raises ``ValueError`` for a model that is not supported, naming what is.
+        """
+        from ofa.supernet.derived.start import in_chans_of, named_model, space_of, take_weights
+
+        head, options = {"num_classes": num_classes, "in_chans": in_chans}, dict(arguments or {})
+        model = named_model(name_or_model, pretrained=pretrained, arguments=options, **head)
+        space = space_of(model, elastic or {}, options)
+        net = cls(space, num_classes=model.num_classes, in_chans=in_chans_of(model), **rates)
+        take_weights(net, model)
+        return net
 
     @property
     def family(self) -> ModuleType:
@@ -51,6 +90,14 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""
         return self.model(x.contiguous(memory_format=torch.channels_last))
+
+    def forward_intermediates(self, x: Tensor, **options: Any) -> Any:
+        """timm's ``forward_intermediates`` of the active subnet, for tasks that need feature maps.
+
+        With ``intermediates_only=True`` a list of maps ``(batch, channels, height, width)``, the finest first; the
+        extracted model's own ``forward_intermediates`` gives the same. ``options`` are timm's.
+        """
+        return self.model.forward_intermediates(x.contiguous(memory_format=torch.channels_last), **options)
 
     def activate(self, subnet: Subnet) -> Supernet:
         """Runs as ``subnet`` from now on; returns itself. Raises ``ValueError`` when it is not of this space."""
@@ -70,7 +117,7 @@ class Supernet(nn.Module):
         target = build_empty(description)
         target.description = description  # what ``save_subnet`` writes
         tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
-        target.load_state_dict(extract_state(self.model, target), assign=True)
+        assign_state(target, extract_state(self.model, target))
         return target.to(memory_format=torch.channels_last).eval()
 
     def describe(self, subnet: Subnet) -> dict:
@@ -79,12 +126,16 @@ class Supernet(nn.Module):
 
     def sort_channels(self, *, num_open: Mapping[str, int] | None = None) -> None:
         """Moves important channels to the front. Of each role the ``num_open`` largest options (1 unless named) keep
-        what they were trained to do."""
-        sort_channels(self.family.channel_groups(self.model, self.space), num_open=num_open or {})
+        what they were trained to do; by default those that were trained: ``opened``."""
+        groups = self.family.channel_groups(self.model, self.space)
+        sort_channels(groups, num_open=self.opened if num_open is None else num_open)
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.
+        """Parameters that timm's optimizers must not decay, besides biases and norms.
 
-        Decay pulls them to zero; they start at the identity.
+        They are those that timm names, such as a position embedding, and the kernel transforms: decay pulls them to
+        zero, and they start at the identity.
         """
-        return {name for name, _ in self.named_parameters() if ".transforms." in name}
+        of_model = getattr(self.model, "no_weight_decay", set)()
+        transforms = {name for name, _ in self.named_parameters() if ".transforms." in name}
+        return transforms | {f"model.{name}" for name in of_model}

@@ -84,7 +84,7 @@ def _attribute(module: nn.Module, path: str) -> torch.Tensor:
 def _value(writer: Writer, node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a call gives: a computed tensor, several, or a constant."""
     leaf = root.get_submodule(str(node.target)) if node.op == "call_module" else None
-    function = leaf or (_method(str(node.target)) if node.op == "call_method" else node.target)
+    function = leaf if leaf is not None else (_method(str(node.target)) if node.op == "call_method" else node.target)
     operands = [value for value in _flat((args, kwargs)) if isinstance(value, Computed)]
     if not operands or (node.target is operator.getitem and isinstance(args[0], list)):
         return function(*args, **kwargs)

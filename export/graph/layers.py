@@ -214,6 +214,7 @@ def _unary(op: str, **attributes: object) -> Write:
 
 # By their exact classes.
 _LAYERS: dict[type[nn.Module], Write] = {
+    nn.Sequential: _identity,  # one without layers
     **NORMS,
     **TOKENS,
     Linear: linear,

@@ -14,14 +14,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from ofa.config.data import DataConfig
-from ofa.config.errors import Problem, invalid_keys, nearest, recipe_error, short
+from ofa.config.errors import Problem, invalid_keys, recipe_error
 from ofa.config.renamed import renamed_problems, with_new_names
 from ofa.config.search import MIN_NETWORKS, CollectConfig, MeasureConfig, PredictorConfig, SearchConfig
+from ofa.config.space import whole_space
 from ofa.config.target import Target, TargetName, target_problems
 from ofa.config.train import TrainConfig, train_problems
 from ofa.config.types import MAX_FILE_NAME, UNPRINTABLE, Section, Takes, reserved, whole
 from ofa.errors import UserError
-from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, space_class_of
 
 
@@ -54,7 +54,7 @@ class Recipe(Section):
     ] = Field(description="Name of the run, and of its folder below runs/.")
     seed: whole(0, MAX_SEED) = Field(0, description="Of every random draw: the same seed gives the same networks.")
     space: SearchSpace = Field(
-        description="The search space: a preset's name, or a preset with changes, or a whole one."
+        description="The search space: a preset's name, a preset with changes, a model of timm, or a whole one."
     )
     data: DataConfig = Field(DataConfig(), description="Where the images come from.")
     train: TrainConfig = Field(description="How the supernet is trained.")
@@ -78,7 +78,7 @@ class Recipe(Section):
         """
         # An empty section ("data:" with every key commented out) means its defaults.
         values = {key: value for key, value in values.items() if value is not None}
-        values["space"], problems = _whole_space(values.get("space"))
+        values["space"], problems = whole_space(values.get("space"))
         problems += renamed_problems(values)
         values = with_new_names(values)  # so that one run of the command shows every problem
         try:
@@ -97,24 +97,6 @@ def _as_json(values: dict[str, Any]) -> str:
         return json.dumps(values, default=str)
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"a recipe is made of plain values: {error}") from error
-
-
-def _whole_space(given: Any) -> tuple[Any, list[Problem]]:
-    """The space written out, from a preset's name, ``{preset: NAME, changes}`` or the whole mapping."""
-    presets = families.presets()
-    if isinstance(given, str):
-        given = {"preset": given}
-    if given is None or given == {}:
-        return presets["tiny_mbv3"], [("space", f"missing; give a preset ({', '.join(presets)}) or a whole space")]
-    if not isinstance(given, dict) or "preset" not in given:
-        return given, []
-    name = given["preset"]
-    changes = {key: value for key, value in given.items() if key != "preset"}
-    if not isinstance(name, str) or name not in presets:
-        # The changes are still checked, so that one run of the command shows every problem.
-        text = f"unknown preset {short(name)}{nearest(name, presets)}"
-        return {**presets["tiny_mbv3"], **changes}, [("space.preset", text)]
-    return {**presets[name], **changes}, []
 
 
 def _across_sections(recipe: Recipe) -> list[Problem]:

@@ -18,15 +18,18 @@ from pydantic_core import PydanticUndefined
 from ofa.config.errors import type_options
 from ofa.config.recipe import Recipe
 from ofa.config.renamed import OPEN_KEYS, RENAMED_KEYS
+from ofa.config.space import TimmSpace
 from ofa.config.types import Takes, ZeroOr
 from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 
+OF_TIMM = "space: {timm: NAME}"  # the other form of ``space``
 COMMAND = "python -m ofa.config.reference > docs/recipe.md"
 # What a section looks like in a recipe; a test loads each.
 EXAMPLES = {
     "": "name: my\nseed: 0\nspace: tiny_mbv3\ntrain: {epochs: 30, lr: 0.2}\ntargets: {phone: {limits: {macs: 0.5x}}}",
     "space": "space: {preset: tiny_mbv3, resolutions: [32, 40, 48, 56, 64]}   # `ofa spaces` lists the presets",
+    OF_TIMM: "space: {timm: mobilenetv4_conv_small, resolutions: [160, 192, 224], expands: [0.5, 0.75, 1.0]}",
     "data": "data: {folder: my_images, workers: 4, augment: {hflip: 0.5, scale: [0.35, 1.0]}}",
     "train": "train: {epochs: 30, lr: 0.2, batch_size: 64, warmup_epochs: 1, checkpoint: {minutes: 5}}",
     "train.phases.N": "train:\n  phases:\n    - {name: full, epochs: 30, lr: 0.2}\n"
@@ -80,11 +83,14 @@ def sections(model: type[BaseModel] = Recipe, where: str = "") -> Iterator[tuple
             if get_origin(option) in (tuple, dict):
                 inside = get_args(option)[0 if get_origin(option) is tuple else 1]
                 suffix = ".N" if get_origin(option) is tuple else ".NAME"
-            # Of a space every family has its own sections.
-            kinds = map(families.space_class, families.names()) if inside is SearchSpace else [inside]
-            for kind in kinds:
+            # Of a space every family has its own sections; those read off timm's models are given by a name.
+            derived = set(families.derived_classes().values())
+            written = [families.space_class(name) for name in families.names() if name not in derived]
+            for kind in written if inside is SearchSpace else [inside]:
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     yield from sections(kind, place + suffix)
+            if inside is SearchSpace:
+                yield OF_TIMM, TimmSpace
 
 
 def keys(model: type[BaseModel]) -> Iterator[Key]:

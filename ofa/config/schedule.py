@@ -13,7 +13,7 @@ def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
     """The phases in order; those of a named schedule are made from its epochs and learning rate."""
     config = recipe.train
     if isinstance(config.phases, str):
-        first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.lr)
+        first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.first_lr)
         phases = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         phases = tuple(phase.phase(first=index == 0) for index, phase in enumerate(config.phases))
@@ -23,5 +23,6 @@ def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
 def training_settings(recipe: Recipe) -> Settings:
     """What is the same in all phases, and in fine-tuning."""
     config = recipe.train
-    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name != "seed"}
-    return Settings(**same, seed=recipe.seed)
+    own = {"layer_decay": config.lr_factor_of_layers, "seed": recipe.seed}
+    same = {name: getattr(config, name) for name in Settings.__dataclass_fields__ if name not in own}
+    return Settings(**same, **own)

@@ -184,7 +184,8 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
         problems.append((f"{where}.remote", text))
     if target.precision and target.precision not in target.spec.precisions:
         problems.append((f"{where}.precision", _precision_problem(target)))
-    if lacking := space.operators - (target.spec.operators or space.operators):
+    # A space that is read off a timm model imports torch to tell its operators.
+    if target.spec.operators is not None and (lacking := space.operators - target.spec.operators):
         known = " and ".join(sorted(target.spec.operators - {"conv"}))
         text = f"{target.runtime} runs {known}, not {', '.join(sorted(lacking))}; use a space such as mcu or mcu_32"
         problems.append((f"{where}.runtime", text))

@@ -30,6 +30,10 @@ from ofa.supernet.training.sampling import SAMPLERS
 MAX_BATCH = 65_536
 MAX_SUBNETS = 64
 MAX_PHASES = 300
+# What suits pretrained weights with sgd (docs/results.md): the peak learning rate for so many images of a batch, to
+# which it is proportional, and the factor on it from layer to layer.
+PRETRAINED_LR, PRETRAINED_BATCH = 0.05, 64
+PRETRAINED_LAYER_DECAY = 0.9
 
 
 # Every role that a family's progressive shrinking opens.
@@ -109,13 +113,17 @@ class TrainConfig(Section):
         description="Epochs of a named schedule's first phase; a named schedule needs it, listed phases have theirs.",
     )
     lr: LearningRate | None = Field(
-        None, description="Peak learning rate of a named schedule's first phase; needed as epochs is."
+        None,
+        description="Peak learning rate of a named schedule's first phase; needed as epochs is, but with init: "
+        f"null is then what suits pretrained weights, {PRETRAINED_LR:g} for 64 images of a batch, and layer_decay too.",
     )
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
     )
-    init: Absolute | None = Field(
-        None, description="Weights of the full network to start from: a .safetensors file of ours or timm's."
+    init: Absolute | Literal["pretrained"] | None = Field(
+        None,
+        description="Weights of the full network to start from: a .safetensors file of ours or timm's; or pretrained, "
+        "which is those that timm downloads for the model of the space.",
     )
     skip_first_phase: bool = Field(False, description="Whether the first phase is left out, as init has its result.")
     batch_size: whole(2, MAX_BATCH) = Field(64, description="Images of one optimizer step, over all processes.")
@@ -127,6 +135,11 @@ class TrainConfig(Section):
         "cosine", description="How the learning rate falls to 0 within each phase."
     )
     momentum: zero_or(1e-3, 0.9999) = Field(0.9, description="Momentum of sgd (Nesterov's) and rmsprop.")
+    layer_decay: real(0.1, 1) | None = Field(
+        None,
+        description="Factor on the learning rate from each layer to the one before it, so that trained weights near "
+        f"the images change least; null: 1 (none), but {PRETRAINED_LAYER_DECAY:g} with init where lr is left out.",
+    )
     weight_decay: zero_or(1e-12, 10) = Field(3e-5, description="Weight decay; biases and norms have none.")
     label_smoothing: zero_or(1e-6, 0.99) = Field(0.1, description="Probability that labels spread over all classes.")
     dropout: zero_or(1e-6, 0.95) = Field(0.1, description="Dropout rate before the classifier.")
@@ -160,6 +173,21 @@ class TrainConfig(Section):
     )
     tensorboard: bool = Field(False, description="Whether figures of the training are written for TensorBoard.")
 
+    @property
+    def from_pretrained(self) -> bool:
+        """Whether learning rates are those that suit pretrained weights."""
+        return self.init is not None and self.lr is None and isinstance(self.phases, str)
+
+    @property
+    def first_lr(self) -> float | None:
+        """Peak learning rate of a named schedule's first phase."""
+        return PRETRAINED_LR * self.batch_size / PRETRAINED_BATCH if self.from_pretrained else self.lr
+
+    @property
+    def lr_factor_of_layers(self) -> float:
+        """``layer_decay``, or its default."""
+        return self.layer_decay or (PRETRAINED_LAYER_DECAY if self.from_pretrained else 1.0)
+
 
 class FinetuneConfig(Section):
     """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
@@ -173,7 +201,7 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
     problems = []
     for key in ("epochs", "lr"):
         value = getattr(train, key)
-        if isinstance(train.phases, str) and value is None:
+        if isinstance(train.phases, str) and value is None and not (key == "lr" and train.init):
             problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
         elif not isinstance(train.phases, str) and value is not None:
             problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
@@ -184,6 +212,12 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
         problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
     if train.shrinking_lr_scale != 1 and not isinstance(train.phases, str):
         problems.append(("train.shrinking_lr_scale", "not with listed phases; set train.phases.1.lr and so on"))
+    if train.from_pretrained and train.optimizer != "sgd":
+        text = f"missing; what suits pretrained weights is known for sgd alone, and optimizer is {train.optimizer}"
+        problems.append(("train.lr", text))
+    if train.init == "pretrained" and not getattr(space, "timm", ""):
+        text = "pretrained needs a space of a timm model (space: {timm: NAME}); give a .safetensors file of weights"
+        problems.append(("train.init", text))
     if train.skip_first_phase and not train.init:
         problems.append(("train.skip_first_phase", "needs train.init: the weights that the first phase would train"))
     if train.skip_first_phase and train.phases in ("sandwich", "attentive"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.words import duration
+from ofa.supernet.derived.fixed import fixed_choices
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
@@ -51,6 +53,7 @@ def plan(recipe: Recipe) -> Iterator[str]:
     space = recipe.space
     yield f"{recipe.name}: a valid recipe"
     yield f"space     {space.size:,} networks, {space.num_genes} genes"
+    yield from (f"fixed     {sentence}" for sentence in fixed_choices(space))
     folder = data_folder(recipe.data)
     if folder is not None and not folder.is_dir():
         yield from _schedule(space, training_phases(recipe), None)
@@ -73,22 +76,37 @@ def plan(recipe: Recipe) -> Iterator[str]:
 
     model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
     lines = [*check_stages(recipe, data), *measure_smallest(recipe, model_kwargs)]
-    time_line, threads = _time(recipe, data, model_kwargs)
+    seconds = run_seconds(recipe, data)
     lines += _schedule(space, training_phases(recipe), data.steps(recipe.train.batch_size))
-    yield from [*lines, *_rest(recipe), f"threads   {explained(threads)}", time_line]
+    yield from [*lines, *_rest(recipe), f"threads   {explained(seconds.threads)}"]
+    yield (
+        f"time      about {duration(seconds.total)} on this machine: training {duration(seconds.training)}, "
+        f"measuring accuracy {duration(seconds.accuracies)}, the rest {duration(seconds.rest)}"
+    )
 
 
-def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str, Threads]:
-    """A line on how long the run will take, from a few training steps, and the threads with which they were fastest."""
+@dataclass(frozen=True)
+class RunSeconds:
+    """About how long a run takes on this machine, in seconds, and the ``threads`` with which training is fastest."""
+
+    training: float
+    accuracies: float
+    rest: float
+    threads: Threads
+
+    @property
+    def total(self) -> float:
+        return self.training + self.accuracies + self.rest
+
+
+def run_seconds(recipe: Recipe, data: Data) -> RunSeconds:
+    """An estimate from a few training steps of the largest network, which are timed now."""
     space, collect, counts = recipe.space, recipe.collect, data.counts
+    model_kwargs = {"num_classes": len(data.classes), "in_chans": data.channels}
     macs = CostTable.macs(space, **model_kwargs)
     seconds_per_mac, threads = _seconds_per_mac(recipe, macs, model_kwargs)
 
-    batch_size = recipe.train.batch_size
-    training = sum(
-        seconds_per_mac * phase.epochs * data.steps(batch_size) * batch_size * macs_of_step(space, phase, macs)
-        for phase in training_phases(recipe)
-    )
+    training = seconds_per_mac * training_macs(recipe, data, macs)
 
     # Each subnet is calibrated, then evaluated; those of a small sample cost on average what all of them do.
     images = min(collect.images or counts["validation"], counts["validation"])
@@ -96,13 +114,14 @@ def _time(recipe: Recipe, data: Data, model_kwargs: dict[str, int]) -> tuple[str
     sample = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
     subnets = min(collect.subnets, space.size)
     accuracies = seconds_per_mac * _EVALUATION * images * macs.predict(sample).mean() * subnets
+    return RunSeconds(training, accuracies, _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets), threads)
 
-    rest = _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
-    line = (
-        f"time      about {duration(training + accuracies + rest)} on this machine: training {duration(training)}, "
-        f"measuring accuracy {duration(accuracies)}, the rest {duration(rest)}"
-    )
-    return line, threads
+
+def training_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
+    """Of all steps of the training, in forward passes with a backward pass each."""
+    size = recipe.train.batch_size
+    images = data.steps(size) * size
+    return sum(phase.epochs * images * macs_of_step(recipe.space, phase, macs) for phase in training_phases(recipe))
 
 
 def _schedule(space: SearchSpace, schedule: tuple[Phase, ...], steps: int | None) -> list[str]:

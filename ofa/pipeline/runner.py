@@ -79,8 +79,9 @@ def _follow(context: RunContext) -> None:
 def _check_before(recipe: Recipe, folder: Path) -> None:
     """Raises ``UserError`` for what is wrong around the folder, before anything is written."""
     data_identity(recipe.data)  # raises when it is not there
-    if recipe.train.init and not recipe.train.init.is_file():
-        raise UserError(f"train.init: {recipe.train.init} is not there; give the path of a .safetensors file")
+    init = recipe.train.init
+    if init not in (None, "pretrained") and not init.is_file():
+        raise UserError(f"train.init: {init} is not there; give the path of a .safetensors file")
     check_installed(recipe.targets)
     if not (folder / "recipe.yaml").exists() and not is_free(folder):
         raise UserError(f"{folder} is there already and is no run folder; give another one with --out")

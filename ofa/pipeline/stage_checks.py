@@ -92,7 +92,7 @@ def _training(recipe: Recipe, model_kwargs: ModelKwargs, *, steps: int) -> None:
     if config.tensorboard and find_spec("tensorboard") is None:
         raise UserError(TENSORBOARD)
     if config.init:
-        start_from(net, config, schedule[0])
+        start_from(net, config, schedule[0], download=False)
 
 
 def _threads(recipe: Recipe) -> None:

@@ -80,7 +80,8 @@ def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
         identity = data_identity(recipe.data, splits=stage.splits, left_out=left_out)
         inputs["data"] = _by_folder(identity)
     if name == "train" and recipe.train.init:
-        inputs["initial weights"] = file_digest(recipe.train.init)
+        init = recipe.train.init
+        inputs["initial weights"] = init if init == "pretrained" else file_digest(init)
     return inputs
 
 

@@ -17,17 +17,21 @@ from ofa.supernet.space import SearchSpace
 
 _BYTES = 4  # of a float32
 _COPIES = 3  # weights, gradients, momentum
+_KEPT = ("conv", "depthwise", "linear", "matmul", "layer_norm")  # what else than a batch norm's input is kept
 
 
 def image_bytes(space: SearchSpace, resolution: int) -> int:
-    """What of one image the largest network keeps for the backward pass: each convolution's output, once."""
+    """What of one image the largest network keeps for the backward pass: each layer's output, once.
+
+    Outputs of one position are left out.
+    """
     subnet = replace(space.largest, resolution=resolution)
     parts = parts_of_subnet(space, subnet, num_classes=1, in_chans=1)  # neither is in what follows
     return _BYTES * sum(
         written.size
         for part, side in parts
         for operator, written in zip(part, part.shapes(side)[1:], strict=True)
-        if operator.norm  # those without are of one position
+        if operator.norm or (operator.kind in _KEPT and written.positions > 1)
     )
 
 

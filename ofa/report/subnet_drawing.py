@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ofa.pipeline.artefacts.drawn import Block, Stage, SubnetDescription
 from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
 from ofa.supernet.space import SearchSpace, Subnet
@@ -15,40 +16,15 @@ _NARROW, _WIDE, _LOW = 22, 40, 6
 _WORDS = {"expand": "expand ratio"}  # roles that need another word
 
 
-class Block(NamedTuple):
-    """A block that runs.
-
-    ``choices`` are the values of its own genes, by role; ``middle`` are the channels inside it, after expansion;
-    ``width`` those that it gives; ``size`` is the side that it reads.
-    """
-
-    choices: dict[str, Any]
-    middle: int
-    width: int
-    size: int
-
-
-class Stage(NamedTuple):
-    """The blocks of one stage and the channels that they give."""
-
-    width: int
-    blocks: tuple[Block, ...]
-
-
-class SubnetDescription(NamedTuple):
-    """A subnet under a name, ready to be shown."""
-
-    name: str
-    resolution: int
-    stages: tuple[Stage, ...]
-
-
 def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
     """The blocks of each stage that run."""
-    choices = space.choices(subnet).blocks
+    choices, columns = space.choices(subnet).blocks, dict(zip(space.blocks, space.part_columns.blocks, strict=True))
     stages: dict[int, list[Block]] = {}
     for position, _, middle, width, side, _ in space.shapes(subnet):
-        block = Block(choices.get((position.stage, position.index), {}), middle, width, side)
+        # Genes that it shares with other blocks are the widths of stages, which are drawn as such.
+        own = {key for key, column in columns[position].items() if space.genes[column].block is not None}
+        chosen = choices[position.stage, position.index]
+        block = Block({key: value for key, value in chosen.items() if key in own}, middle, width, side)
         stages.setdefault(position.stage, []).append(block)
     return SubnetDescription(
         name,
@@ -57,10 +33,12 @@ def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDesc
     )
 
 
-def chosen_subnets(report: Report) -> list[SubnetDescription]:
+def chosen_subnets(report: Report) -> Sequence[SubnetDescription]:
     """The subnet of each target; none when the report is of an older version, which lacks the space."""
     if report.space is None:
         return []
+    if report.drawn is not None:
+        return report.drawn
     space = SearchSpace.from_dict(report.space)
     return [describe_subnet(name, space, target.subnet) for name, target in report.targets.items()]
 

@@ -14,12 +14,13 @@ from ofa.pipeline.job import Job
 from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
 from ofa.pipeline.training_log import TrainingLog
-from ofa.supernet.saving import save_weights
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, check_space, from_bytes, to_bytes
 from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped, TooFewImages
 from ofa.supernet.training.initial_weights import load_initial
+from ofa.supernet.training.opened import save_supernet
 from ofa.supernet.training.phases import Phase
+from ofa.supernet.training.pretrained_weights import check_pretrained, load_pretrained
 from ofa.supernet.training.weight_sharing import train_supernet
 
 
@@ -68,19 +69,24 @@ def run(job: Job) -> Outcome:
         )
 
     if first_rank:
-        save_weights(net, job.weights)
+        save_supernet(net, job.weights)
     broken = f", {len(data.broken)} unreadable images left out" if data.broken else ""
     epochs = sum(phase.epochs for phase in phases)
     return Outcome([job.weights], f"{epochs} epochs in {len(phases)} phases on {data.counts['train']} images{broken}")
 
 
-def start_from(net: Supernet, config: TrainConfig, first: Phase) -> list[str]:
-    """Loads ``train.init`` into the network; returns the names of the weights that the file lacks.
+def start_from(net: Supernet, config: TrainConfig, first: Phase, *, download: bool = True) -> list[str]:
+    """Loads ``train.init`` into the network; returns the names of the weights that it lacks.
 
-    Raises ``UserError`` when the file does not fit, or when the ``first`` phase would learn from missing weights.
+    Without ``download``, timm's pretrained weights are not loaded, but whether there are any is looked up.
+
+    Raises ``UserError`` when the weights do not fit, or when the ``first`` phase would learn from missing ones.
     """
     try:
-        left_out = load_initial(net, config.init)
+        if config.init == "pretrained":
+            left_out = load_pretrained(net) if download else check_pretrained(net)
+        else:
+            left_out = load_initial(net, config.init)
     except ValueError as error:
         raise UserError(f"train.init: {error}") from error
     if left_out and first.teacher == "full":

@@ -19,7 +19,7 @@ def check_installed(targets: Mapping[str, Target]) -> None:
     """Raises ``UserError`` with the line that installs what a target lacks."""
     for name, target in targets.items():
         spec = target.spec
-        if line := _pip_line({**spec.packages, **(spec.int8_packages if target.bits == 8 else {})}):
+        if line := pip_line({**spec.packages, **(spec.int8_packages if target.bits == 8 else {})}):
             raise UserError(f"targets.{name}: the runtime {target.runtime} needs more packages: {line}")
         program = (target.remote or "").partition(":")[0]
         if program and shutil.which(program) is None:
@@ -35,7 +35,7 @@ def runtime_lines() -> list[str]:
     lines = []
     for name, spec in RUNTIMES.items():
         needed = {**spec.packages, **(spec.int8_packages if spec.precisions == ("int8",) else {})}
-        lacks = [text for text in (_pip_line(needed), spec.missing_tools()) if text]
+        lacks = [text for text in (pip_line(needed), spec.missing_tools()) if text]
         state = f"needs: {'; '.join(lacks)}" if lacks else f"{spec.distribution} {version(spec.distribution)}"
         where = " here, over ssh or adb" if spec.remote else ""
         facts = f"{', '.join(spec.precisions)}; {', '.join(spec.measures)}{where}"
@@ -43,6 +43,7 @@ def runtime_lines() -> list[str]:
     return lines
 
 
-def _pip_line(needs: Mapping[str, str]) -> str | None:
+def pip_line(needs: Mapping[str, str]) -> str | None:
+    """The line that installs the extras of the import names ``needs`` that are not here; ``None`` when all are."""
     extras = sorted({extra for package, extra in needs.items() if find_spec(package) is None})
     return f"pip install 'once-for-all[{','.join(extras)}]'" if extras else None

@@ -16,9 +16,10 @@ _SHARES = 2.0
 def features(space: Genome, codes: np.ndarray) -> np.ndarray:
     """Float32 ``(n, columns)`` of canonical codes ``(n, genes)``; the number of columns depends on the space alone.
 
-    Of genes whose options have an order: the rank (0 to 1) of those of the whole network; per role of the blocks' genes
-    the rank of each (1 for the largest option, 0 for a block that is off); per stage the fraction of blocks that run,
-    and the mean of the ranks of each role over the stage; the means of those over the stages; one-hot columns. All but
+    Of genes whose options have an order: the rank (0 to 1) of those of the whole network; of the other genes, role by
+    role, the rank of each (1 for the largest option, 0 for a block that is off); per stage the fraction of blocks that
+    run, and the mean of the ranks of each role over the stage; the means of those over the stages; one-hot columns.
+    Where a block has several genes of one role, such as two kernels, each counts as a role of its own. All but
     the one-hot columns are ordered, so that few measured networks say something about options that none of them has.
 
     Of genes without an order, role by role: the rank of each option (0 to 1); one-hot columns; where the role has
@@ -54,8 +55,11 @@ def _of_ordered(space: Genome, codes: np.ndarray) -> list[np.ndarray]:
     block_stages = np.array([block.stage for block in space.blocks])
     stages = np.unique(block_stages)
     per_stage.append(space.active(codes) @ _means(block_stages, stages))
-    for role in dict.fromkeys(gene.role for _, gene in ordered if gene.stage is not None and gene.role != "depth"):
-        columns = [column for column, gene in ordered if gene.role == role]
+    kinds: dict[str, list[int]] = {}
+    for column, gene in ordered:
+        if gene.stage is not None and gene.role != "depth":
+            kinds.setdefault(gene.role if gene.block is None else gene.key, []).append(column)
+    for columns in kinds.values():
         of_role = ranks.take(columns, axis=1)
         groups.append(of_role)
         per_stage.append(of_role @ _means(np.array([space.genes[column].stage for column in columns]), stages))

@@ -23,7 +23,7 @@ class CostTable(Table):
 
     @classmethod
     def macs(cls, space: SearchSpace, *, num_classes: int, in_chans: int = 3) -> CostTable:
-        """Multiply-accumulates of convolutions and linear layers, for one image."""
+        """Multiply-accumulates of convolutions, linear layers and attention, for one image."""
         from ofa.predictors.costs.counts import macs_table
 
         return cls.of(macs_table(space, num_classes=num_classes, in_chans=in_chans))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
 
-from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.part_genes import distinct, ends_alike, every_choice, parts_of
 from ofa.predictors.costs.table import Table
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operators, biases, macs, params, weights
@@ -20,7 +20,7 @@ Fold = Callable[[Operators, np.ndarray], Any]
 
 
 def macs_table(space: SearchSpace, *, num_classes: int, in_chans: int) -> Table:
-    """Multiply-accumulates of convolutions and linear layers, for one image."""
+    """Multiply-accumulates of convolutions, linear layers and attention, for one image: see ``operators.macs``."""
     return fold_table(space, "macs", "", macs, num_classes=num_classes, in_chans=in_chans)
 
 
@@ -59,30 +59,41 @@ def fold_table(
     info: dict[str, Any] | None = None,
 ) -> Table:
     """The table of ``fold`` over every part of ``space``."""
-    family = operators_of_family(space)
-    resolutions, sides = np.array(space.resolutions), sides_read(space)
-    ends = [
-        fold(family.stem(space, in_chans=in_chans), resolutions),
-        fold(family.head(space, num_classes=num_classes), sides[:, -1]),
-    ]
+    ends = ends_alike(space, *fold_ends(space, fold, fold, num_classes=num_classes, in_chans=in_chans))
     merge = {"sum": np.sum, "max": np.max}[combine]
-    end_costs = merge([np.broadcast_to(costs, resolutions.shape) for costs in ends], axis=0)
-    parts = parts_of(space, end_costs, fold_blocks(space, fold))
+    parts = parts_of(space, merge(ends, axis=0), fold_blocks(space, fold))
     return Table(space, name, unit, parts, info=info or {}, combine=combine)
+
+
+def fold_ends(
+    space: SearchSpace, stem_fold: Fold, head_fold: Fold, *, num_classes: int, in_chans: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A fold over the operators of stem and head: of each ``(resolutions, options of its first gene, ...)``."""
+    family, columns = operators_of_family(space), space.part_columns
+    stem, head = partial(family.stem, space, in_chans=in_chans), partial(family.head, space, num_classes=num_classes)
+    return (
+        _fold_part(space, stem_fold, stem, columns.stem, np.array(space.resolutions)),
+        _fold_part(space, head_fold, head, columns.head, sides_read(space)[:, -1]),
+    )
 
 
 def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
     """``fold`` over the operators of every block: for each ``(resolutions, options of its first gene, ...)``."""
     family, sides = operators_of_family(space), sides_read(space)
-    blocks = []
-    for position, block in enumerate(space.blocks):
-        genes = [space.genes[column] for column in space.genes_of_block(block.stage, block.index)]
-        costs = np.empty((len(sides), *(len(gene.options) for gene in genes)))
-        for index in np.ndindex(*costs.shape[1:]):
-            choices = {gene.role: gene.options[option] for gene, option in zip(genes, index, strict=True)}
-            costs[(slice(None), *index)] = fold(family.block(space, block, **choices), sides[:, position])
-        blocks.append(costs)
-    return blocks
+    return [
+        _fold_part(space, fold, partial(family.block, space, block), columns, sides[:, position])
+        for position, (block, columns) in enumerate(zip(space.blocks, space.part_columns.blocks, strict=True))
+    ]
+
+
+def _fold_part(
+    space: SearchSpace, fold: Fold, operators: Callable[..., Operators], columns: Mapping[str, int], sides: np.ndarray
+) -> np.ndarray:
+    """``fold`` over the operators of one part with every choice, ``(resolutions, options of its first gene, ...)``."""
+    costs = np.empty((len(sides), *space.num_options[list(distinct(columns))]))
+    for index, (choices,) in every_choice(space, columns):
+        costs[(slice(None), *index)] = fold(operators(**choices), sides)
+    return costs
 
 
 def sides_read(space: SearchSpace) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from ofa.predictors.costs.counts import at_each_side, fold_blocks
-from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.part_genes import distinct, every_choice, parts_of
 from ofa.predictors.costs.regression import fit_costs
 from ofa.predictors.costs.resolutions import along_area
 from ofa.predictors.costs.table import Table
@@ -23,7 +23,6 @@ from ofa.supernet.operators import Operator, Operators, Shape
 from ofa.supernet.space import SearchSpace, Subnet
 
 _MAX_CHARACTERS = 10_000_000
-_CHOICES = ("resolution", "depths", "kernels", "expands")
 
 
 def published_table(
@@ -59,12 +58,17 @@ def published_table(
         )
 
     # The costs of stem, head and blocks at the files' own resolutions, and then at those of the space.
-    family = operators_of_family(space)
-    stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
-    fixed, rows = [], []
-    for file in files:
-        ends = [(stem, file.resolution), (head, space.sizes(file.resolution)[-1])]
-        fixed.append(sum(file.mean(name) for part, side in ends for name in published_names(part, side)))
+    family, columns = operators_of_family(space), space.part_columns
+    ends = np.empty((len(files), *space.num_options[list(distinct(columns.stem, columns.head))]))
+    rows = []
+    for number, file in enumerate(files):
+        for index, (of_stem, of_head) in every_choice(space, columns.stem, columns.head):
+            stem = family.stem(space, in_chans=in_chans, **of_stem)
+            head = family.head(space, num_classes=num_classes, **of_head)
+            parts = [(stem, file.resolution), (head, space.sizes(file.resolution)[-1])]
+            ends[(number, *index)] = sum(
+                file.mean(name) for part, side in parts for name in published_names(part, side)
+            )
         single = SearchSpace.from_dict({**space.to_dict(), "resolutions": [file.resolution]})
         rows.append(fold_blocks(single, at_each_side(file.cost)))
 
@@ -78,7 +82,7 @@ def published_table(
         "entry_spread": float(np.mean(spreads)) if spreads else None,  # standard deviation over mean
     }
     blocks = [along_area(space, measured, np.concatenate(costs)) for costs in zip(*rows, strict=True)]
-    parts = parts_of(space, along_area(space, measured, np.array(fixed)), blocks)
+    parts = parts_of(space, along_area(space, measured, ends), blocks)
     return Table(space, "latency", "ms", parts, info=info)
 
 
@@ -207,18 +211,20 @@ def table_from_csv(
 def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tuple[np.ndarray, np.ndarray]:
     """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file with a network in each row.
 
-    Columns are ``resolution``, ``depths``, ``kernels``, ``expands`` (numbers joined by ``-``, as in
-    ``accuracy.csv``) and ``column``. Others are ignored. Raises ``ValueError`` naming file and line for
-    missing columns, a network that is not of this space, or a cost that is no positive number.
+    Columns are ``resolution``, one for each list that a subnet of this space has (``depths``, ``kernels``,
+    ``widths`` ...: numbers joined by ``-``, as in ``accuracy.csv``) and ``column``. Others are ignored.
+    Raises ``ValueError`` naming file and line for missing columns, a network that is not of this space, or
+    a cost that is no positive number.
     """
+    choices = list(space.largest.to_dict())
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         rows = []
         try:
-            if missing := [name for name in (*_CHOICES, column) if name not in (reader.fieldnames or [])]:
+            if missing := [name for name in (*choices, column) if name not in (reader.fieldnames or [])]:
                 raise ValueError(f"the columns {', '.join(missing)} are missing; there are {reader.fieldnames}")
             for row in reader:
-                rows.append(_parse_row(space, row, column))
+                rows.append(_parse_row(space, row, choices, column))
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
     if not rows:
@@ -227,16 +233,16 @@ def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tu
     return np.stack(codes), np.array(costs)
 
 
-def _parse_row(space: SearchSpace, row: dict[str, str], column: str) -> tuple[np.ndarray, float]:
+def _parse_row(
+    space: SearchSpace, row: dict[str, str], choices: Sequence[str], column: str
+) -> tuple[np.ndarray, float]:
     if None in row or None in row.values():
         raise ValueError("it has another number of columns than the header")
-    depths, kernels, expands = (
-        tuple(_number(part, name) for part in row[name].split("-")) for name in ("depths", "kernels", "expands")
-    )
+    values = {name: tuple(_number(part, name) for part in row[name].split("-")) for name in choices}
     cost = _number(row[column], column)
     if not (math.isfinite(cost) and cost > 0):
         raise ValueError(f"{column} is {cost}; it must be a positive number, so drop this line or measure it again")
-    return space.encode(Subnet(_number(row["resolution"], "resolution"), depths, kernels, expands)), cost
+    return space.encode(Subnet(**{**values, "resolution": _number(row["resolution"], "resolution")})), cost
 
 
 def _number(text: str, name: str) -> float:

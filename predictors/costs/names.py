@@ -108,7 +108,7 @@ COSTS: dict[str, Cost] = {
         shown=Shown(unit="ms", decimals=3, named=False),
     ),
     "macs": Cost(
-        about="Multiply-accumulates of convolutions and linear layers, for one image.",
+        about="Multiply-accumulates of convolutions, linear layers and attention, for one image.",
         limits=(LimitKey("macs"),),
         count=_macs,
         exact=True,

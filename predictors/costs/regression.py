@@ -125,25 +125,29 @@ def _features(space: SearchSpace, parts: Sequence[Part]) -> Iterator[tuple[list[
     """Each feature's costs of each part, and its group."""
     ends, *blocks = [np.zeros_like(part.costs) for part in parts]
     area = np.square(space.resolutions) / space.resolutions[-1] ** 2
-    works = [[np.ones_like(block) for block in blocks]]
-    works += [_scaled(table.parts[1:]) for table in (make(space, **_HEAD) for make in (macs_table, peak_memory, flash))]
+    tables = [make(space, **_HEAD) for make in (macs_table, peak_memory, flash)]
+    works = [[np.ones_like(block) for block in blocks], *(_scaled(table.parts[1:]) for table in tables)]
     count, macs = works[0], works[1]
 
     # The whole network: that it is one, its image, and the work of its blocks.
     yield [np.ones_like(ends), *blocks], 0
-    yield [area, *blocks], 0
+    yield [ends + _along_resolution(area, ends), *blocks], 0
     for work in (*works, [ones * _along_resolution(area, ones) for ones in count]):
         yield [ends, *work], 0
     # Each resolution.
     for row in np.eye(len(ends)):
-        yield [row, *blocks], 1
+        yield [ends + _along_resolution(row, ends), *blocks], 1
         yield [ends, *(block * _along_resolution(row, block) for block in macs)], 1
     # Each stage.
     for stage in sorted({block.stage for block in space.blocks}):
         inside = [block.stage == stage for block in space.blocks]
         for work in works:
             yield [ends, *(block * here for block, here in zip(work, inside, strict=True))], 2
-    # Each block, and each option of the genes that it alone depends on.
+    # Stem and head, where widths are chosen of them.
+    if ends.ndim > 1:
+        for table in tables:
+            yield [table.parts[0].costs / table.parts[0].costs.mean(), *blocks], 2
+    # Each block, and each option of its genes.
     for number, part in enumerate(parts[1:]):
         here = [work[number] for work in works[:3]]
         for work in here:
@@ -161,8 +165,8 @@ def _scaled(blocks: Sequence[Part]) -> list[np.ndarray]:
     return [block.costs / mean for block in blocks]
 
 
-def _along_resolution(values: np.ndarray, block: np.ndarray) -> np.ndarray:
-    return values.reshape(-1, *[1] * (block.ndim - 1))
+def _along_resolution(values: np.ndarray, part: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, *[1] * (part.ndim - 1))
 
 
 def _sums(basis: Sequence[tuple[Part, np.ndarray]], codes: np.ndarray) -> np.ndarray:

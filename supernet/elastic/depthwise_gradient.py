@@ -21,28 +21,32 @@ def has_slow_gradient(x: Tensor, weight: Tensor) -> bool:
 
 
 class DepthwiseConv(torch.autograd.Function):
-    """Depthwise convolution, padded by half its kernel, with a faster gradient of the weight on CPUs."""
+    """Depthwise convolution, padded by half its square kernel or not at all, with a faster gradient on CPUs."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, x.shape[1])
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(x, weight, bias, stride, padding, 1, x.shape[1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        x_grad = weight_grad = None
+        x_grad = weight_grad = bias_grad = None
         if ctx.needs_input_grad[0]:
-            x_grad = _convolution_backward(grad, x, weight, ctx.stride, (weight.shape[-1] // 2,) * 2, of="x")
+            x_grad = _convolution_backward(grad, x, weight, ctx.stride, (ctx.padding,) * 2, of="x")
         if ctx.needs_input_grad[1]:
-            weight_grad = depthwise_weight_grad(x, grad, kernel=weight.shape[-1], stride=ctx.stride)
-        return x_grad, weight_grad, None
+            weight_grad = depthwise_weight_grad(
+                x, grad, kernel=weight.shape[-1], stride=ctx.stride, padding=ctx.padding
+            )
+        if ctx.needs_input_grad[2]:
+            bias_grad = grad.sum((0, 2, 3))
+        return x_grad, weight_grad, bias_grad, None, None
 
 
-def depthwise_weight_grad(x: Tensor, grad: Tensor, *, kernel: int, stride: tuple[int, int]) -> Tensor:
-    """Gradient ``(channels, 1, kernel, kernel)`` of the weight of a depthwise convolution padded by ``kernel // 2``.
+def depthwise_weight_grad(x: Tensor, grad: Tensor, *, kernel: int, stride: tuple[int, int], padding: int) -> Tensor:
+    """Gradient ``(channels, 1, kernel, kernel)`` of the weight of a depthwise convolution with a square kernel.
 
     oneDNN has a fast routine for kernels up to 3 wide without padding to the sides, and one several times slower for
     all others. So the kernel is cut into strips of 3 columns, each the kernel of such a convolution over ``x`` moved
@@ -52,26 +56,26 @@ def depthwise_weight_grad(x: Tensor, grad: Tensor, *, kernel: int, stride: tuple
     Args:
         x: the input ``(n, channels, height, width)``.
         grad: gradient of the output.
+        padding: zeros on every side of ``x``.
     """
     n, channels, height, width = x.shape
     out_height, out_width = grad.shape[2:]
-    pad = kernel // 2
     # The routine does not pad low maps well either.
-    pad_rows = 0 if out_height >= kernel else pad
-    rows, pitch = height + 2 * pad_rows, width + 2 * pad
+    pad_rows = 0 if out_height >= kernel else padding
+    rows, pitch = height + 2 * pad_rows, width + 2 * padding
     size = n * rows * pitch * channels
     starts = range(0, kernel, 3)
     padded = x.new_zeros(size + starts[-1] * channels)
-    inside = padded[:size].view(n, rows, pitch, channels)[:, pad_rows : pad_rows + height, pad : pad + width]
+    inside = padded[:size].view(n, rows, pitch, channels)[:, pad_rows : pad_rows + height, padding : padding + width]
     inside.copy_(x.permute(0, 2, 3, 1))
     widened = grad.new_zeros(n, out_height, (pitch - 3) // stride[1] + 1, channels)
     widened[:, :, :out_width] = grad.permute(0, 2, 3, 1)
     widened = widened.permute(0, 3, 1, 2)
-    strip, padding = x.new_empty(channels, 1, kernel, 3), (pad - pad_rows, 0)
+    strip, strip_padding = x.new_empty(channels, 1, kernel, 3), (padding - pad_rows, 0)
     grads = []
     for start in starts:
         moved = padded[start * channels : start * channels + size].view(n, rows, pitch, channels).permute(0, 3, 1, 2)
-        grads.append(_convolution_backward(widened, moved, strip, stride, padding, of="weight"))
+        grads.append(_convolution_backward(widened, moved, strip, stride, strip_padding, of="weight"))
     return torch.cat(grads, dim=3)[..., :kernel]
 
 

@@ -6,6 +6,7 @@ Nothing outside this package names a family. A folder on ``__path__`` is enough:
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,23 @@ def model(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name}.model")
 
 
+def ofa_checkpoint(name: str) -> ModuleType | None:
+    """How published OFA checkpoints of a family name their modules; None where there are none."""
+    module = f"{__name__}.{name}.ofa_checkpoint"
+    return import_module(module) if find_spec(module) else None
+
+
 def of_timm_class(timm_class: str) -> str:
     """The family whose networks are of a class of timm. Raises ``KeyError`` where there is none."""
-    classes = {space_class(name).timm_class: name for name in names()}
+    classes = {getattr(space_class(name), "timm_class", None): name for name in names()}
     return classes[timm_class]
+
+
+def derived_classes() -> dict[str, str]:
+    """The classes of timm whose models are turned into spaces, and the family that does; does not import torch."""
+    return {timm_class: name for name in names() for timm_class in getattr(space_class(name), "timm_classes", ())}
+
+
+def derived_space(values: dict[str, Any]) -> dict[str, Any]:
+    """The space of a timm model as its family takes it, from ``{"timm": NAME, ...}``; imports torch and timm."""
+    return import_module("ofa.supernet.derived.derive").asked_space(values)

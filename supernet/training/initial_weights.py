@@ -9,11 +9,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ofa.supernet.loading import copy_fitting
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import from_bytes, part
+from ofa.supernet.training.opened import OPENED, opened_by, opened_in
 
 _PREFIX = "model."  # of a supernet's own keys, before timm's
-MAX_SHOWN_PROBLEMS = 3
 
 
 def load_initial(net: Supernet, path: Path) -> list[str]:
@@ -32,24 +33,28 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
             ``net`` is unchanged then.
     """
     path = Path(path)
-    stored, expected = _read(path), net.model.state_dict()  # shares memory with the parameters
+    stored, plain, opened = _read(path)
+    expected = net.model.state_dict()  # shares memory with the parameters
+    in_file = dict(stored)
     if not any(".transforms." in name for name in stored):
         stored |= {name: torch.eye(len(own)) for name, own in expected.items() if ".transforms." in name}
     left_out = _other_classifier(net, stored, expected)
-    if problems := _problems(stored, {name: own for name, own in expected.items() if name not in left_out}, left_out):
-        more = f"; and {len(problems) - MAX_SHOWN_PROBLEMS} more" if len(problems) > MAX_SHOWN_PROBLEMS else ""
-        raise ValueError(
-            f"{path} does not fit the largest network of this space: {'; '.join(problems[:MAX_SHOWN_PROBLEMS])}{more}. "
-            "Use the space whose largest network the weights are of, and images with as many channels"
-        )
-    with torch.no_grad():
-        for name, own in expected.items():
-            if name not in left_out:
-                own.copy_(stored[name])  # keeps its memory format and type
+    copy_fitting(
+        stored,
+        {name: own for name, own in expected.items() if name not in left_out},
+        path=path,
+        remedy="Use the space whose largest network the weights are of, and images with as many channels",
+        ignored=left_out,
+    )
+    net.opened = opened_by(in_file, net.space, plain=plain) if opened is None else opened
     return left_out
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> tuple[dict[str, Tensor], bool, dict[str, int] | None]:
+    """The weights by timm's names, whether they have no other ones, and which options they were trained with.
+
+    The last is ``None`` where the file does not say so.
+    """
     try:
         content = path.read_bytes()
         stored = safetensors.torch.load(content)
@@ -57,20 +62,18 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give a .safetensors file of weights") from error
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no .safetensors file: {error}; save or copy it again") from error
-    if any(name.startswith("optimizer.") for name in stored):
-        stored = _checkpoint_weights(path, content)
-    if all(name.startswith(_PREFIX) for name in stored):
-        stored = {name.removeprefix(_PREFIX): tensor for name, tensor in stored.items()}
-    return stored
-
-
-def _checkpoint_weights(path: Path, content: bytes) -> dict[str, Tensor]:
-    """The weights in a checkpoint of a training run: their moving average when there is one."""
+    is_checkpoint = any(name.startswith("optimizer.") for name in stored)
     try:
-        tensors = from_bytes(content).tensors
+        if is_checkpoint:
+            checkpoint = from_bytes(content)
+            tensors, opened = checkpoint.tensors, checkpoint.values.get(OPENED)
+            stored = part(tensors, "ema") or part(tensors, "net")
+        else:
+            opened = opened_in(content)
     except ValueError as error:
-        raise ValueError(f"{path} {error}; give another checkpoint") from error
-    return part(tensors, "ema") or part(tensors, "net")
+        raise ValueError(f"{path} {error}; give another {'checkpoint' if is_checkpoint else 'file'}") from error
+    own = all(name.startswith(_PREFIX) for name in stored)
+    return ({name.removeprefix(_PREFIX): tensor for name, tensor in stored.items()} if own else stored), not own, opened
 
 
 def _other_classifier(net: Supernet, stored: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
@@ -83,16 +86,3 @@ def _other_classifier(net: Supernet, stored: dict[str, Tensor], expected: dict[s
     same_features = all(stored[name].shape[1:] == expected[name].shape[1:] for name in names)
     classes = {len(stored[name]) for name in names}
     return names if same_features and len(classes) == 1 and classes != {net.num_classes} else []
-
-
-def _problems(stored: dict[str, Tensor], expected: dict[str, Tensor], left_out: list[str]) -> list[str]:
-    problems = []
-    for name, own in expected.items():
-        if name not in stored:
-            problems.append(f"{name} {list(own.shape)} is missing in the file")
-        elif stored[name].shape != own.shape:
-            problems.append(f"{name} is {list(stored[name].shape)} in the file, {list(own.shape)} in the network")
-        elif stored[name].is_floating_point() != own.is_floating_point():
-            problems.append(f"{name} is {stored[name].dtype} in the file, {own.dtype} in the network")
-    extra = sorted(stored.keys() - expected.keys() - set(left_out))
-    return problems + [f"{name} {list(stored[name].shape)} is only in the file" for name in extra]

@@ -37,7 +37,7 @@ def uniform(
 ) -> np.ndarray:
     """Every open option equally likely."""
     codes = space.sample(n, rng, min_options=min_options)
-    codes[:, 0] = resolution
+    codes[:, space.genes_of("resolution")] = resolution
     return codes
 
 
@@ -102,7 +102,7 @@ def sample_resolution(space: SearchSpace, rng: Generator) -> int:
 def _largest_and_smallest(space: SearchSpace, min_options: np.ndarray, resolution: int) -> np.ndarray:
     """The largest and the smallest open network ``(2, genes)``."""
     ends = np.stack([space.num_options - 1, min_options])
-    ends[:, 0] = resolution
+    ends[:, space.genes_of("resolution")] = resolution
     return space.canonical(ends.astype(DTYPE))
 
 

@@ -12,6 +12,8 @@ class Settings:
     Attributes:
         optimizer: any of timm's names but kron, whose state no checkpoint holds.
         momentum, weight_decay: of the optimizer; biases and norms are not decayed.
+        layer_decay: factor on the learning rate from each layer to the one before it (BEiT, arXiv:2106.08254), so that
+            trained weights near the images change least; 1: all layers learn alike.
         lr_schedule: a key of ``optim.SCHEDULERS``.
         warmup_epochs: epochs of the first phase in which the learning rate rises linearly.
         label_smoothing: probability that is spread over all classes.
@@ -30,6 +32,7 @@ class Settings:
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 3e-5
+    layer_decay: float = 1.0
     lr_schedule: str = "cosine"
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ofa.supernet.threads import Threads, fixed
 from ofa.supernet.training import distributed
 from ofa.supernet.training.checkpoint import Checkpoint, pack_optimizer, part, unpack_optimizer
-from ofa.supernet.training.optim import make_optimizer, make_scheduler
+from ofa.supernet.training.optim import make_optimizer, make_scheduler, peak_lr
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.precision import Autocast, make_precision
 from ofa.supernet.training.settings import Settings
@@ -111,7 +111,7 @@ class TrainState:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
+        return peak_lr(self.optimizer)
 
     @property
     def averaged(self) -> nn.Module:

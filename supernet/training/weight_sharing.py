@@ -17,6 +17,7 @@ from ofa.supernet.training.checkpoint import Checkpoint, check_space, part
 from ofa.supernet.training.errors import TooFewImages
 from ofa.supernet.training.loop import Batches, Hooks
 from ofa.supernet.training.mixup import make_mixup
+from ofa.supernet.training.opened import OPENED, is_all_opened, widest
 from ofa.supernet.training.phases import Phase, sample_subnets
 from ofa.supernet.training.precision import compile_blocks, compiling
 from ofa.supernet.training.sampling import CandidateScorer, sample_resolution
@@ -88,6 +89,8 @@ def train_supernet(
         if part(resume.tensors, "teacher"):
             state.teacher = net.extract(net.space.largest)
         state.load(resume)
+        before = resume.values.get(OPENED, {})  # older checkpoints lack it
+        net.opened = widest(before, *(phase.open for phase in phases[: resume.phase + 1]))
     if settings.compile:
         compile_blocks(net)
 
@@ -97,10 +100,13 @@ def train_supernet(
         if on_epoch:
             on_epoch(state.averaged, state.phase, figures)
 
+    def save(checkpoint: Checkpoint) -> None:
+        save_checkpoint(replace(checkpoint, values={**checkpoint.values, OPENED: net.opened}))
+
     hooks = Hooks(
         begin_phase=_begin_phase,
         on_epoch=epoch_ended,
-        save_checkpoint=save_checkpoint,
+        save_checkpoint=save if save_checkpoint else None,
         checkpoint_due=checkpoint_due,
         stop=stop,
     )
@@ -109,12 +115,16 @@ def train_supernet(
 
 
 def _begin_phase(state: TrainState) -> None:
-    """The teacher is the full network as it is before the first phase that wants one, and channels are sorted."""
-    net, phase, index = state.net, state.phase, state.phase_index
+    """The teacher is the full network as it is before the first phase that wants one, and channels are sorted.
+
+    They stay where they are when every option was trained before: nothing could be won, and rounding would differ.
+    """
+    net, phase = state.net, state.phase
     if phase.teacher == "full" and state.teacher is None:
         state.teacher = net.extract(net.space.largest)
-    if phase.sort_channels:
-        net.sort_channels(num_open=state.phases[index - 1].open if index else None)
+    if phase.sort_channels and not is_all_opened(net):
+        net.sort_channels()
+    net.opened = widest(net.opened, phase.open)
 
 
 def shrinking_step(state: TrainState, batch: Batch, *, macs: OfCodes | None, score: OfCodes | None) -> float:

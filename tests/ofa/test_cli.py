@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from shared_networks import scramble
 
 from ofa import __version__
 from ofa.cli import main
@@ -17,7 +18,7 @@ from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.targets import requirements
 
-COMMANDS = ["run", *STAGES, "check", "spaces", "runtimes", "show"]
+COMMANDS = ["run", *STAGES, "check", "init", "spaces", "models", "import-ofa", "runtimes", "show"]
 
 
 def ofa(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -75,6 +76,36 @@ def test_spaces_prints_exact_sizes(capsys):
         assert f" {space.num_genes} genes " in row
         assert f" {space.size:,} networks " in row
     assert rows["ofa_mbv3"].endswith("128 to 224 by 4 px")
+
+
+def test_import_ofa_says_what_is_wrong_before_it_reads(capsys, tmp_path):
+    file, out = str(tmp_path / "checkpoint"), str(tmp_path / "supernet.safetensors")
+    for words, message in [
+        (["--space", "ofa_mbv4", "--out", out], '--space ofa_mbv4: no such space; did you mean "ofa_mbv3"?'),
+        (["--space", "ofa_mbv3", "--out", "supernet.pth"], "--out supernet.pth: give a name that ends in .safetensors"),
+        (["--space", "ofa_mbv3", "--out", out], f"{file} cannot be read: No such file or directory"),
+        (["--space", "ofa_mbv3"], "Missing option '--out'"),
+    ]:
+        code, _, text = ofa(capsys, "import-ofa", file, *words)
+        assert code == 2 and message in text, text
+    assert not list(tmp_path.iterdir())
+
+
+def test_import_ofa_writes_weights_that_training_starts_from(capsys, monkeypatch, tmp_path):
+    from ofa.supernet import import_ofa
+    from ofa.supernet.supernet import Supernet
+    from ofa.supernet.training.initial_weights import load_initial
+    from ofa.supernet.training.phases import all_open
+
+    space = SearchSpace.preset("tiny_mbv3")
+    net = scramble(Supernet(space, num_classes=3))
+    net.opened = all_open(space)
+    monkeypatch.setattr(import_ofa, "import_ofa", lambda file, wanted: net if wanted == space else None)
+    out = tmp_path / "folder" / "supernet.safetensors"
+    code, text, _ = ofa(capsys, "import-ofa", "checkpoint", "--space", "tiny_mbv3", "--out", str(out))
+    assert (code, text.split(": ")[0]) == (0, str(out)) and f"{space.size:,} networks of 3 classes" in text
+    other = Supernet(space, num_classes=3)
+    assert load_initial(other, out) == [] and other.opened == net.opened
 
 
 def test_runtimes_prints_versions(capsys):

@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ofa.supernet.calibration import calibrate
+from ofa.supernet.elastic.leaves import make_leaf_elastic
+from ofa.supernet.extract import extract_state
 from ofa.supernet.space import SearchSpace
 
 SPACE = SearchSpace.preset("tiny_mbv3")
@@ -129,3 +131,31 @@ def test_no_batches():
 def test_single_values_have_no_variance():
     with pytest.raises(ValueError, match="at least two images; it got 1"):
         calibrate(BatchNormAct2d(2), [torch.ones(1, 2, 1, 1)])
+
+
+def test_models_without_batch_norms_are_not_run_but_their_batches_are_checked():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    model.forward = None  # fails when it is called
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert calibrate(model, batches(4, 2)) is model and model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    calibrate(nn.Identity(), batches(2))  # without a single parameter
+    with pytest.raises(ValueError, match="at least two images; it got 1"):
+        calibrate(model, batches(1))
+    with pytest.raises(ValueError, match="calibration batch 0"):
+        calibrate(model, torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_elastic_batch_norms_of_torch_get_what_plain_ones_get():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU())
+    elastic = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU())
+    for leaf in elastic[:2]:
+        make_leaf_elastic(leaf)
+    elastic[0].active_out = 5
+    plain.load_state_dict(extract_state(elastic, plain))
+    calibrate(plain, batches(4, 3))
+    calibrate(elastic, batches(4, 3))
+    assert torch.equal(elastic[1].running_mean[:5], plain[1].running_mean) and plain[1].running_mean.all()
+    assert torch.equal(elastic[1].running_var[:5], plain[1].running_var)
+    assert torch.equal(elastic[1].running_mean[5:], torch.zeros(3))

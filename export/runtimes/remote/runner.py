@@ -99,14 +99,16 @@ def _litert() -> tuple[Any, str]:
 
 
 def _prepared(interpreter: Any, path: Path, shape: list[int], threads: int) -> Call:
-    """A call that runs the model once on fixed data already in place; ``shape`` is (channels, height, width)."""
+    """A call that runs the model once on fixed data already in place; ``shape`` is (channels, height, width), or
+    of a sequence (positions, channels)."""
     import numpy as np
 
     # From bytes: a path that the runtime maps into memory would be paged in while it is timed.
     session = interpreter(model_content=path.read_bytes(), num_threads=threads)
     session.allocate_tensors()
     port = session.get_input_details()[0]
-    data = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32).transpose(0, 2, 3, 1)
+    data = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+    data = data.transpose(0, 2, 3, 1) if data.ndim == 4 else data
     if np.dtype(port["dtype"]).kind != "f":
         limits = np.iinfo(port["dtype"])
         scale, zero_point = port["quantization"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from ofa.predictors.costs.part_genes import part_genes, parts_of
+from ofa.predictors.costs.part_genes import end_genes, ends_alike, part_genes, parts_of
 from ofa.predictors.costs.table import Table
 from ofa.supernet.space import SearchSpace
 
@@ -24,15 +24,15 @@ def corrected_table(
 ) -> Table:
     """The latency table that fits what the networks ``codes`` took: ``measured`` ms ``(n,)``.
 
-    ``cold`` and ``warm``: ms of stem and head ``(resolutions,)``, then of each block ``(resolutions, options
-    ...)``, from cold and from warm caches.
+    ``cold`` and ``warm``: ms of stem, head and each block, ``(resolutions, options of its first gene, ...)``, from cold
+    and from warm caches.
     """
     stages = [block.stage for block in space.blocks]
     cold_groups, warm_groups = (_group_times(space, costs, codes, stages) for costs in (cold, warm))
     fraction = cold_fraction(cold_groups, warm_groups, measured)
     factors, intercept = correction(fraction * cold_groups + (1 - fraction) * warm_groups, measured)
     costs = [fraction * one + (1 - fraction) * other for one, other in zip(cold, warm, strict=True)]
-    ends = np.column_stack(costs[:2]) @ factors[:2]
+    ends = np.stack(ends_alike(space, *costs[:2]), axis=-1) @ factors[:2]
     blocks = [block * factors[2 + stage] for block, stage in zip(costs[2:], stages, strict=True)]
     return Table(
         space,
@@ -49,8 +49,8 @@ def _group_times(
     space: SearchSpace, costs: Sequence[np.ndarray], codes: np.ndarray, stages: Sequence[int]
 ) -> np.ndarray:
     """What stem, head and the blocks of each stage take in each network: ms ``(n, 2 + stages)``."""
-    rows = part_genes(space)
-    parts = tuple(row.part(values) for row, values in zip([rows[0], *rows], costs, strict=True))  # stem and head apart
+    rows = (*end_genes(space), *part_genes(space)[1:])
+    parts = tuple(row.part(values) for row, values in zip(rows, costs, strict=True))
     each = Table(space, "latency", "ms", parts).predict_parts(codes)
     of_stages = [np.where(np.equal(stages, stage), each[:, 2:], 0.0).sum(axis=1) for stage in range(max(stages) + 1)]
     return np.column_stack([each[:, :2], *of_stages])

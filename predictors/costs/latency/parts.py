@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ofa.predictors.costs.latency.timer import Shape, TimedModel
+from ofa.predictors.costs.latency.widths import timed_options
+from ofa.predictors.costs.part_genes import distinct
 from ofa.supernet import families
-from ofa.supernet.space import BlockPosition, SearchSpace, Subnet
+from ofa.supernet.space import SearchSpace, Subnet
 
 MakePart = Callable[[nn.Module, Shape], Any]
 
@@ -38,22 +40,23 @@ class Models:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a space are in ``Models.timed``: stem and head of each resolution, and each block with each
-    choice of its own genes and each side of the map that it reads."""
+    """Where the parts of a space are in ``Models.timed``.
 
-    stems: list[int]
-    heads: list[int]
-    blocks: dict[tuple[BlockPosition, tuple[Any, ...], int], int]
+    ``of_part`` has stem, head and each block: for the timed options of the genes that the part depends on, in their
+    order, the index of its model at each resolution.
+    """
+
+    of_part: tuple[dict[tuple[int, ...], list[int]], ...]
 
     def costs(self, space: SearchSpace, times: np.ndarray) -> list[np.ndarray]:
-        """The ``times`` ``(models,)`` of the parts: of stem and head ``(resolutions,)``, of each block ``(resolutions,
-        options of its first gene, ...)``."""
-        costs = [times[self.stems], times[self.heads]]
-        sides = [space.sizes(resolution) for resolution in space.resolutions]
-        for number, block in enumerate(space.blocks):
-            options = [space.genes[column].options for column in space.genes_of_block(block.stage, block.index)]
-            index = [self.blocks[block, tuple(own), row[number]] for row in sides for own in product(*options)]
-            costs.append(times[index].reshape(len(sides), *map(len, options)))
+        """The ``times`` ``(models,)`` of stem, head and each block: ``(resolutions, timed options of its first gene,
+        ...)``."""
+        timed = timed_options(space)
+        costs = []
+        for columns, models in zip(_columns(space), self.of_part, strict=True):
+            options = [timed[column] for column in columns]
+            by_option = times[[models[choice] for choice in product(*options)]]
+            costs.append(np.moveaxis(by_option.reshape(*map(len, options), -1), -1, 0))
         return costs
 
 
@@ -69,25 +72,31 @@ def same_weights() -> Iterator[None]:
 def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, progress: bool) -> Layout:
     """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
     family = families.model(space.family)
-    layout = Layout([], [], {})
-    sides = {resolution: space.sizes(resolution) for resolution in space.resolutions}
-    for subnet in tqdm(_uniform_subnets(space), desc="write blocks", disable=None if progress else True):
+    stems, heads, *blocks = layout = tuple({} for _ in _columns(space))
+    sides, tokens = [space.sizes(resolution) for resolution in space.resolutions], _tokens_read(space, head)
+    for code in tqdm(covering_codes(space), desc="write blocks", disable=None if progress else True):
+        subnet = space.decode(code)
         model = family.build(family.describe(space, subnet, **head)).eval()
         stem, stages, classifier = family.parts(model)
-        choices, shapes = space.choices(subnet), space.shapes(subnet)
-        # The ends are the same in every subnet.
-        for resolution in space.resolutions if not layout.stems else ():
-            last = sides[resolution][-1]
-            layout.stems.append(models.add("stem", stem, (head["in_chans"], resolution, resolution)))
-            layout.heads.append(models.add("head", classifier, (shapes[-1].out_channels, last, last)))
+        chosen_stem, chosen_head, *chosen = [tuple(code[list(columns)].tolist()) for columns in _columns(space)]
+        shapes = space.shapes(subnet)
+        # Each stem and each head is timed once, in all subnets that have it.
+        new_stem, new_head = chosen_stem not in stems, chosen_head not in heads
+        for resolution, row in zip(space.resolutions, sides, strict=True):
+            if new_stem:
+                index = models.add(f"stem {chosen_stem}", stem, (head["in_chans"], resolution, resolution))
+                stems.setdefault(chosen_stem, []).append(index)
+            if new_head:
+                shape = _input_shape(shapes[-1].out_channels, row[-1], tokens[-1])
+                heads.setdefault(chosen_head, []).append(models.add(f"head {chosen_head}", classifier, shape))
         # Blocks that read the same as an equal one before are timed once.
-        for number, block in enumerate(space.blocks):
-            module, own = stages[block.stage][block.index], tuple(choices.blocks[block.stage, block.index].values())
-            key = repr(module)
-            for resolution in space.resolutions:
-                side = sides[resolution][number]
-                layout.blocks[block, own, side] = models.add(key, module, (block.in_channels, side, side))
-    return layout
+        for number, (block, shape) in enumerate(zip(space.blocks, shapes, strict=True)):
+            module = stages[block.stage][block.index]
+            key = f"{module!r} {_heads_of(module)}"
+            blocks[number][chosen[number]] = [
+                models.add(key, module, _input_shape(shape.in_channels, row[number], tokens[number])) for row in sides
+            ]
+    return Layout(layout)
 
 
 @same_weights()
@@ -98,12 +107,58 @@ def add_subnet(models: Models, space: SearchSpace, subnet: Subnet, head: Mapping
     return models.add(str(subnet), model, (head["in_chans"], subnet.resolution, subnet.resolution))
 
 
-def _uniform_subnets(space: SearchSpace) -> Sequence[Subnet]:
-    """Full-depth subnets that between them have every choice of its own genes in every block."""
-    columns = [list(space.genes_of_block(block.stage, block.index)) for block in space.blocks]
-    choices = [list(product(*(range(space.num_options[column]) for column in own))) for own in columns]
-    codes = np.repeat(space.encode(space.largest)[None], max(map(len, choices)), axis=0)
-    for row, code in enumerate(codes):
-        for own, of_block in zip(columns, choices, strict=True):
-            code[own] = of_block[min(row, len(of_block) - 1)]
-    return [space.decode(code) for code in codes]
+def covering_codes(space: SearchSpace) -> np.ndarray:
+    """Codes of full-depth subnets ``(n, genes)`` that between them have every timed choice of every part.
+
+    Greedy: each subnet gives every part, those with most choices left first, its next choice that fits what the parts
+    before it have chosen. Genes that no part needs any more take their largest option. Without shared genes that is as
+    few subnets as the part with most choices has.
+    """
+    timed, full = timed_options(space), space.encode(space.largest)
+    parts = dict.fromkeys(_columns(space))
+    # The choices that no subnet has yet, in their order.
+    left = {columns: list(product(*(timed[column] for column in columns))) for columns in parts}
+    codes = []
+    while any(left.values()):
+        fixed: dict[int, int] = {}
+        for columns in sorted(left, key=lambda columns: -len(left[columns])):
+            choices = (dict(zip(columns, choice, strict=True)) for choice in left[columns])
+            fixed |= next((one for one in choices if all(fixed.get(key, one[key]) == one[key] for key in one)), {})
+        code = full.copy()
+        code[list(fixed)] = list(fixed.values())
+        for columns, choices in left.items():
+            if (chosen := tuple(code[list(columns)].tolist())) in choices:
+                choices.remove(chosen)
+        codes.append(code)
+    return np.array(codes)
+
+
+def _columns(space: SearchSpace) -> list[tuple[int, ...]]:
+    """The genes of stem, head and each block, resolution left out."""
+    columns = space.part_columns
+    return [distinct(of_part) for of_part in (columns.stem, columns.head, *columns.blocks)]
+
+
+@same_weights()
+@torch.no_grad()
+def _tokens_read(space: SearchSpace, head: Mapping[str, int]) -> list[int | None]:
+    """Of each block, and last of the head: None where it reads a map; where it reads a sequence, the positions of that
+    beside the map's."""
+    family, resolution = families.model(space.family), space.resolutions[0]
+    model = family.build(family.describe(space, space.largest, **head), device="meta").eval()
+    stem, stages, classifier = family.parts(model)
+    read = stem(torch.empty(1, head["in_chans"], resolution, resolution, device="meta"))
+    tokens = []
+    for side, part in zip(space.sizes(resolution), [*chain.from_iterable(stages), classifier], strict=True):
+        tokens.append(None if read.ndim == 4 else read.shape[1] - side * side)
+        read = part(read)
+    return tokens
+
+
+def _input_shape(channels: int, side: int, tokens: int | None) -> Shape:
+    return (channels, side, side) if tokens is None else (side * side + tokens, channels)
+
+
+def _heads_of(module: nn.Module) -> list[int]:
+    """The heads of its attentions, which modules do not print."""
+    return [inner.num_heads for inner in module.modules() if hasattr(inner, "num_heads")]

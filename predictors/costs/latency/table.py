@@ -13,14 +13,17 @@ from tqdm import tqdm
 
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import drift, lower_quartile
-from ofa.predictors.costs.counts import macs_table
+from ofa.predictors.costs.counts import fold_blocks, fold_ends, macs_table
 from ofa.predictors.costs.latency.correction import corrected_table
 from ofa.predictors.costs.latency.parts import Layout, MakePart, Models, add_parts, add_subnet
 from ofa.predictors.costs.latency.timer import ModelTimer, Runtime, TimedModel, in_this_process
+from ofa.predictors.costs.latency.widths import along_macs, timed_options
+from ofa.predictors.costs.part_genes import end_genes, part_genes
 from ofa.predictors.costs.resolutions import along_area, measured_resolutions
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_errors, cost_quality
 from ofa.predictors.sampling import fit_and_test
+from ofa.supernet.operators import macs
 from ofa.supernet.space import SearchSpace, Subnet
 
 
@@ -89,7 +92,7 @@ def measure(
     # Times of parts become costs at every resolution; sums of them are corrected to what whole subnets took.
     typical = lower_quartile(times)
     cold, warm = (
-        _part_costs(space, few, layout, np.maximum(part_times - part_times[empty], 0.0))
+        _part_costs(space, few, layout, np.maximum(part_times - part_times[empty], 0.0), head)
         for part_times in (typical[:n_parts], typical[len(models.timed) :])
     )
     net_times = typical[subnet_ids]
@@ -147,9 +150,16 @@ def reference_model(
     return models.timed[add_subnet(models, space, Subnet.from_dict(reference["subnet"]), head)]
 
 
-def _part_costs(space: SearchSpace, few: SearchSpace, layout: Layout, times: np.ndarray) -> list[np.ndarray]:
-    """Milliseconds of stem, head and each block at every resolution, from ``times`` at the few that were measured."""
-    return [along_area(space, few.resolutions, costs) for costs in layout.costs(few, times)]
+def _part_costs(
+    space: SearchSpace, few: SearchSpace, layout: Layout, times: np.ndarray, head: Mapping[str, int]
+) -> list[np.ndarray]:
+    """Milliseconds of stem, head and each block at every width and resolution, from ``times`` at those measured."""
+    costs, timed = layout.costs(few, times), timed_options(few)
+    if any(len(options) < count for options, count in zip(timed, few.num_options, strict=True)):
+        work = [*fold_ends(few, macs, macs, **head), *fold_blocks(few, macs)]
+        genes = [row.genes[1:] for row in (*end_genes(few), *part_genes(few)[1:])]
+        costs = [along_macs(*part, timed) for part in zip(costs, work, genes, strict=True)]
+    return [along_area(space, few.resolutions, part) for part in costs]
 
 
 def _quality(table: Table, codes: np.ndarray, times: np.ndarray, *, fit_subnets: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ofa.export.runtimes.timing import interleaved
 
-Shape = tuple[int, int, int]  # channels, height, width
+Shape = tuple[int, ...]  # channels, height and width of a map; positions and channels of a sequence
 TimedModel = tuple[Any, Shape]  # what a runtime's ``convert`` made, and the shape of what it reads
 
 

@@ -143,7 +143,7 @@ def _operator_shape(operator: Operator, input_shape: Shape, output_shape: Shape)
     if operator.kind == "pool":
         return OperatorShape("pool", 0, input_shape.positions, 0, channels)
     if operator.kind == "linear":
-        return OperatorShape("linear", 0, 1, in_channels, channels)
+        return OperatorShape("linear", 0, output_shape.positions, in_channels, channels)
     raise ValueError(f"no instruction count is known for {operator.kind}")
 
 

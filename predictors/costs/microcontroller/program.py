@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ofa.export.microcontroller.scratch import ALIGNMENT, operator_scratch
-from ofa.predictors.costs.counts import fold_blocks, fold_table, sides_read, weight_bytes
-from ofa.predictors.costs.part_genes import parts_of
+from ofa.predictors.costs.counts import fold_blocks, fold_ends, fold_table, weight_bytes
+from ofa.predictors.costs.part_genes import ends_alike, parts_of
 from ofa.predictors.costs.table import Table
-from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.integers import round_up
 from ofa.supernet.operators import Operators, Side, largest, lifetimes, moments
 from ofa.supernet.space import SearchSpace
@@ -39,19 +38,25 @@ def ram(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "
     """
     _check(cpu)
     vectors = cpu == "cortex_m55"
-    family, resolutions = operators_of_family(space), np.array(space.resolutions)
-    stem, head = family.stem(space, in_chans=in_chans), family.head(space, num_classes=num_classes)
-    ends = [
-        arena(stem, resolutions, vectors=vectors, outside=[0]),
-        arena(head, sides_read(space)[:, -1], vectors=vectors, outside=[len(head)]),
-    ]
-    blocks = fold_blocks(space, lambda part, sides: arena(part, sides, vectors=vectors))
+
+    def fold(part: Operators, sides: np.ndarray, outside: Sequence[int] = ()) -> Side:
+        return arena(part, sides, vectors=vectors, outside=outside)
+
+    stem, head = fold_ends(
+        space,
+        lambda part, sides: fold(part, sides, [0]),
+        lambda part, sides: fold(part, sides, [len(part)]),
+        num_classes=num_classes,
+        in_chans=in_chans,
+    )
 
     # The network's cost is the maximum over its parts. Image, logits and stack are always there, so they
     # are added to each part.
-    always = round_up(in_chans * resolutions**2, ALIGNMENT) + round_up(num_classes, ALIGNMENT) + STACK[cpu]
-    blocks = [costs + always.reshape(-1, *[1] * (costs.ndim - 1)) for costs in blocks]
-    parts = parts_of(space, largest(ends) + always, blocks)
+    image = round_up(in_chans * np.square(space.resolutions), ALIGNMENT)
+    always = image + round_up(num_classes, ALIGNMENT) + STACK[cpu]
+    costs = [largest(ends_alike(space, stem, head)), *fold_blocks(space, fold)]
+    ends, *blocks = [part + always.reshape(-1, *[1] * (part.ndim - 1)) for part in costs]
+    parts = parts_of(space, ends, blocks)
     return Table(space, "ram", "bytes", parts, info={"cpu": cpu}, combine="max")
 
 

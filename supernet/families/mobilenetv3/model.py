@@ -116,10 +116,10 @@ def channel_groups(model: MobileNetV3, space: Space) -> Iterator[ChannelGroup]:
         if stage.se:
             writers.append(block.se.conv_expand)
             readers.append(block.se.conv_reduce)
-        yield ChannelGroup("expand", writers, readers, widths)
+        yield ChannelGroup(["expand"], writers, readers, widths)
         if stage.se:
             squeezed = [round_channels(width * _SE_RATIO) for width in widths]
-            yield ChannelGroup("expand", [block.se.conv_reduce], [block.se.conv_expand], squeezed)
+            yield ChannelGroup(["expand"], [block.se.conv_reduce], [block.se.conv_expand], squeezed)
 
 
 def parts(model: MobileNetV3) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

@@ -2,8 +2,11 @@
 
 import pytest
 
+from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_recipe
 from ofa.config.schedule import training_phases, training_settings
+from ofa.config.train import PRETRAINED_LAYER_DECAY, PRETRAINED_LR
+from ofa.errors import UserError
 
 
 def test_later_learning_rates(small):
@@ -20,3 +23,35 @@ def test_listed_phases_are_as_written_and_settings_are_the_recipe_s(small):
     assert (first.name, first.epochs, first.lr, first.teacher) == ("a", 2, 0.1, "none")
     assert (second.num_open("kernel"), second.subnets, second.teacher) == (2, 2, "full")
     assert (training_settings(recipe).weight_decay, training_settings(recipe).seed) == (0.001, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "lr", "layer_decay"),
+    [
+        ("init: full.safetensors, epochs: 2, batch_size: 64", PRETRAINED_LR, PRETRAINED_LAYER_DECAY),
+        ("init: full.safetensors, epochs: 2, batch_size: 32", PRETRAINED_LR / 2, PRETRAINED_LAYER_DECAY),
+        ("init: full.safetensors, epochs: 2, lr: 0.3", 0.3, 1),
+        ("init: full.safetensors, epochs: 2, layer_decay: 0.5, batch_size: 64", PRETRAINED_LR, 0.5),
+        ("epochs: 2, lr: 0.3", 0.3, 1),
+        ("epochs: 2, lr: 0.3, layer_decay: 0.5", 0.3, 0.5),
+    ],
+)
+def test_learning_rates_that_suit_trained_weights_are_the_default_with_them(small, given, lr, layer_decay):
+    recipe = load_recipe(small, overrides=[f"train={{{given}}}"])
+    assert training_phases(recipe)[0].lr == pytest.approx(lr)
+    assert training_settings(recipe).layer_decay == layer_decay
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("{epochs: 2}", "train.lr: missing; phases: progressive_shrinking needs it"),
+        ("{epochs: 2, init: a, optimizer: adamw}", "train.lr: missing; what suits pretrained weights is known for sgd"),
+        ("{epochs: 2, init: pretrained}", "train.init: pretrained needs a space of a timm model (space: {timm: NAME})"),
+    ],
+)
+def test_learning_rates_and_weights_that_are_missing(small, given, sentence):
+    with pytest.raises(UserError) as caught:
+        load_recipe(small, overrides=[f"train={given}"])
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)

@@ -150,3 +150,15 @@ def test_a_row_without_its_digest_is_dropped(tmp_path):
     assert subnet_csv.recover(path, SPACE) == (1, None)
     subnet_csv.finish(path)
     assert not beside.exists()
+
+
+def test_widths_that_parts_share_have_a_column(tmp_path, wide_family):
+    space, path = SearchSpace.preset("wide_small"), tmp_path / "accuracy.csv"
+    codes = space.sample(5, np.random.default_rng(0))
+    for code in codes:
+        append(path, space.decode(code), 0.5)
+    assert path.read_text().splitlines()[0] == "resolution,depths,expands,widths,accuracy"
+    assert np.array_equal(read(path, space)[0], codes)
+    path.write_text(path.read_text().replace(",8-", ",9-").replace(",12-", ",9-"))
+    with pytest.raises(ValueError, match=r"accuracy\.csv, line 2: widths\[0\] is 9"):
+        read(path, space)

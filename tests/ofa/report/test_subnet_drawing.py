@@ -63,3 +63,13 @@ def test_pictures_have_one_scale():
 
 def test_without_a_space_there_is_nothing_to_draw(report_of):
     assert chosen_subnets(report_of({"targets": {"phone": {}}})) == [] and draw_subnets([]) == ""
+
+
+def test_widths_of_stages_are_drawn_as_such(wide_family):
+    """Blocks show what they alone choose; the width is their stage's, which differs from subnet to subnet."""
+    space = SearchSpace.preset("wide_small")
+    small, large = (describe_subnet("phone", space, subnet) for subnet in (space.smallest, space.largest))
+    assert subnet_line(small) == "12 px  8: e0.5 | 16: e0.5" and subnet_line(large) == "24 px  16: e1 e1 | 32: e1 e1"
+    assert [block.choices for block in small.stages[0].blocks] == [{"expand": 0.5}]
+    page = draw_subnets([small, large])
+    assert "32 ch</text>" in page and ">16 ch</text>" in page and "width 8" not in page

@@ -15,16 +15,22 @@ SPACINGS = [*itertools.product(SIZES, [3, 5, 7], [1, 2])]
 
 @pytest.mark.parametrize("size, kernel, stride", SPACINGS)
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_both_gradients_are_torchs(size, kernel, stride, memory_format):
+@pytest.mark.parametrize("padded", [True, False])
+def test_gradients_are_torchs(size, kernel, stride, memory_format, padded):
+    padding = kernel // 2 if padded else 0
+    if not padded and min(size) < kernel:
+        size = (size[0] + kernel - 1, size[1] + kernel - 1)  # as if by other padding before
     torch.manual_seed(0)
     x = torch.randn(3, 6, *size, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
     weight = torch.randn(6, 1, kernel, kernel, dtype=torch.float64, requires_grad=True)
-    expected = F.conv2d(x, weight, None, stride, kernel // 2, 1, 6)
-    out = DepthwiseConv.apply(x, weight, (stride, stride))
+    bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    expected = F.conv2d(x, weight, bias, stride, padding, 1, 6)
+    out = DepthwiseConv.apply(x, weight, bias, (stride, stride), padding)
     assert torch.equal(out, expected)
     grad = torch.randn_like(out)
+    inputs = (x, weight, bias)
     for mine, theirs in zip(
-        torch.autograd.grad(out, (x, weight), grad), torch.autograd.grad(expected, (x, weight), grad), strict=True
+        torch.autograd.grad(out, inputs, grad), torch.autograd.grad(expected, inputs, grad), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
@@ -34,7 +40,7 @@ def test_in_single_precision_too():
     x, grad = (torch.randn(8, 16, 12, 12).contiguous(memory_format=torch.channels_last) for _ in range(2))
     weight = torch.randn(16, 1, 7, 7, requires_grad=True)
     (expected,) = torch.autograd.grad(F.conv2d(x, weight, None, 1, 3, 1, 16), weight, grad)
-    found = depthwise_weight_grad(x, grad, kernel=7, stride=(1, 1))
+    found = depthwise_weight_grad(x, grad, kernel=7, stride=(1, 1), padding=3)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 

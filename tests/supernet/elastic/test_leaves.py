@@ -136,15 +136,22 @@ def test_stage_runs_its_first_blocks():
     [
         (lambda: make_conv_elastic(nn.Linear(2, 2)), TypeError, "plain nn.Conv2d with one group"),
         (lambda: make_conv_elastic(nn.Conv2d(4, 4, 1, groups=2)), TypeError, "one group"),
-        (lambda: make_depthwise_elastic(conv(), (1,)), TypeError, "depthwise nn.Conv2d without bias"),
-        (lambda: make_depthwise_elastic(nn.Conv2d(4, 4, 3, groups=4), (3,)), TypeError, "without bias"),
+        (lambda: make_depthwise_elastic(conv(), (1,)), TypeError, "a depthwise nn.Conv2d is needed"),
+        (lambda: make_depthwise_elastic(nn.Conv2d(4, 8, 3, groups=4)), TypeError, "a depthwise nn.Conv2d is needed"),
+        (lambda: make_depthwise_elastic(nn.Conv2d(4, 4, 5, groups=4), (3, 5)), TypeError, "padding of half the kernel"),
+        (lambda: make_depthwise_elastic(nn.Conv2d(4, 4, 4, groups=4), (2, 4)), TypeError, "square kernel of odd size"),
         (lambda: make_depthwise_elastic(depthwise(), (3, 5, 7)), TypeError, "depthwise nn.Conv2d"),
         (
-            lambda: make_depthwise_elastic(nn.Conv2d(4, 4, 5, groups=4, bias=False), (3, 7)),
+            lambda: make_depthwise_elastic(nn.Conv2d(4, 4, 5, padding=2, groups=4), (3, 7)),
             ValueError,
             r"largest of the kernels \[3, 7\]",
         ),
-        (lambda: make_batch_norm_elastic(nn.BatchNorm2d(4)), TypeError, "BatchNorm2d elastic: timm's BatchNormAct2d"),
+        (
+            lambda: make_batch_norm_elastic(nn.BatchNorm1d(4)),
+            TypeError,
+            "BatchNorm1d elastic: nn.BatchNorm2d",
+        ),
+        (lambda: make_batch_norm_elastic(nn.BatchNorm2d(4, affine=False)), TypeError, "with weights"),
         (lambda: make_stage_elastic(nn.ModuleList()), TypeError, "ModuleList elastic"),
     ],
 )

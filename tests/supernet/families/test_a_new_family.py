@@ -112,7 +112,7 @@ def test_a_phase_that_sorts_keeps_the_widths_that_are_open(space):
     open_widths = space.widths[-2:]
     subnets = [replace(space.largest, widths=(width,) * len(space.largest.widths)) for width in open_widths]
     before = [net.activate(subnet)(x) for subnet in subnets]
-    phases = (Phase("a", 1, 0.1, open={"width": 2}), Phase("b", 1, 0.1, open={"width": 3}, sort_channels=True))
-    _begin_phase(SimpleNamespace(net=net, phases=phases, phase=phases[1], phase_index=1, teacher=None))
+    for phase in (Phase("a", 1, 0.1, open={"width": 2}), Phase("b", 1, 0.1, open={"width": 3}, sort_channels=True)):
+        _begin_phase(SimpleNamespace(net=net, phase=phase, teacher=None))
     for subnet, expected in zip(subnets, before, strict=True):
         torch.testing.assert_close(net.activate(subnet)(x), expected, rtol=1e-4, atol=1e-5)

@@ -39,6 +39,7 @@ ALL = replace(PLAIN, ema=0.9, mixup=0.2, cutmix=1.0, grad_accum_steps=2)
 CASES = {
     "sgd": Case(SHRINKING, PLAIN, EPOCH_ENDS + MIDDLES),
     "adamw": Case(slower(SHRINKING), replace(PLAIN, optimizer="adamw"), EPOCH_ENDS[::2] + MIDDLES[1::2]),
+    "sgd, layers": Case(SHRINKING[:2], replace(PLAIN, layer_decay=0.8), (1, 5)),
     "sgd, all": Case(SHRINKING, ALL, EPOCH_ENDS[1::2] + MIDDLES),
     "adamw, all": Case(slower(SHRINKING), replace(ALL, optimizer="adamw"), EPOCH_ENDS[1::2] + MIDDLES[::2]),
     "sandwich": Case(sandwich(SPACE, epochs=3, lr=0.05), PLAIN, (1, 4)),

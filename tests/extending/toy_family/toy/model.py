@@ -70,7 +70,7 @@ def activate(model, space, subnet):
 def channel_groups(model, space):
     for position in space.blocks:
         block = model.blocks[position.stage][position.index]
-        yield ChannelGroup("width", [block.conv1, block.bn1], [block.conv2], space.widths)
+        yield ChannelGroup(["width"], [block.conv1, block.bn1], [block.conv2], space.widths)
 
 
 def parts(model):

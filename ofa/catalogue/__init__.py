@@ -1,0 +1,1 @@
+"""What there is to choose from: presets, and the models of timm that can be made elastic."""

@@ -1,0 +1,203 @@
+"""A whole network that was walked: its parts as operators, and what may be chosen of each group of channels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from timm.models.vision_transformer import Attention
+from torch import nn
+
+from ofa.supernet.derived.attention import attention
+from ofa.supernet.derived.base import IN_CHANS, walked_base
+from ofa.supernet.derived.cut import Cut
+from ofa.supernet.derived.functions import note_function
+from ofa.supernet.derived.layers import HANDLERS
+from ofa.supernet.derived.parts import Layout, PartLayout
+from ofa.supernet.derived.roles import channels_of
+from ofa.supernet.derived.walk import Network, TracedPart, Value, walk_part
+from ofa.supernet.elastic.depthwise import is_depthwise
+from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
+from ofa.supernet.elastic.stage import why_layer_is_needed
+from ofa.supernet.operators import Operators
+
+
+def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
+    """The layout of a model that timm builds; remembered for the models asked for last.
+
+    ``family`` has ``cut``. Raises ``ValueError`` naming a resolution that the model cannot take.
+    """
+    return _layout_of(family, timm_name, json.dumps(arguments, sort_keys=True), tuple(resolutions))
+
+
+@lru_cache(maxsize=16)
+def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...]) -> Layout:
+    model = walked_base(timm_name, json.loads(arguments))
+    return walk_model(model, family.cut(model), resolutions)
+
+
+def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout:
+    """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``.
+
+    Raises ``ValueError`` for a resolution that the model cannot take.
+    """
+    network, parts = _walk(model, cut, resolutions[-1])
+    _check_sides(parts, resolutions)
+    if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
+        others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
+        parts = [_with_counts(own, [other[number] for other in others]) for number, own in enumerate(parts)]
+    _fix_leaves_that_cannot_be_cut(model, network)
+    numbers = {
+        root: number for number, root in enumerate(dict.fromkeys(map(network.axes.root, range(len(network.axes)))))
+    }
+
+    def number(axis: int) -> int:
+        return numbers[network.axes.root(axis)]
+
+    layouts = [
+        PartLayout(
+            part.traced.operators,
+            tuple(map(number, part.traced.axes)),
+            tuple(None if axis is None else number(axis) for axis in part.traced.groups),
+            part.traced.paths,
+            part.traced.out.tensor,
+            part.tokens,
+        )
+        for part in parts
+    ]
+    stem, *inside, head = layouts
+    lengths = [len(stage) for stage in cut.stages]
+    blocks, start = [], 0
+    for length in lengths:
+        blocks.append(tuple(inside[start : start + length]))
+        start += length
+    blocks = tuple(blocks)
+    return Layout(
+        stem,
+        blocks,
+        head,
+        channels=channels_of(network.axes, list(numbers), stem, blocks, head),
+        classes=head.axes[head.out],
+        leaves={
+            path: leaf._replace(reads=number(leaf.reads), writes=number(leaf.writes))
+            for path, leaf in network.leaves.items()
+        },
+        parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
+        opaque=network.opaque,
+        least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
+        containers=tuple(cut.containers),
+        fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
+        optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
+    )
+
+
+class _Part(NamedTuple):
+    traced: TracedPart
+    side: int
+    tokens: int
+    out_side: int
+    out_tokens: int
+
+
+def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_Part]]:
+    network, parts = Network(model), []
+    value = Value(0, network.axes.new(IN_CHANS, fixed="the images"), 1)
+    images, side, tokens = torch.empty(1, IN_CHANS, resolution, resolution, device="meta"), resolution, 0
+    handlers = {**HANDLERS, Attention: attention, **cut.handlers}
+    for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
+        given = value._replace(tensor=0)
+        try:
+            traced = walk_part(
+                network,
+                module,
+                given,
+                tuple(images.shape),
+                side=side,
+                tokens=tokens,
+                handlers=handlers,
+                note_function=note_function,
+            )
+        except NotImplementedError as error:
+            raise ValueError(f"images of {resolution} pixels do not pass through this model: {error}") from error
+        operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
+        written = operators.shapes(side)[traced.out.tensor]
+        parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))
+        images = torch.empty(traced.out_shape, device="meta")
+        value, side, tokens = traced.out, int(written.side), int(written.tokens)
+    network.axes.fix(value.axis, "the classes")
+    return network, parts
+
+
+def _check_sides(parts: Sequence[_Part], resolutions: Sequence[int]) -> None:
+    """Raises ``ValueError`` for images so small that no map is left of them somewhere."""
+    for resolution in resolutions:
+        side = resolution
+        for part in parts:
+            if any(operator.kind == "opaque" for operator in part.traced.operators):
+                break  # counted one resolution at a time
+            shapes = Operators(0, part.traced.operators, part.tokens).shapes(side)
+            blurred = [
+                shapes[operator.inputs[0]].side - operator.padding
+                for operator in part.traced.operators
+                if operator.kind == "blur"
+            ]
+            if min(*(shape.side for shape in shapes), *blurred) < 1:
+                raise ValueError(f"resolutions: images of {resolution} pixels are too small for this model")
+            side = int(shapes[part.traced.out.tensor].side)
+
+
+def _with_counts(part: _Part, others: Sequence[_Part]) -> _Part:
+    """Opaque operators know what was counted at every resolution."""
+    operators = [
+        operator._replace(
+            counted=tuple(
+                {
+                    entry.side: entry for walk in (part, *others) for entry in walk.traced.operators[number].counted
+                }.values()
+            )
+        )
+        for number, operator in enumerate(part.traced.operators)
+    ]
+    return part._replace(traced=replace(part.traced, operators=tuple(operators)))
+
+
+def _fix_leaves_that_cannot_be_cut(model: nn.Module, network: Network) -> None:
+    for path, leaf in network.leaves.items():
+        module = model.get_submodule(path)
+        if not can_be_elastic(module):
+            for axis in (leaf.reads, leaf.writes):
+                network.axes.fix(axis, f"{path}: {type(module).__name__} cannot be cut")
+
+
+def _can_be_left_out(model: nn.Module, path: str) -> bool:
+    """Whether a depthwise convolution is in a module that gives what it reads. A number would be a block's name."""
+    place = path.rpartition(".")[0]
+    named = bool(place) and not place.rpartition(".")[2].isdigit()
+    return named and is_depthwise(model.get_submodule(path)) and not why_layer_is_needed(model.get_submodule(place))
+
+
+def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part]]:
+    stages, start = [], 1
+    for length in lengths:
+        stages.append(list(parts[start : start + length]))
+        start += length
+    return stages
+
+
+def _least_depth(stage: Sequence[_Part]) -> int:
+    """Blocks of a stage that must stay: all but the last ones that give what they read."""
+    least = len(stage)
+    while least > 1 and _keeps_shape(stage[least - 1]):
+        least -= 1
+    return least
+
+
+def _keeps_shape(part: _Part) -> bool:
+    traced = part.traced
+    same = traced.axes[0] == traced.axes[traced.out.tensor]
+    return same and (part.side, part.tokens) == (part.out_side, part.out_tokens)

@@ -1,0 +1,135 @@
+"""The genes of a derived space, as data: nothing here needs torch.
+
+Genes, in order: resolution; depth of each stage; widths; kernels, expand ratios and heads, block after block. A gene
+with one option is left out, depth apart.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from ofa.supernet.genome import Gene
+from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
+
+MAX_BLOCKS = 512  # of the largest network
+MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
+
+MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
+
+Size = Annotated[int, Field(ge=0, le=MAX_SIZE)]
+Options = Annotated[tuple[Size, ...], SOME]
+# 1.0 becomes 1, so that one network is written one way.
+Ratio = Annotated[
+    float, Field(ge=0.01, le=100), AfterValidator(lambda value: int(value) if value == int(value) else value)
+]
+
+
+class Block(Section):
+    """What a block may choose, each ascending; a choice that it does not have is left out."""
+
+    in_channels: Size = Field(description="Channels that it reads in the largest network.")
+    kernels: dict[str, Options] = Field(
+        {}, description="Sizes of each depthwise convolution's kernel, by its name; 0 leaves it out."
+    )
+    expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
+    heads: Annotated[tuple[Size, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+
+    def kernel_key(self, leaf: str) -> str:
+        """The key of the gene that chooses the kernel of a depthwise convolution."""
+        return "kernel" if len(self.kernels) == 1 else f"kernel_{leaf.removesuffix('.conv')}"
+
+    @model_serializer(mode="wrap")
+    def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value}
+
+
+class Stage(Section):
+    """Blocks in order, and how many of them run."""
+
+    depths: Options = Field(description="Numbers of blocks to choose from, ascending.")
+    blocks: Annotated[tuple[Block, ...], SOME] = Field(description="The blocks of the largest network.")
+
+
+class DerivedOptions(SearchSpace):
+    """The choices of a plain timm model, as data.
+
+    Attributes:
+        timm: the name that timm knows the largest network by, or ``"timm.models."`` and a class.
+        arguments: of it, as JSON values.
+        widths: channels to choose from by the names of the layout (``layout.Channels.name``).
+        expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives,
+            in multiples of 8; ``"unrounded"``: those that it reads, to the channel.
+    """
+
+    timm: str = Field(description="Name of the model in timm, or `timm.models.` and a class.")
+    arguments: dict[str, Any] = Field({}, description="Arguments of the model.")
+    stages: Annotated[tuple[Stage, ...], SOME] = Field(description="Stages of blocks, in order.")
+    widths: dict[str, Options] = Field({}, description="Channels to choose from, of each width.")
+    expand_of: Literal["own", "in", "out", "unrounded"] = Field(
+        "own", description="What expand ratios are of: the model's own middle channels, or a block's input or output."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> DerivedOptions:
+        ascending("resolutions", self.resolutions)
+        for name, options in self.widths.items():
+            ascending(f"widths {name}", options)
+        for stage in self.stages:
+            ascending("depths", stage.depths)
+            if stage.depths[-1] != len(stage.blocks):
+                raise ValueError(f"depths {list(stage.depths)} of a stage of {len(stage.blocks)} blocks")
+            for block in stage.blocks:
+                for options in (*block.kernels.values(), block.expands, block.heads):
+                    ascending("options of a block", options)
+        if len(self.blocks) > MAX_BLOCKS:
+            raise ValueError(f"the largest network has {len(self.blocks)} blocks; there may be {MAX_BLOCKS}")
+        kinds = len(self.resolutions) * sum(
+            math.prod(len(self.genes[column].options) for column in self.genes_of_block(block.stage, block.index))
+            for block in self.blocks
+        )
+        if kinds > MAX_TABLE:
+            raise ValueError(f"{kinds:,} kinds of blocks, resolutions counted; there may be {MAX_TABLE:,}")
+        return self
+
+    @property
+    def timm_class(self) -> str:  # what a report calls it
+        return self.timm
+
+    # -- genes ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        genes = [Gene("resolution", self.resolutions)]
+        genes += [Gene("depth", stage.depths, number) for number, stage in enumerate(self.stages)]
+        for name, options in self.widths.items():
+            if len(options) > 1:
+                number = name.split(".")[0]
+                genes.append(Gene("width", options, int(number) if number.isdigit() else None, name=f"width_{name}"))
+        places = [
+            (number, index, block)
+            for number, stage in enumerate(self.stages)
+            for index, block in enumerate(stage.blocks)
+        ]
+        for number, index, block in places:
+            for leaf, options in block.kernels.items():
+                if len(options) > 1:
+                    genes.append(Gene("kernel", options, number, index, name=block.kernel_key(leaf)))
+        for role, field in (("expand", "expands"), ("heads", "heads")):
+            genes += [
+                Gene(role, options, number, index)
+                for number, index, block in places
+                if len(options := getattr(block, field)) > 1
+            ]
+        return tuple(genes)
+
+    @cached_property
+    def blocks(self) -> tuple[BlockPosition, ...]:
+        return tuple(
+            BlockPosition(number, index, block.in_channels)
+            for number, stage in enumerate(self.stages)
+            for index, block in enumerate(stage.blocks)
+        )

@@ -1,0 +1,106 @@
+"""The space of a plain timm model: what its genes choose is known by walking the model, with torch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from ofa.supernet.derived.options import DerivedOptions
+from ofa.supernet.derived.parts import Layout, PartLayout
+from ofa.supernet.derived.sizes import AxisSizes, axis_sizes, sides
+from ofa.supernet.space import BlockPosition, BlockShape, PartColumns, Subnet
+
+_COMMON = frozenset({"conv", "depthwise", "linear", "pool", "add", ""})  # operators that every runtime has
+_SPECIAL = {"mul": "squeeze_excite"}  # what runtimes call a product of a map and a gate
+
+
+class DerivedSpace(DerivedOptions):
+    """The choices of a plain timm model, and the network that they are choices of."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The parts and channels of the largest network."""
+        family = import_module(f"ofa.supernet.families.{self.family}.timm_parts")
+        walker = import_module("ofa.supernet.derived.layout")  # it imports torch, which genes do not need
+        return walker.layout_of(family, self.timm, self.arguments, self.resolutions)
+
+    @cached_property
+    def axis_sizes(self) -> tuple[AxisSizes, ...]:
+        """How many of each group of the layout's channels are kept."""
+        return axis_sizes(self, self.layout)
+
+    def sizes_of(self, subnet: Subnet) -> list[int]:
+        """Of each group of the layout's channels, how many ``subnet`` keeps; of blocks that do not run, the fewest."""
+        code = self.encode(subnet)
+        return [int(sizes[tuple(code[list(columns)])]) for columns, sizes in self.axis_sizes]
+
+    @cached_property
+    def part_columns(self) -> PartColumns:
+        layout = self.layout
+
+        def of(part: PartLayout, own: tuple[int, ...] = ()) -> dict[str, int]:
+            axes = (*part.axes, *(axis for axis in part.groups if axis is not None))
+            columns = sorted({column for axis in axes for column in self.axis_sizes[axis].columns} | set(own))
+            return {self.genes[column].key: column for column in columns}
+
+        parts = [part for stage in layout.blocks for part in stage]
+        blocks = tuple(
+            of(part, self.genes_of_block(block.stage, block.index))
+            for block, part in zip(self.blocks, parts, strict=True)
+        )
+        return PartColumns(of(layout.stem), blocks, of(layout.head))
+
+    def kernels_of(self, position: BlockPosition, choices: dict[str, Any]) -> dict[str, int]:
+        """The kernel of each depthwise convolution of a block that has a choice, by the layer's name in the model.
+
+        0 for one that is left out.
+        """
+        block, container = self.stages[position.stage].blocks[position.index], self.layout.containers[position.stage]
+        chosen = {}
+        for leaf, options in block.kernels.items():
+            chosen[f"{container}.{position.index}.{leaf}"] = choices.get(block.kernel_key(leaf), options[-1])
+        return chosen
+
+    @cached_property
+    def kernel_options(self) -> dict[str, tuple[int, ...]]:
+        """The kernels of each depthwise convolution that has a choice, by the layer's name in the model."""
+        return {
+            f"{container}.{index}.{leaf}": options
+            for stage, container in zip(self.stages, self.layout.containers, strict=True)
+            for index, block in enumerate(stage.blocks)
+            for leaf, options in block.kernels.items()
+        }
+
+    def chosen_kernels(self, subnet: Subnet) -> dict[str, int]:
+        """The kernel of each of these in ``subnet``."""
+        choices = self.choices(subnet).blocks
+        chosen: dict[str, int] = {}
+        for position in self.blocks:
+            chosen |= self.kernels_of(position, choices[position.stage, position.index])
+        return chosen
+
+    @cached_property
+    def operators(self) -> frozenset[str]:
+        """Names of activation functions, and kinds of operators beyond those that every runtime has."""
+        parts = (self.layout.stem, *(part for stage in self.layout.blocks for part in stage), self.layout.head)
+        found = {name for part in parts for operator in part.operators for name in (operator.kind, operator.act)}
+        return frozenset(_SPECIAL.get(name, name) for name in found - _COMMON)
+
+    def sizes(self, resolution: int) -> tuple[int, ...]:
+        return sides(self.layout, resolution)
+
+    def shapes(self, subnet: Subnet) -> tuple[BlockShape, ...]:
+        layout, kept, sides = self.layout, self.sizes_of(subnet), self.sizes(subnet.resolution)
+        shapes = []
+        for number, position in enumerate(self.blocks):
+            if position.index >= subnet.depths[position.stage]:
+                continue
+            part = layout.blocks[position.stage][position.index]
+            middle = [axis for axis in part.axes if layout.channels[axis].role in ("expand", "heads")]
+            given = part.axes[part.out]
+            inside = max((kept[axis] for axis in middle), default=kept[given])
+            shapes.append(
+                BlockShape(position, kept[part.axes[0]], inside, kept[given], sides[number], sides[number + 1])
+            )
+        return tuple(shapes)

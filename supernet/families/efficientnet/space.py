@@ -1,0 +1,16 @@
+"""Spaces of the networks that timm's EfficientNet builder makes: MobileNets, MnasNet, EfficientNet and their like."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ofa.supernet.derived.space import DerivedSpace
+
+
+class Space(DerivedSpace):
+    """Depth, stage widths, and in each block kernel and expand ratio, read off one of timm's models."""
+
+    timm_classes: ClassVar[tuple[str, ...]] = ("EfficientNet", "MobileNetV3")
+    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "width")
+
+    family: Literal["efficientnet"] = Field("efficientnet", description="Family of networks.")
