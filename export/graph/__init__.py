@@ -73,7 +73,11 @@ class _Tracer(LeafTracer):
     """Traces into modules down to layers, and down to modules that have a function of their own here."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, COMPOSITES) or super().is_leaf_module(module, name)
+        if isinstance(module, COMPOSITES) or is_layer(module):
+            return True
+        # Modules of others are looked into, also those without children.
+        of_a_library = type(module).__module__.startswith(("torch.nn.", "timm.layers."))
+        return of_a_library and super().is_leaf_module(module, name)
 
 
 def _attribute(module: nn.Module, path: str) -> torch.Tensor:

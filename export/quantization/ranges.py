@@ -19,10 +19,13 @@ def calibration_images(
 ) -> np.ndarray:
     """All images of ``batches`` as one float32 array ``(n, channels, height, width)``.
 
-    ``batches`` is what ``image_batches`` accepts; ``shape`` is channels, height and width of the model.
+    ``batches`` is what ``image_batches`` accepts; ``shape`` is channels, height and width of the model. Of a
+    part that reads tokens it is tokens and channels, and batches are arrays ``(n, tokens, channels)``.
 
     Raises ``ValueError`` when there are no images, or they cannot be normalised images of that shape.
     """
+    if shape is not None and len(shape) == 2:
+        return np.concatenate([np.asarray(batch, np.float32) for batch in batches])
     arrays: list[np.ndarray] = []
     for batch in image_batches(batches, shape=shape or (None, None, None), normalisation=normalisation):
         arrays.append(batch.float().cpu().numpy())
