@@ -41,16 +41,19 @@ def import_ofa(path: Path | str, space: SearchSpace) -> Supernet:
     published = families.ofa_checkpoint(space.family)
     if published is None:
         raise ValueError(f"{path}: no OFA checkpoints were published of networks of the family {space.family!r}")
-    modules, stored = published.modules(space), _read(path)
+    layers, stored = published.layers(space), _read(path)
 
     # The largest network, with the classes and channels that the file is of.
-    stem, classifier = (f"{name}.weight" for name in (next(iter(modules)), "classifier.linear"))
+    stem, classifier = (f"{name}.weight" for name in (next(iter(layers)), "classifier.linear"))
     for name in (stem, classifier):
         if name not in stored or stored[name].ndim < 2:
             raise ValueError(f"{path} is no OFA checkpoint of this space: it has no weights {name}")
     net = Supernet(space, num_classes=len(stored[classifier]), in_chans=stored[stem].shape[1])
 
-    expected = _by_short_names(net, modules)
+    try:
+        expected = _by_short_names(net, layers)
+    except KeyError as error:
+        raise ValueError(f"{path}: no OFA checkpoint has a layer {error} as this space; give its own space") from error
     counters = {name: own for name, own in expected.items() if name.endswith(".num_batches_tracked")}
     copy_fitting(
         counters | stored,
@@ -108,15 +111,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     return stored
 
 
-def _by_short_names(net: Supernet, modules: dict[str, str]) -> dict[str, Tensor]:
-    """The network's own tensors, sharing their memory, by the checkpoint's short names."""
-    theirs = {own: name for name, own in modules.items()}
+def _by_short_names(net: Supernet, layers: dict[str, str]) -> dict[str, Tensor]:
+    """The network's own tensors, sharing their memory, by the checkpoint's short names.
+
+    Raises ``KeyError`` with the layer that no checkpoint has.
+    """
+    theirs = {own: name for name, own in layers.items()}
     named = {}
     for name, tensor in net.model.state_dict().items():
-        module, _, sizes = name.partition(".transforms.")
+        layer, _, sizes = name.partition(".transforms.")
         if sizes:
-            named[f"{theirs[module]}.{sizes}_matrix"] = tensor
+            named[f"{theirs[layer]}.{sizes}_matrix"] = tensor
         else:
-            module, _, leaf = name.rpartition(".")
-            named[f"{theirs[module]}.{leaf}"] = tensor
+            layer, _, leaf = name.rpartition(".")
+            named[f"{theirs[layer]}.{leaf}"] = tensor
     return named

@@ -12,6 +12,7 @@ import timm
 import timm.layers
 import timm.models
 import torch
+from timm.models._efficientnet_blocks import ConvBnAct
 from torch import nn
 
 from ofa.supernet import families
@@ -27,6 +28,10 @@ def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | No
 
     Arguments of a class are JSON values: ``act_layer`` and ``norm_layer`` are timm's names, and its family's
     ``DECODERS`` say what others are. On the meta device nothing is initialised.
+
+    One argument is not timm's: ``residual_convs``, such as ``{"conv1": 3}``, gives the convolution with this number in
+    a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
+    block is alone in a sequence in its place, so that it may be left out.
 
     Raises ``ValueError`` for a name that timm does not know.
     """
@@ -48,10 +53,23 @@ def walked_base(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:
 @lru_cache(maxsize=8)
 def _walked_base(timm_name: str, arguments: str) -> nn.Module:
     options = {**json.loads(arguments), "num_classes": NUM_CLASSES, "in_chans": IN_CHANS}
-    return build_base(timm_name, options, device="meta").eval()
+    return build_base(timm_name, options, device="meta").eval().requires_grad_(False)
 
 
 def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
+    residual, device = arguments.pop("residual_convs", {}), arguments.get("device")
+    model = _plain(timm_name, arguments)
+    for path, index in residual.items():
+        sequence = model.get_submodule(path)
+        conv = sequence[index]
+        with torch.device(device or "cpu"):
+            block = ConvBnAct(conv.in_channels, conv.out_channels, conv.kernel_size[0], skip=True)
+        sequence._modules[str(index)] = nn.Sequential(block)
+        del sequence._modules[str(index + 1)], sequence._modules[str(index + 2)]
+    return model
+
+
+def _plain(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
     if not timm_name.startswith(CLASSES):
         if not timm.is_model(timm_name):
             raise ValueError(f"timm {timm.__version__} has no model called {timm_name!r}")

@@ -10,15 +10,15 @@ from torch import nn
 from ofa.supernet.derived.base import walked_base
 from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
-from ofa.supernet.elastic.leaves import plain_attributes
+from ofa.supernet.elastic.leaves import HOLDERS, plain_attributes
 from ofa.supernet.space import Subnet
 
 
 def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> dict[str, Any]:
     """JSON values: ``rebuild``'s argument.
 
-    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks, ``attributes`` of layers, and
-    ``shapes`` of parameters that are smaller.
+    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks and layers, ``attributes`` of
+    layers, and ``shapes`` of parameters that are smaller.
     """
     layout, base = space.layout, walked_base(space.timm, space.arguments)
     kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
@@ -27,7 +27,9 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         for container, stage, depth in zip(layout.containers, space.stages, subnet.depths, strict=True)
         for index in range(depth, len(stage.blocks))
     ]
-    gone = tuple(f"{path}." for path in removed)
+    left_out = [path.rpartition(".")[0] for path, kernel in kernels.items() if not kernel]
+    left_out = [path for path in left_out if not path.startswith(tuple(f"{block}." for block in removed))]
+    gone = tuple(f"{path}." for path in (*removed, *left_out))
     attributes: dict[str, dict[str, Any]] = {}
     shapes: dict[str, list[int]] = {}
 
@@ -50,10 +52,9 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
             shape = list(getattr(base.get_submodule(owner), name).shape)
             shape[dim] = kept[axis]
             shapes[path] = shape
-    attributes |= _of_model(base, layout, kept)
-    info = _feature_info(base, layout, kept, subnet)
-    if info and info != base.feature_info:
-        attributes.setdefault("", {})["feature_info"] = info
+    attributes |= _of_holders(base, layout, kept)
+    if of_model := _of_model(base, layout, kept, subnet):
+        attributes[""] = of_model
     return {
         "class": f"timm.models.{type(base).__name__}",
         "family": space.family,
@@ -61,7 +62,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         "arguments": space.arguments,
         "num_classes": num_classes,
         "in_chans": in_chans,
-        "removed": removed[::-1],
+        "removed": [*removed[::-1], *left_out],
         "attributes": {path: values for path, values in attributes.items() if values},
         "shapes": shapes,
     }
@@ -93,20 +94,31 @@ def _shapes_of(
     return shapes
 
 
-def _of_model(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, dict[str, Any]]:
-    """Attributes in which timm's model, and a head module of it, tell their numbers of features; by the module's name.
+def _of_holders(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, dict[str, Any]]:
+    """Widths in which timm's classifier heads differ, by their names."""
+    attributes = {}
+    for path, module in base.named_modules():
+        if type(module) not in HOLDERS:
+            continue
+        if inside := [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]:
+            changed = plain_attributes(module, out=kept[inside[-1].reads], inp=kept[inside[0].reads])
+            attributes[path] = {name: value for name, value in changed.items() if getattr(module, name) != value}
+    return attributes
 
-    timm's ``reset_classifier`` reads them.
-    """
-    path = next((path for path, leaf in layout.leaves.items() if leaf.writes == layout.classes), None)
-    candidates = [layout.head.axes[0], *([layout.leaves[path].reads] if path else [])]
-    values: dict[str, dict[str, Any]] = {}
-    for owner in dict.fromkeys(("", (path or "").rpartition(".")[0])):
-        for name in ("num_features", "head_hidden_size", "embed_dim", "in_features"):
-            own = getattr(base.get_submodule(owner), name, None)
-            axis = next((axis for axis in candidates if layout.channels[axis].size == own), None)
-            if axis is not None and kept[axis] != own:
-                values.setdefault(owner, {})[name] = kept[axis]
+
+def _of_model(base: nn.Module, layout: Layout, kept: list[int], subnet: Subnet) -> dict[str, Any]:
+    """Attributes in which timm's model tells its numbers of features, and where its feature maps are."""
+    classifier = next((leaf for leaf in layout.leaves.values() if leaf.writes == layout.classes), None)
+    candidates = [layout.head.axes[0], *([classifier.reads] if classifier else [])]
+    values: dict[str, Any] = {}
+    for name in ("num_features", "head_hidden_size", "embed_dim"):
+        own = getattr(base, name, None)
+        axis = next((axis for axis in candidates if layout.channels[axis].size == own), None)
+        if axis is not None and kept[axis] != own:
+            values[name] = kept[axis]
+    info = _feature_info(base, layout, kept, subnet)
+    if info and info != base.feature_info:
+        values["feature_info"] = info
     return values
 
 
@@ -117,7 +129,7 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
     result, stem = [], layout.stem.axes[layout.stem.out]
     for entry in copy.deepcopy(base.feature_info):
         module = str(entry.get("module", ""))
-        if entry["num_chs"] == layout.channels[stem].size:  # an activation of the stem; others are told below
+        if not result and entry["num_chs"] == layout.channels[stem].size:  # the first map is that of the stem
             entry["num_chs"] = kept[stem]
         for number, container in enumerate(layout.containers):
             last = layout.blocks[number][subnet.depths[number] - 1]
@@ -129,5 +141,6 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
                 entry["module"] = f"{container}.{index}"
         if module in layout.leaves:
             entry["num_chs"] = kept[layout.leaves[module].writes]
-        result.append(entry)
+        if entry not in result:  # timm may list every block
+            result.append(entry)
     return result

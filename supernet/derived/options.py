@@ -32,9 +32,15 @@ class Block(Section):
     """What a block may choose, each ascending; a choice that it does not have is left out."""
 
     in_channels: Size = Field(description="Channels that it reads in the largest network.")
-    kernels: dict[str, Options] = Field({}, description="Sizes of each depthwise convolution's kernel, by its name.")
+    kernels: dict[str, Options] = Field(
+        {}, description="Sizes of each depthwise convolution's kernel, by its name; 0 leaves it out."
+    )
     expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
     heads: Annotated[tuple[Size, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+
+    def kernel_key(self, leaf: str) -> str:
+        """The key of the gene that chooses the kernel of a depthwise convolution."""
+        return "kernel" if len(self.kernels) == 1 else f"kernel_{leaf.removesuffix('.conv')}"
 
     @model_serializer(mode="wrap")
     def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -55,14 +61,15 @@ class DerivedOptions(SearchSpace):
         timm: the name that timm knows the largest network by, or ``"timm.models."`` and a class.
         arguments: of it, as JSON values.
         widths: channels to choose from by the names of the layout (``layout.Channels.name``).
-        expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives.
+        expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives,
+            in multiples of 8; ``"unrounded"``: those that it reads, to the channel.
     """
 
     timm: str = Field(description="Name of the model in timm, or `timm.models.` and a class.")
     arguments: dict[str, Any] = Field({}, description="Arguments of the model.")
     stages: Annotated[tuple[Stage, ...], SOME] = Field(description="Stages of blocks, in order.")
     widths: dict[str, Options] = Field({}, description="Channels to choose from, of each width.")
-    expand_of: Literal["own", "in", "out"] = Field(
+    expand_of: Literal["own", "in", "out", "unrounded"] = Field(
         "own", description="What expand ratios are of: the model's own middle channels, or a block's input or output."
     )
 
@@ -73,7 +80,7 @@ class DerivedOptions(SearchSpace):
             ascending(f"widths {name}", options)
         for stage in self.stages:
             ascending("depths", stage.depths)
-            if stage.depths[-1] != len(stage.blocks) or stage.depths[0] < 1:
+            if stage.depths[-1] != len(stage.blocks):
                 raise ValueError(f"depths {list(stage.depths)} of a stage of {len(stage.blocks)} blocks")
             for block in stage.blocks:
                 for options in (*block.kernels.values(), block.expands, block.heads):
@@ -110,8 +117,7 @@ class DerivedOptions(SearchSpace):
         for number, index, block in places:
             for leaf, options in block.kernels.items():
                 if len(options) > 1:
-                    name = "kernel" if len(block.kernels) == 1 else f"kernel_{leaf}"
-                    genes.append(Gene("kernel", options, number, index, name=name))
+                    genes.append(Gene("kernel", options, number, index, name=block.kernel_key(leaf)))
         for role, field in (("expand", "expands"), ("heads", "heads")):
             genes += [
                 Gene(role, options, number, index)

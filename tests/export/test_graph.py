@@ -1,16 +1,18 @@
 """The directly written ONNX graph computes what torch computes, for everything that a space can hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from shared_networks import scramble
+from shared_spaces import BY_HAND
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.supernet import families
 from ofa.supernet.families.mobilenetv3.model import parts
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -51,7 +53,7 @@ def test_every_activation(act, ops):
     assert "BatchNormalization" not in written
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", BY_HAND)
 def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]
@@ -60,13 +62,13 @@ def test_whole_subnets_and_their_parts(name):
     side = given.resolutions[0]
     assert_same(model, (1, side, side), batch=2)
 
-    stem, stages, head = parts(model)
-    sizes = given.sizes(side)
+    stem, stages, head = families.model(given.family).parts(model)
+    shapes = given.shapes(replace(subnet, resolution=side))
     assert_same(stem, (1, side, side))
-    for slot, size in zip(given.blocks, sizes, strict=False):
-        if slot.index < subnet.depths[slot.stage]:
-            assert_same(stages[slot.stage][slot.index], (slot.in_channels, size, size))
-    assert_same(head, (given.stages[-1].width, sizes[-1], sizes[-1]))
+    for shape in shapes:
+        position = shape.position
+        assert_same(stages[position.stage][position.index], (shape.in_channels, shape.in_side, shape.in_side))
+    assert_same(head, (shapes[-1].out_channels, shapes[-1].out_side, shapes[-1].out_side))
 
 
 def test_parts_in_a_row_are_the_model():

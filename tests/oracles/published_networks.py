@@ -37,10 +37,36 @@ def mobile_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]
     return {"ks": list(subnet.kernels), "e": list(subnet.expands), "d": list(subnet.depths)}
 
 
+def proxyless_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]:
+    """The stage of the separable block is none of theirs."""
+    return {**mobile_setting(space, subnet), "d": list(subnet.depths[1:])}
+
+
+def resnet_setting(space: ofa.SearchSpace, subnet: ofa.Subnet) -> dict[str, Any]:
+    """Depths count from each stage's fewest blocks, widths are indices; the stem's two least first widths are equal."""
+    skipped, _, *depths = subnet.depths
+    fewest = [stage.depths[0] for stage in space.stages[2:]]
+    options = [[24, 24, 32], *list(space.widths.values())[1:]]
+    return {
+        "d": [2 * skipped, *(depth - few for depth, few in zip(depths, fewest, strict=True))],
+        "e": list(subnet.expands),
+        "w": [list(own).index(width) for own, width in zip(options, subnet.widths, strict=True)],
+    }
+
+
 _OPTIONS = {"ks_list": [3, 5, 7], "expand_ratio_list": [3, 4, 6], "depth_list": [2, 3, 4]}
 PUBLISHED = {
     "MobileNetV3 1.0": Published("OFAMobileNetV3", {**_OPTIONS, "width_mult": 1.0}, "ofa_mbv3", mobile_setting),
     "MobileNetV3 1.2": Published("OFAMobileNetV3", {**_OPTIONS, "width_mult": 1.2}, "ofa_mbv3_w1.2", mobile_setting),
+    "ProxylessNAS 1.3": Published(
+        "OFAProxylessNASNets", {**_OPTIONS, "width_mult": 1.3}, "ofa_proxyless", proxyless_setting
+    ),
+    "ResNet50": Published(
+        "OFAResNets",
+        {"depth_list": [0, 1, 2], "expand_ratio_list": [0.2, 0.25, 0.35], "width_mult_list": [0.65, 0.8, 1.0]},
+        "ofa_resnet50",
+        resnet_setting,
+    ),
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from shared_spaces import BY_HAND
 from torch import nn
 
 from ofa.supernet import families
@@ -22,7 +23,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
+SPACES = {**{name: SearchSpace.preset(name) for name in BY_HAND}, "odd": SearchSpace.from_dict(ODD)}
 
 
 @pytest.fixture

@@ -5,19 +5,19 @@ from itertools import product
 import mobilenetv3_by_hand as by_hand
 import numpy as np
 import pytest
+from shared_spaces import BY_HAND
 
 from ofa.predictors.costs import memory
 from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
 from ofa.predictors.costs.imported import published_names
 from ofa.predictors.costs.microcontroller import program
 from ofa.predictors.costs.microcontroller.instructions import operator_shapes
-from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import biases, macs, params, peak_activation, weights
 from ofa.supernet.space import SearchSpace
 
 HEAD = {"num_classes": 7, "in_chans": 3}
-WITHOUT_SE = [name for name in families.presets() if name.startswith("mcu")]
+WITHOUT_SE = [name for name in BY_HAND if name.startswith("mcu")]
 
 
 def blocks(space):
@@ -40,7 +40,7 @@ def ends(space):
         yield resolution, list(zip(parts, (resolution, space.sizes(resolution)[-1]), strict=True))
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", BY_HAND)
 def test_blocks(name):
     space = SearchSpace.preset(name)
     for part, side, slot, options in blocks(space):
@@ -51,7 +51,7 @@ def test_blocks(name):
         assert published_names(part, side) == [by_hand.block_name(*slot, *options.values(), side)]
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", BY_HAND)
 def test_stem_and_head(name):
     space = SearchSpace.preset(name)
     for resolution, parts in ends(space):

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from shared_spaces import BY_HAND
 from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -27,7 +28,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {name: SearchSpace.from_dict(values) for name, values in {**families.presets(), "odd": ODD}.items()}
+SPACES = {**{name: SearchSpace.preset(name) for name in BY_HAND}, "odd": SearchSpace.from_dict(ODD)}
 
 
 def folded(model):
