@@ -32,7 +32,7 @@ MAX_SUBNETS = 64
 MAX_PHASES = 300
 # What suits pretrained weights with sgd (docs/results.md): the peak learning rate for so many images of a batch, to
 # which it is proportional, and the factor on it from layer to layer.
-PRETRAINED_LR, PRETRAINED_BATCH = 0.05, 64
+PRETRAINED_LR, PRETRAINED_BATCH = 0.02, 64
 PRETRAINED_LAYER_DECAY = 0.9
 
 
