@@ -101,6 +101,11 @@ Phases = Annotated[
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
 
+Weights = Annotated[
+    Annotated[Absolute, Tag("<path>")] | Annotated[Literal["pretrained"], Tag("<word>")],
+    Discriminator(lambda value: "<word>" if value == "pretrained" else "<path>"),
+]
+
 
 class TrainConfig(Section):
     """How the supernet is trained."""
@@ -120,7 +125,7 @@ class TrainConfig(Section):
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
     )
-    init: Absolute | Literal["pretrained"] | None = Field(
+    init: Weights | None = Field(
         None,
         description="Weights of the full network to start from: a .safetensors file of ours or timm's; or pretrained, "
         "which is those that timm downloads for the model of the space.",
