@@ -73,7 +73,11 @@ class _Tracer(LeafTracer):
     """Traces into modules down to layers, and down to modules that have a function of their own here."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, COMPOSITES) or super().is_leaf_module(module, name)
+        if isinstance(module, COMPOSITES) or is_layer(module):
+            return True
+        # Modules of others are looked into, also those without children.
+        of_a_library = type(module).__module__.startswith(("torch.nn.", "timm.layers."))
+        return of_a_library and super().is_leaf_module(module, name)
 
 
 def _attribute(module: nn.Module, path: str) -> torch.Tensor:
@@ -110,7 +114,8 @@ def _value(writer: Writer, node: fx.Node, root: nn.Module, args: tuple[Any, ...]
 def _called(writer: Writer, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
     """What a function or method gives, written; ``result`` has its shapes."""
     write = CALLS.get(node.target)
-    written = write(writer, args, kwargs) if write else None
+    keeps_batch = all(part.shape[:1] == (BATCH,) for part in _flat(result))
+    written = write(writer, args, kwargs) if write and keeps_batch else None
     if written is None:
         raise NotImplementedError(f"{node.name}: no ONNX operator is known for {node.target}")
     if isinstance(written, list):

@@ -49,7 +49,8 @@ def write_layer(writer: Writer, leaf: nn.Module, x: Computed, *, norm: nn.BatchN
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is one of the layers that are known here."""
-    return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or _writer_of(module) is not None
+    known = isinstance(module, nn.Conv2d | nn.BatchNorm2d) or _writer_of(module) is not None
+    return known and not isinstance(module, nn.Sequential)
 
 
 def keeps_shape(leaf: nn.Module) -> bool:

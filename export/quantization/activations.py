@@ -23,7 +23,7 @@ class Activations:
 
     Attributes:
         model: the file as ``ModelT``.
-        shape: of an image, ``(channels, height, width)``.
+        shape: of an image, ``(channels, height, width)``; of tokens, ``(tokens, channels)``.
         quantized: whether the input is int8.
     """
 
@@ -49,8 +49,8 @@ class Activations:
 
         self._input = self._interpreter.get_input_details()[0]
         self._scales = {entry["index"]: entry["quantization"] for entry in self._interpreter.get_tensor_details()}
-        _, height, width, channels = (int(size) for size in self._input["shape"])
-        self.shape = (channels, height, width)
+        _, *sides, channels = (int(size) for size in self._input["shape"])
+        self.shape = (channels, *sides) if len(sides) == 2 else (*sides, channels)
         self.quantized = self._input["dtype"] == np.int8
 
     @property
@@ -61,7 +61,7 @@ class Activations:
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Float32 arrays by tensor name for ``image`` ``(1, *shape)``; feature maps are NHWC, as in the file."""
-        data = image.transpose(0, 2, 3, 1)
+        data = image.transpose(0, 2, 3, 1) if image.ndim == 4 else image
         if self.quantized:
             data = affine.quantize(data, *self._input["quantization"])
         self._interpreter.set_tensor(self._input["index"], data)

@@ -19,10 +19,13 @@ def calibration_images(
 ) -> np.ndarray:
     """All images of ``batches`` as one float32 array ``(n, channels, height, width)``.
 
-    ``batches`` is what ``image_batches`` accepts; ``shape`` is channels, height and width of the model.
+    ``batches`` is what ``image_batches`` accepts; ``shape`` is channels, height and width of the model. Of a
+    part that reads tokens it is tokens and channels, and batches are arrays ``(n, tokens, channels)``.
 
     Raises ``ValueError`` when there are no images, or they cannot be normalised images of that shape.
     """
+    if shape is not None and len(shape) == 2:
+        return np.concatenate([np.asarray(batch, np.float32) for batch in batches])
     arrays: list[np.ndarray] = []
     for batch in image_batches(batches, shape=shape or (None, None, None), normalisation=normalisation):
         arrays.append(batch.float().cpu().numpy())
@@ -54,12 +57,13 @@ def ranges(
         low, high = bounds.get(name, (0.0, 0.0))
         bounds[name] = min(low, float(activation.min())), max(high, float(activation.max()))
     # A tensor that is always zero may get any range but an empty one.
-    bounds = {name: (low, high) if high > low else (0.0, 1.0) for name, (low, high) in bounds.items()}
+    zero = {name for name, (low, high) in bounds.items() if high == low}
+    bounds |= dict.fromkeys(zero, (0.0, 1.0))
     if percentile == 100:
         return bounds
 
     # A second pass over the images: a histogram needs the range first.
-    counts = {name: np.zeros(_BINS, np.int64) for name in bounds if name not in set(whole)}
+    counts = {name: np.zeros(_BINS, np.int64) for name in bounds.keys() - zero - set(whole)}
     for name, activation in _activations(images, run):
         if name in counts:
             counts[name] += np.histogram(activation, bins=_BINS, range=bounds[name])[0]

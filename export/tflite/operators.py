@@ -93,7 +93,8 @@ def _operands(writer: Writer, node: onnx.NodeProto, *, commutes: bool) -> tuple[
 def _laid_out(writer: Writer, node: onnx.NodeProto, constant: np.ndarray, like: Stored) -> np.ndarray:
     """A constant operand as the other one is stored; it must not enlarge that."""
     rank, shape = len(like.layout), writer.shape(like)
-    if constant.ndim > rank or np.broadcast_shapes(constant.shape, shape) != shape:
+    fits = all(size in (1, full) for size, full in zip(constant.shape[::-1], shape[::-1], strict=False))
+    if constant.ndim > rank or not fits:
         raise writer.error(node, f"its constant has the shape {constant.shape}, the other operand {shape}")
     full = constant.reshape((1,) * (rank - constant.ndim) + constant.shape).transpose(like.layout)
     leading = next((axis for axis, size in enumerate(full.shape) if size > 1), rank - 1)

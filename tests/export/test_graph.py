@@ -105,19 +105,29 @@ def test_convolution_variants():
     assert_same(scramble(nn.Sequential(*layers)), (4, 13, 13))
 
 
-class Subtracts(nn.Module):
+class Rounds(nn.Module):
     def forward(self, x):
-        return x - 1
+        return torch.round(x)
 
 
-class MeanOverChannels(nn.Module):
+class MeanOverTheBatch(nn.Module):
     def forward(self, x):
-        return x.mean(1, keepdim=True)
+        return x.mean(0, keepdim=True)
 
 
-class Scales(nn.Module):
+class MovesTheBatch(nn.Module):
     def forward(self, x):
-        return x * 2
+        return x.permute(1, 0, 2, 3)
+
+
+class FoldsTheBatch(nn.Module):
+    def forward(self, x):
+        return x.reshape(-1, 8)
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.mean() > 0 else -x
 
 
 class AddsTwice(nn.Module):
@@ -125,28 +135,64 @@ class AddsTwice(nn.Module):
         return torch.add(x.mean((2, 3), keepdim=True), x, alpha=2)
 
 
-class KeepsNoDimensions(nn.Module):
-    def forward(self, x):
-        return x.mean((2, 3))
-
-
 @pytest.mark.parametrize(
     "module, words",
     [
         (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softplus()), "1: no ONNX operator is known for Softplus"),
-        (nn.Sequential(nn.ReLU(), BatchNormAct2d(3)), "1: a batch norm that does not follow a convolution"),
-        (nn.Sequential(nn.Sequential(nn.GELU())), "0.0: no ONNX operator is known for GELU"),
-        (Subtracts(), "sub: no ONNX operator is known for"),
-        (Scales(), "mul: no ONNX operator is known for"),
+        (nn.Sequential(nn.Sequential(nn.Mish())), "0.0: no ONNX operator is known for Mish"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding="same")), "0: no ONNX operator is known for this Conv2d"),
+        (nn.GroupNorm(1, 3), "group_norm: no ONNX operator is known for"),
+        (Rounds(), "round_1: no ONNX operator is known for"),
         (AddsTwice(), "add: no ONNX operator is known for"),
-        (MeanOverChannels(), "mean: "),
-        (KeepsNoDimensions(), "mean: "),
+        (MeanOverTheBatch(), "mean: "),
+        (MovesTheBatch(), "permute: "),
+        (FoldsTheBatch(), "reshape: "),
+        (Branches(), "Branches: its forward cannot be traced: "),
     ],
 )
 def test_unknown_layers_are_named(module, words):
     with pytest.raises(NotImplementedError) as caught:
         onnx_graph(module.eval(), (3, 8, 8))
     assert str(caught.value).startswith(words)
+
+
+class Calls(nn.Module):
+    """Functions and methods between layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.offset = nn.Parameter(torch.randn(3, 1, 1))
+
+    def forward(self, x):
+        y = (x - 1) * 2 / (self.offset.abs() + 1)
+        first, rest = torch.split(y, [1, 2], 1)
+        y = torch.cat([rest, first, first * rest], 1)
+        return y.flatten(2).transpose(1, 2)[:, 3:].mean(1) + y.mean((2, 3)).contiguous().view(x.shape[0], -1)
+
+
+def test_calls_between_layers():
+    torch.manual_seed(0)
+    assert_same(Calls().eval(), (3, 5, 5))
+
+
+def test_a_layer_alone_is_a_module():
+    torch.manual_seed(0)
+    assert_same(scramble(nn.Conv2d(3, 4, 3)), (3, 8, 8))
+
+
+def test_a_batch_norm_that_follows_no_convolution():
+    """It was refused. Its scale and shift are those of a depthwise convolution."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.act = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), BatchNormAct2d(4)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.act(self.norm(y) + y)
+
+    assert_same(scramble(Shared()), (3, 5, 5))
 
 
 @pytest.mark.parametrize("pool_type", ["avg", "fast", "fastavg"])
@@ -157,5 +203,5 @@ def test_pools_flatten_where_timm_s_do(pool_type, flatten):
 
 
 def test_other_pools_are_refused():
-    with pytest.raises(NotImplementedError, match="'max'"):
+    with pytest.raises(NotImplementedError, match=r"^0: .* 'max'"):
         onnx_graph(nn.Sequential(SelectAdaptivePool2d(pool_type="max")).eval(), (4, 5, 5))

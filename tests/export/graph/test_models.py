@@ -5,6 +5,7 @@ import onnx
 import pytest
 import timm
 import torch
+from shared_networks import scramble
 from shared_timm import ALL, NAMES, network
 from torch import nn
 
@@ -12,6 +13,8 @@ from ofa.export.graph import onnx_graph
 from ofa.export.onnx import export_onnx
 from ofa.export.onnx_opset import opset_of, set_opset
 from ofa.export.runtimes import onnxruntime
+from ofa.supernet import families
+from ofa.supernet.supernet import Supernet
 
 torch.set_num_threads(1)  # tests run beside each other
 
@@ -119,3 +122,29 @@ def test_sizes_that_a_model_cannot_take_are_named(tmp_path):
 def test_layers_that_are_not_known_are_named(name, words):
     with pytest.raises(NotImplementedError, match=words):
         onnx_graph(timm.create_model(name, num_classes=3).eval(), (3, 64, 64))
+
+
+SPACES = {
+    "resnet10t": {"channels": (16, 24, 32, 48)},
+    "mobilenetv4_conv_small_035": {},
+    "test_convnext2": {},
+    "deit_tiny_patch16_224": {"img_size": 64, "embed_dim": 48, "num_heads": 3, "depth": 2},
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_extracted_subnets_and_their_parts(name):
+    """As they are timed: stem, every block and head on what the part before gives."""
+    net = Supernet.from_timm(name, num_classes=5, arguments=SPACES[name])
+    subnet = net.space.decode(net.space.sample(1, np.random.default_rng(0))[0])
+    model = scramble(net.extract(subnet))
+    assert_same(model, onnx_graph(model, (3, 64, 64)), (3, 64, 64), batches=(2,))
+
+    stem, stages, head = families.model(net.space.family).parts(model)
+    x = torch.randn(2, 3, 64, 64)
+    for part in (stem, *(block for stage in stages for block in stage), head):
+        shape = tuple(x.shape[1:])
+        with torch.no_grad():
+            x = part(x)
+        if not isinstance(part, nn.Identity):
+            assert_same(part, onnx_graph(part, shape), shape, batches=(2,))

@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from timm.layers import SelectAdaptivePool2d
+from timm.layers import LayerNorm2d, SelectAdaptivePool2d
 from torch import nn
 
 pytest.importorskip("ai_edge_litert", reason="pip install 'once-for-all[tflite]'")
@@ -151,6 +151,14 @@ SEVERAL = {
     "wide padding": nn.Sequential(nn.Conv2d(4, 6, 3, padding=2)),
     "1x1 stride": nn.Sequential(nn.Conv2d(4, 6, 1, stride=2)),
     "dilated": nn.Sequential(nn.Conv2d(4, 6, 3, padding=2, dilation=2)),
+    "grouped": nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2)),
+    "max pool": nn.Sequential(nn.MaxPool2d(3, 2, 1)),
+    "max pool of even maps": nn.Sequential(nn.Conv2d(4, 4, 2), nn.MaxPool2d(3, 2, 1)),
+    "max pool of what is not negative": nn.Sequential(nn.Conv2d(4, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+    "average that rounds up": nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)),
+    "average of zeros, too": nn.Sequential(nn.AvgPool2d(3, 2, 1)),
+    "flattened map": nn.Sequential(nn.Flatten(), nn.Linear(324, 3)),
+    "norm": nn.Sequential(LayerNorm2d(4), nn.GELU(), nn.GELU(approximate="tanh")),
     "dilated depthwise": nn.Sequential(nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)),
     "multiplier": nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, groups=4)),
     "one pixel": nn.Sequential(
@@ -200,18 +208,30 @@ F = np.float32
 @pytest.mark.parametrize(
     "graph, words",
     [
-        (graph_of("Softplus"), "layer7: TFLite export does not know this Softplus: known are Add, Clip, Conv"),
+        (graph_of("Softplus"), "layer7: TFLite export does not know this Softplus: known are Add, AveragePool, Clip"),
         (graph_of("Softplus", name=""), "Softplus_logits: TFLite export does not know this Softplus"),
         (graph_of("Clip", constants=(F(0), F(1))), r"this Clip: it clips to \[0.0, 1.0\]; only 0 to 6"),
         (graph_of("Clip", constants=(F(0),)), r"this Clip: it clips to \[0.0, None\]; only 0 to 6"),
-        (graph_of("Add", constants=(F(1),)), "this Add: its operand c0 is a constant"),
-        (graph_of("ReduceMean", constants=([1],)), r"this ReduceMean: it averages axes \[1\]"),
-        (graph_of("ReduceMean", constants=([2, 3],), keepdims=0), "keepdims=1"),
-        (graph_of("Flatten"), "this Flatten: it flattens a map of 8x8; average it to 1x1 first"),
-        (graph_of("Reshape", constants=([0, 64, 2],), shape=(128, 1, 1)), r"this Reshape: it reshapes to \[0, 64, 2\]"),
+        (
+            graph_of("Add", constants=(np.ones((2, 8, 8, 8), F),)),
+            r"this Add: its constant has the shape \(2, 8, 8, 8\)",
+        ),
+        (graph_of("ReduceMean", constants=([0, 1],)), r"this ReduceMean: it reduces axes \[0, 1\], the batch among"),
+        (graph_of("Flatten", axis=2), "this Flatten: axis 2; only 1 is known"),
+        (graph_of("Reshape", constants=([2, 64],), shape=(128, 1, 1)), r"this Reshape: it reshapes to \[2, 64\]"),
+        (graph_of("Transpose", perm=[1, 0, 2, 3]), r"this Transpose: it moves the batch: \[1, 0, 2, 3\]"),
+        (graph_of("Gather", constants=([0, 1],), axis=1), "this Gather: it takes several positions"),
+        (graph_of("Slice", constants=([0], [4], [2], [2])), r"this Slice: it takes steps of \[2\]"),
+        (graph_of("Pad", constants=([0, 0, 1, 1] * 2,), mode="edge"), "this Pad: only zeros and mirrored borders"),
+        (
+            graph_of("MaxPool", kernel_shape=[2, 2], pads=[1] * 4),
+            "this MaxPool: it is dilated, rounds up, or is padded",
+        ),
+        (graph_of("AveragePool", kernel_shape=[3, 3], pads=[1] * 4), "this AveragePool: it is padded, and the padding"),
         (graph_of("Gemm", constants=(np.ones((8, 8), F),)), "this Gemm: only input @ weight"),
         (graph_of("Conv", constants=(np.ones((4, 1, 1, 1), F),), group=2, shape=(2, 8, 8)), None),
-        (graph_of("Conv", constants=(np.ones((4, 2, 1, 1), F),), group=2, shape=(4, 8, 8)), "neither 2-d full nor"),
+        (graph_of("Conv", constants=(np.ones((4, 2, 1, 1), F),), group=2, shape=(4, 8, 8)), None),
+        (graph_of("Conv", constants=(np.ones((4, 3, 1, 1), F),), group=2, shape=(4, 8, 8)), "of 4 channels is not 2-d"),
         (graph_of("Conv", constants=(np.ones((4, 2, 3, 3), F),), auto_pad="SAME_UPPER"), "auto_pad SAME_UPPER"),
         (graph_of("Relu", shape=(8,)), r"must be \(batch, channels, height, width\)"),
         (graph_of("Relu", shape=(3, "height", 8)), r"must be \(batch, channels, height, width\)"),
