@@ -24,6 +24,8 @@ def test_sizes_are_whole_numbers_of_patches(name, resolutions):
 
 def test_a_model_of_one_size_is_as_timm_builds_it():
     assert SearchSpace.from_timm("test_vit", resolutions=[160]).arguments == {}
+    odd = SearchSpace.from_timm("vit_so400m_patch14_siglip_384")  # 27 patches of 14 px, and 6 px more
+    assert (odd.resolutions, odd.arguments) == ((384,), {})
 
 
 def test_a_size_with_a_part_of_a_patch_is_refused():
