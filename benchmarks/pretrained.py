@@ -24,6 +24,7 @@ import json
 import multiprocessing
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -73,7 +74,7 @@ LONGER = 4  # times the compute, from nothing, with the first of the seeds
 
 @dataclass(frozen=True)
 class Job:
-    """One training; ``epochs`` are those of the supernet's first phase, ``resolution`` is a plain network's."""
+    """One training; ``epochs`` are those of each of the supernet's two phases, ``resolution`` is a plain network's."""
 
     data: str
     start: str
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a .safetensors file by pretrained_lite0.py")
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the images of {name}")
-        parser.add_argument(f"--{name}-epochs", type=int, default=2, help="of the supernet's first phase")
+        parser.add_argument(f"--{name}-epochs", type=int, default=4, help="of each of the supernet's two phases")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, help="use so many of each split only, to try it out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -164,7 +165,7 @@ def run_all(pool: Any, jobs: Sequence[Job], out: Path, *, ends: float) -> bool:
             return False
         with (out / "rows.jsonl").open("a") as file:
             file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
-        print(f"{number + 1}/{len(todo)}", summary(rows), flush=True)
+        print(f"{number + 1}/{len(todo)}", summary(rows) if rows else "failed, see above", flush=True)
     return True
 
 
@@ -176,6 +177,8 @@ def chosen(rows: Sequence[Row], data: str, epochs: int, *, seed: int) -> Iterato
         for row in tried:
             if row.job["epochs"] == epochs and row.kind in ("shown", "plain"):
                 by_setting.setdefault((row.job["lr"], row.job["layer_decay"]), []).append(row.val)
+        if not by_setting:
+            continue
         best = max(by_setting, key=lambda setting: mean(by_setting[setting]))
         for resolution in RESOLUTIONS if start == "plain" else RESOLUTIONS[-1:]:
             yield Job(data, start, *best, seed=seed, epochs=epochs, resolution=resolution)
@@ -216,7 +219,16 @@ def search_space() -> SearchSpace:
 
 
 def run(job: Job) -> list[Row]:
-    """Trains and measures; subnets on validation and test images alike, but only validation accuracy is chosen by."""
+    """Trains and measures. A training that fails has no rows: one learning rate too many must not end the others."""
+    try:
+        return trained_and_measured(job)
+    except Exception:
+        print(f"{job}:\n{traceback.format_exc()}", flush=True)
+        return []
+
+
+def trained_and_measured(job: Job) -> list[Row]:
+    """Subnets on validation and test images alike, but only validation accuracy is chosen by."""
     started = time.perf_counter()
     images, space = images_of(job.data), search_space()
     macs = CostTable.macs(space, num_classes=images.num_classes, in_chans=3)
@@ -226,8 +238,8 @@ def run(job: Job) -> list[Row]:
         load_initial(net, _WORK["weights"])
     net.to(images.device)
     peak = job.lr * BATCH[job.data] / 64
-    first, *later = SCHEDULES["random"](space, epochs=job.epochs, lr=peak)
-    phases = (first, *(replace(phase, lr=phase.lr * LATER_LR) for phase in later))
+    first, second = SCHEDULES["random"](space, epochs=job.epochs, lr=peak)
+    phases = (first, replace(second, epochs=job.epochs, lr=second.lr * LATER_LR))
     steps = images.steps(BATCH[job.data])
     compute = training_macs(space, phases, steps, macs, seed=job.seed) * BATCH[job.data]
     settings = replace(SETTINGS, layer_decay=job.layer_decay, seed=job.seed)

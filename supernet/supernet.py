@@ -131,8 +131,11 @@ class Supernet(nn.Module):
         sort_channels(groups, num_open=self.opened if num_open is None else num_open)
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that timm's optimizers must not decay, besides biases and norms: the kernel transforms.
+        """Parameters that timm's optimizers must not decay, besides biases and norms.
 
-        Decay pulls them to zero; they start at the identity.
+        They are those that timm names, such as a position embedding, and the kernel transforms: decay pulls them to
+        zero, and they start at the identity.
         """
-        return {name for name, _ in self.named_parameters() if ".transforms." in name}
+        of_model = getattr(self.model, "no_weight_decay", set)()
+        transforms = {name for name, _ in self.named_parameters() if ".transforms." in name}
+        return transforms | {f"model.{name}" for name in of_model}

@@ -1,11 +1,11 @@
-"""Norms over channels as ONNX nodes: layer norms, RMS norms, and global response normalization."""
+"""Norms over channels as ONNX nodes: layer norms, RMS norms and their like, and global response normalization."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from timm.layers import LayerNorm, LayerNorm2d, LayerNormFp32, RmsNorm, RmsNorm2d
+from timm.layers import LayerNorm, LayerNorm2d, LayerNormFp32, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from timm.layers.grn import GlobalResponseNorm
 from torch import nn
 
@@ -44,6 +44,16 @@ def _rms_norm(writer: Writer, leaf: RmsNorm, x: str) -> str:
     return normalised if leaf.weight is None else writer.with_constant("Mul", normalised, leaf.weight)
 
 
+def _simple_norm(writer: Writer, leaf: SimpleNorm, x: str) -> str:
+    """Divided by the deviation; the mean stays."""
+    size = _one_axis(writer, leaf)
+    centred = writer.add("Sub", [x, writer.reduce("ReduceMean", x, [-1])])
+    mean_square = writer.reduce("ReduceMean", writer.add("Mul", [centred, centred]), [-1])
+    variance = writer.with_constant("Mul", mean_square, size / (size - 1))
+    normalised = writer.add("Div", [x, writer.add("Sqrt", [writer.with_constant("Add", variance, leaf.eps)])])
+    return normalised if leaf.weight is None else writer.with_constant("Mul", normalised, leaf.weight)
+
+
 def _one_axis(writer: Writer, leaf: nn.Module) -> int:
     if len(leaf.normalized_shape) != 1:
         raise NotImplementedError(f"{writer.layer}: no ONNX operator is known for a norm over several axes")
@@ -67,5 +77,7 @@ NORMS: dict[type[nn.Module], Callable[[Writer, nn.Module, Computed], str]] = {
     LayerNorm2d: _channels_last(_layer_norm),
     RmsNorm: _of_tokens(_rms_norm),
     RmsNorm2d: _channels_last(_rms_norm),
+    SimpleNorm: _of_tokens(_simple_norm),
+    SimpleNorm2d: _channels_last(_simple_norm),
     GlobalResponseNorm: _response_norm,
 }

@@ -75,11 +75,11 @@ def _conv_constants(writer: Writer, node: onnx.NodeProto, channels: int) -> tupl
 
 
 def _pad_input(
-    writer: Writer, node: onnx.NodeProto, x: int, kernel: tuple[int, ...], *, value: float = 0, explicit: bool = False
+    writer: Writer, node: onnx.NodeProto, x: int, kernel: tuple[int, ...], *, border: str = "", explicit: bool = False
 ) -> tuple[int, int, tuple[int, int]]:
     """What a convolution or pool reads, its ``Padding``, and the height and width of its output.
 
-    Its input is padded with ``value`` by an operator of its own, where TFLite's padding SAME is another one,
+    Its input is padded (see ``padded``) by an operator of its own, where TFLite's padding SAME is another one,
     or always with ``explicit``.
     """
     _, height, width, _ = writer.builder.shape(x)
@@ -96,7 +96,7 @@ def _pad_input(
     if rows.same and columns.same and not explicit:
         return x, PADDING.SAME, outputs
     pads = [(0, 0), rows.explicit, columns.explicit, (0, 0)]
-    return padded(writer, x, pads, layer(node), value=value), PADDING.VALID, outputs
+    return padded(writer, x, pads, layer(node), border=border), PADDING.VALID, outputs
 
 
 def _overhang(size: int, span: int, stride: int, before: int, after: int) -> int:
@@ -110,26 +110,35 @@ def _overhang(size: int, span: int, stride: int, before: int, after: int) -> int
     return max((windows - 1) * stride + span - size - before - after, 0)
 
 
-def padded(writer: Writer, x: int, pads: list[tuple[int, int]], label: str, *, value: float = 0) -> int:
-    """Appends a pad before and after each axis of a stored tensor, if there is any to add; returns its output."""
+def padded(writer: Writer, x: int, pads: list[tuple[int, int]], label: str, *, border: str = "") -> int:
+    """Appends a pad before and after each axis of a stored tensor, if there is any to add; returns its output.
+
+    With zeros, or with the tensor's own values (``border``): ``"reflect"`` leaves the edge out.
+    """
     if not np.any(pads):
         return x
     shape = tuple(size + sum(pad) for size, pad in zip(writer.builder.shape(x), pads, strict=True))
     inputs = [x, writer.builder.constant(f"{label}/pads", np.array(pads, np.int32))]
     output = writer.builder.tensor(f"{label}/padded", shape)
-    if value == 0:
-        return writer.builder.operator("PAD", inputs, output, kind="Pad")
-    inputs.append(writer.builder.constant(f"{label}/value", np.array([value], np.float32)))
-    return writer.builder.operator("PADV2", inputs, output, kind="PadV2")
+    if border:
+        mode = {"reflect": 0, "symmetric": 1}[border]
+        return writer.builder.operator("MIRROR_PAD", inputs, output, kind="MirrorPad", mode=mode)
+    return writer.builder.operator("PAD", inputs, output, kind="Pad")
 
 
 def max_pool(writer: Writer, node: onnx.NodeProto) -> None:
-    """Behind an activation function that is never negative, padding with zeros changes no maximum."""
-    if writer.source.attributes(node).get("dilations", [1, 1]) != [1, 1]:
-        raise writer.error(node, "it is dilated")
+    """Padded with zeros behind an activation function that is never negative, else with values of the same window.
+
+    Neither changes a maximum, and both can be int8, which minus infinity cannot.
+    """
+    attributes = writer.source.attributes(node)
+    kernel, pads = attributes["kernel_shape"], attributes.get("pads", [0, 0, 0, 0])
+    wide = any(2 * pad >= size for pad, size in zip(pads, kernel * 2, strict=True))
+    if attributes.get("dilations", [1, 1]) != [1, 1] or attributes.get("ceil_mode", 0) or wide:
+        raise writer.error(node, "it is dilated, rounds up, or is padded by half its window")
     producer = writer.source.producer(node)
-    value = 0.0 if producer is not None and producer.op_type in ("Relu", "Clip") else np.finfo(np.float32).min
-    _pool(writer, node, "MAX_POOL_2D", value=float(value))
+    positive = producer is not None and producer.op_type in ("Relu", "Clip")
+    _pool(writer, node, "MAX_POOL_2D", border="" if positive else "symmetric")
 
 
 def average_pool(writer: Writer, node: onnx.NodeProto) -> None:
@@ -141,10 +150,10 @@ def average_pool(writer: Writer, node: onnx.NodeProto) -> None:
     _pool(writer, node, "AVERAGE_POOL_2D", explicit=any(pads))
 
 
-def _pool(writer: Writer, node: onnx.NodeProto, code: str, *, value: float = 0, explicit: bool = False) -> None:
+def _pool(writer: Writer, node: onnx.NodeProto, code: str, *, border: str = "", explicit: bool = False) -> None:
     x, _ = writer.map(node)
     kernel = tuple(writer.source.attributes(node)["kernel_shape"])
-    x, padding, sides = _pad_input(writer, node, x, kernel, value=value, explicit=explicit)
+    x, padding, sides = _pad_input(writer, node, x, kernel, border=border, explicit=explicit)
     strides = writer.source.attributes(node).get("strides", [1, 1])
     output = writer.builder.tensor(layer(node), (1, *sides, writer.builder.shape(x)[3]))
     sizes = {"filterHeight": kernel[0], "filterWidth": kernel[1], "strideH": strides[0], "strideW": strides[1]}

@@ -43,7 +43,7 @@ def lowered(part: Operators, side: int) -> Operators:
         if operator.kind == "pool" and input_shape.side == 1:
             tensors.append(inputs[0])
             continue
-        if operator.kind in ("conv", "depthwise"):
+        if operator.kind in ("conv", "depthwise") and not operator.same:
             axis = Axis(input_shape.side, operator.kernel, operator.stride, operator.padding, operator.padding)
             if not axis.same and sum(axis.explicit):
                 inputs = (append(Operator("pad", inputs, input_shape.channels, padding=sum(axis.explicit))),)
@@ -51,4 +51,4 @@ def lowered(part: Operators, side: int) -> Operators:
         elif operator.kind == "linear":
             inputs = (append(Operator("reshape", inputs, input_shape.channels)),)
         tensors.append(append(operator._replace(inputs=inputs)))
-    return Operators(part.in_channels, tuple(operators))
+    return Operators(part.in_channels, tuple(operators), part.in_tokens)

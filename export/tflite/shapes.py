@@ -148,15 +148,8 @@ def pad(writer: Writer, node: onnx.NodeProto) -> None:
         raise writer.error(node, "only zeros and mirrored borders are known")
     pads = writer.constant(node, 1).reshape(2, -1).T
     ordered = [tuple(pads[axis].tolist()) for axis in stored.layout]
-    label = layer(node)
-    if mode == b"constant":
-        writer.result(node, padded(writer, stored.index, ordered, label), stored.layout)
-        return
-    shape = [size + sum(both) for size, both in zip(writer.builder.shape(stored.index), ordered, strict=True)]
-    sizes = writer.builder.constant(f"{label}/pads", np.array(ordered, np.int32))
-    output = writer.builder.tensor(label, shape)
-    writer.builder.operator("MIRROR_PAD", [stored.index, sizes], output, kind="MirrorPad", mode=0)  # REFLECT
-    writer.result(node, output, stored.layout)
+    border = "" if mode == b"constant" else "reflect"
+    writer.result(node, padded(writer, stored.index, ordered, layer(node), border=border), stored.layout)
 
 
 def reduction(code: str) -> Callable[[Writer, onnx.NodeProto], None]:

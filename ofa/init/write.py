@@ -44,6 +44,8 @@ def write_recipe(
         raise UserError(f"{out} is there already; give another name with --out, or --force to overwrite it")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if weights is not None and not weights.is_file():
+        raise UserError(f"--weights {weights}: no such file; give a .safetensors file of weights")
     budget = seconds_of(time)
     chosen = choose_targets(targets)
     with one_look():

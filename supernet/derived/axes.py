@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass
@@ -38,6 +38,12 @@ class Axes:
 
     def __len__(self) -> int:
         return len(self._axes)
+
+    def copy(self) -> Axes:
+        """The axes as they are now."""
+        copied = Axes()
+        copied._axes, copied._parents = [replace(axis) for axis in self._axes], list(self._parents)
+        return copied
 
     def new(self, size: int, *, fixed: str = "", made_of: int | None = None, step: int = 0, kind: str = "") -> int:
         self._axes.append(Axis(size, fixed, made_of, step, kind))

@@ -53,7 +53,7 @@ def walked_base(timm_name: str, arguments: Mapping[str, Any]) -> nn.Module:
 @lru_cache(maxsize=8)
 def _walked_base(timm_name: str, arguments: str) -> nn.Module:
     options = {**json.loads(arguments), "num_classes": NUM_CLASSES, "in_chans": IN_CHANS}
-    return build_base(timm_name, options, device="meta").eval()
+    return build_base(timm_name, options, device="meta").eval().requires_grad_(False)
 
 
 def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:

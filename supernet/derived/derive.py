@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import timm
@@ -37,7 +38,8 @@ class Elastic(Section):
         resolutions: sides of the square images; ``"auto"``: the model's own and three below it.
         depths: how many of a stage's last blocks may be left out, where they keep the shape of what they read; or for
             each stage the numbers of blocks to choose from. ``"auto"``: 2.
-        kernels: sizes of depthwise kernels, up to each convolution's own. ``"auto"``: all odd ones from 3.
+        kernels: sizes of depthwise kernels, up to each convolution's own; 0 leaves it out where it keeps the shape
+            of what it reads. ``"auto"``: all odd ones from 3.
         expands: shares of each block's middle channels. ``"auto"``: 0.5, 0.75 and 1.
         widths: shares of the channels that blocks hand on, residual connections included. ``"auto"``: 0.75 and 1.
         heads: shares of the attention heads. ``"auto"``: 0.5, 0.75 and 1.
@@ -45,7 +47,7 @@ class Elastic(Section):
 
     resolutions: Annotated[tuple[Resolution, ...], Field(min_length=1)] | Literal["auto"] = "auto"
     depths: int | Annotated[tuple[tuple[int, ...], ...], Field(max_length=MAX_BLOCKS)] | Literal["auto"] = "auto"
-    kernels: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["auto"] = "auto"
+    kernels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | Literal["auto"] = "auto"
     expands: Shares = "auto"
     widths: Shares = "auto"
     heads: Shares = "auto"
@@ -62,9 +64,11 @@ def space_values(
     model = base_of(timm_name, options)
     family = family_of(model, timm_name)
     parts = import_module(f"ofa.supernet.families.{family}.timm_parts")
-    resolutions = _resolutions(model, elastic)
+    resolutions = _resolutions(model, parts, elastic)
     options |= getattr(parts, "arguments_for", lambda _model, _resolutions: {})(model, resolutions)
     layout = layout_of(parts, timm_name, options, resolutions)
+    _check_kernels(layout, elastic)
+    _check_shares(layout, elastic)
     return {
         "family": family,
         "resolutions": list(resolutions),
@@ -104,9 +108,11 @@ def family_of(model: nn.Module, name: str) -> str:
     return known[type(model).__name__]
 
 
-def _resolutions(model: nn.Module, elastic: Elastic) -> tuple[int, ...]:
+def _resolutions(model: nn.Module, parts: ModuleType, elastic: Elastic) -> tuple[int, ...]:
     if elastic.resolutions != AUTO:
         return tuple(sorted(set(elastic.resolutions)))
+    if hasattr(parts, "resolutions_of"):
+        return tuple(parts.resolutions_of(model))
     own = int((getattr(model, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1])
     step = 32 if own % 32 == 0 else own // 7 if own % 7 == 0 else max(8, own // 8)
     return tuple(sorted({max(own - number * step, own // 2) for number in range(4)}))
@@ -151,12 +157,33 @@ def _kernels(layout: Layout, part: Any, prefix: str, elastic: Elastic) -> dict[s
         if not elastic_kernel or path in layout.fixed_kernels:
             continue
         asked = range(3, own + 1, 2) if elastic.kernels == AUTO else sorted({*elastic.kernels, own})
-        options = [kernel for kernel in asked if kernel <= own]
-        if any(kernel % 2 == 0 or kernel < 1 for kernel in options):
-            raise ValueError(f"kernels {list(elastic.kernels)}: only odd sizes keep the image centred")
+        options = [kernel for kernel in asked if (kernel > 0 or path in layout.optional) and kernel <= own]
         if len(options) > 1:
             found[path.removeprefix(prefix)] = options
     return found
+
+
+def _check_kernels(layout: Layout, elastic: Elastic) -> None:
+    asked = () if elastic.kernels == AUTO else elastic.kernels
+    parts = [part for stage in layout.blocks for part in stage]
+    own = [operator.kernel for part in parts for operator in part.operators if operator.kind == "depthwise"]
+    if any(kernel and kernel % 2 == 0 for kernel in asked):
+        raise ValueError(f"kernels {list(asked)}: only odd sizes keep the image centred")
+    if asked and max(asked) > max(own, default=0):
+        largest = f"the largest is {max(own)}" if own else "it has none"
+        raise ValueError(f"kernels {list(asked)}: they are those of the model's depthwise convolutions, and {largest}")
+    if 0 in asked and not layout.optional:
+        raise ValueError(f"kernels {list(asked)}: 0 leaves a layer out, and none of this model's can be")
+
+
+def _check_shares(layout: Layout, elastic: Elastic) -> None:
+    """Shares that were asked for must be of something."""
+    for field, role in (("expands", "expand"), ("widths", "width"), ("heads", "heads")):
+        asked = getattr(elastic, field)
+        if asked != AUTO and len(asked) > 1 and all(one.role != role for one in layout.channels):
+            reasons = sorted({one.fixed for one in layout.channels if one.fixed})[:1]
+            because = f" (kept as they are: {reasons[0]})" if reasons else ""
+            raise ValueError(f"{field} {list(asked)}: this model has nothing to choose them for{because}")
 
 
 def _shares(elastic: Elastic, field: str) -> tuple[float, ...]:

@@ -10,15 +10,15 @@ from torch import nn
 from ofa.supernet.derived.base import walked_base
 from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
-from ofa.supernet.elastic.leaves import plain_attributes
+from ofa.supernet.elastic.leaves import HOLDERS, plain_attributes
 from ofa.supernet.space import Subnet
 
 
 def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> dict[str, Any]:
     """JSON values: ``rebuild``'s argument.
 
-    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks, ``attributes`` of layers, and
-    ``shapes`` of parameters that are smaller.
+    ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks and layers, ``attributes`` of
+    layers, and ``shapes`` of parameters that are smaller.
     """
     layout, base = space.layout, walked_base(space.timm, space.arguments)
     kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
@@ -27,7 +27,9 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         for container, stage, depth in zip(layout.containers, space.stages, subnet.depths, strict=True)
         for index in range(depth, len(stage.blocks))
     ]
-    gone = tuple(f"{path}." for path in removed)
+    left_out = [path.rpartition(".")[0] for path, kernel in kernels.items() if not kernel]
+    left_out = [path for path in left_out if not path.startswith(tuple(f"{block}." for block in removed))]
+    gone = tuple(f"{path}." for path in (*removed, *left_out))
     attributes: dict[str, dict[str, Any]] = {}
     shapes: dict[str, list[int]] = {}
 
@@ -50,6 +52,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
             shape = list(getattr(base.get_submodule(owner), name).shape)
             shape[dim] = kept[axis]
             shapes[path] = shape
+    attributes |= _of_holders(base, layout, kept)
     if of_model := _of_model(base, layout, kept, subnet):
         attributes[""] = of_model
     return {
@@ -59,7 +62,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         "arguments": space.arguments,
         "num_classes": num_classes,
         "in_chans": in_chans,
-        "removed": removed[::-1],
+        "removed": [*removed[::-1], *left_out],
         "attributes": {path: values for path, values in attributes.items() if values},
         "shapes": shapes,
     }
@@ -89,6 +92,17 @@ def _shapes_of(
         if shape != list(tensor.shape):
             shapes[f"{path}.{name}"] = shape
     return shapes
+
+
+def _of_holders(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, dict[str, Any]]:
+    """Widths in which timm's classifier heads differ, by their names."""
+    attributes = {}
+    for path, module in base.named_modules():
+        if type(module) in HOLDERS:
+            inside = [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]
+            changed = plain_attributes(module, out=kept[inside[-1].reads], inp=kept[inside[0].reads])
+            attributes[path] = {name: value for name, value in changed.items() if getattr(module, name) != value}
+    return attributes
 
 
 def _of_model(base: nn.Module, layout: Layout, kept: list[int], subnet: Subnet) -> dict[str, Any]:
@@ -124,5 +138,6 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
                 entry["module"] = f"{container}.{index}"
         if module in layout.leaves:
             entry["num_chs"] = kept[layout.leaves[module].writes]
-        result.append(entry)
+        if entry not in result:  # timm may list every block
+            result.append(entry)
     return result

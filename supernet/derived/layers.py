@@ -12,7 +12,11 @@ from timm.layers import (
     LayerNorm2d,
     LayerScale,
     LayerScale2d,
+    RmsNorm,
+    RmsNorm2d,
     SelectAdaptivePool2d,
+    SimpleNorm,
+    SimpleNorm2d,
 )
 from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
@@ -38,6 +42,8 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
     timm_layers.Sigmoid: "sigmoid",
 }
 
+LAYER_NORMS = (nn.LayerNorm, LayerNorm, LayerNorm2d, GlobalResponseNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
+
 
 def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Tensor) -> Value:
     """A convolution begins a new axis, and a depthwise one keeps its own; groups between the two cut nothing."""
@@ -58,7 +64,7 @@ def conv(walk: Walk, leaf: nn.Conv2d, name: str, inputs: list[Value], result: Te
     kind = "depthwise" if depthwise else "conv"
     has_bias = leaf.bias is not None
     operator = Operator(kind, (value.tensor,), leaf.out_channels, kernel, stride, leaf.groups, padding, bias=has_bias)
-    return walk.add(operator, axis, value.dim, name)
+    return walk.add(operator._replace(same=_pads_same(leaf)), axis, value.dim, name)
 
 
 def _why_unknown(leaf: nn.Conv2d) -> str:
@@ -211,7 +217,7 @@ HANDLERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys(ACTIVATIONS, activation),
     **dict.fromkeys((nn.Conv2d, Conv2dSame), conv),
     **dict.fromkeys((nn.BatchNorm2d, BatchNormAct2d), batch_norm),
-    **dict.fromkeys((nn.LayerNorm, LayerNorm, LayerNorm2d, GlobalResponseNorm), layer_norm),
+    **dict.fromkeys(LAYER_NORMS, layer_norm),
     **dict.fromkeys((nn.Dropout, nn.Identity, DropPath), nothing),
     **dict.fromkeys((LayerScale, LayerScale2d), scale),
     **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d), local_pool),

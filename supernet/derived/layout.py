@@ -10,8 +10,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from timm.models.vision_transformer import Attention
 from torch import nn
 
+from ofa.supernet.derived.attention import attention
 from ofa.supernet.derived.base import IN_CHANS, walked_base
 from ofa.supernet.derived.cut import Cut
 from ofa.supernet.derived.functions import note_function
@@ -19,7 +21,9 @@ from ofa.supernet.derived.layers import HANDLERS
 from ofa.supernet.derived.parts import Layout, PartLayout
 from ofa.supernet.derived.roles import channels_of
 from ofa.supernet.derived.walk import Network, TracedPart, Value, walk_part
+from ofa.supernet.elastic.depthwise import is_depthwise
 from ofa.supernet.elastic.leaves import can_be_elastic, can_choose_kernel
+from ofa.supernet.elastic.stage import why_layer_is_needed
 from ofa.supernet.operators import Operators
 
 
@@ -38,8 +42,12 @@ def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: 
 
 
 def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout:
-    """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``."""
+    """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``.
+
+    Raises ``ValueError`` for a resolution that the model cannot take.
+    """
     network, parts = _walk(model, cut, resolutions[-1])
+    _check_sides(parts, resolutions)
     if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
         others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
         parts = [_with_counts(own, [other[number] for other in others]) for number, own in enumerate(parts)]
@@ -84,6 +92,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
+        optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
     )
 
 
@@ -99,19 +108,22 @@ def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_P
     network, parts = Network(model), []
     value = Value(0, network.axes.new(IN_CHANS, fixed="the images"), 1)
     images, side, tokens = torch.empty(1, IN_CHANS, resolution, resolution, device="meta"), resolution, 0
-    handlers = {**HANDLERS, **cut.handlers}
+    handlers = {**HANDLERS, Attention: attention, **cut.handlers}
     for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
         given = value._replace(tensor=0)
-        traced = walk_part(
-            network,
-            module,
-            given,
-            tuple(images.shape),
-            side=side,
-            tokens=tokens,
-            handlers=handlers,
-            note_function=note_function,
-        )
+        try:
+            traced = walk_part(
+                network,
+                module,
+                given,
+                tuple(images.shape),
+                side=side,
+                tokens=tokens,
+                handlers=handlers,
+                note_function=note_function,
+            )
+        except NotImplementedError as error:
+            raise ValueError(f"images of {resolution} pixels do not pass through this model: {error}") from error
         operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
         written = operators.shapes(side)[traced.out.tensor]
         parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))
@@ -119,6 +131,24 @@ def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_P
         value, side, tokens = traced.out, int(written.side), int(written.tokens)
     network.axes.fix(value.axis, "the classes")
     return network, parts
+
+
+def _check_sides(parts: Sequence[_Part], resolutions: Sequence[int]) -> None:
+    """Raises ``ValueError`` for images so small that no map is left of them somewhere."""
+    for resolution in resolutions:
+        side = resolution
+        for part in parts:
+            if any(operator.kind == "opaque" for operator in part.traced.operators):
+                break  # counted one resolution at a time
+            shapes = Operators(0, part.traced.operators, part.tokens).shapes(side)
+            blurred = [
+                shapes[operator.inputs[0]].side - operator.padding
+                for operator in part.traced.operators
+                if operator.kind == "blur"
+            ]
+            if min(*(shape.side for shape in shapes), *blurred) < 1:
+                raise ValueError(f"resolutions: images of {resolution} pixels are too small for this model")
+            side = int(shapes[part.traced.out.tensor].side)
 
 
 def _with_counts(part: _Part, others: Sequence[_Part]) -> _Part:
@@ -142,6 +172,13 @@ def _fix_leaves_that_cannot_be_cut(model: nn.Module, network: Network) -> None:
         if not can_be_elastic(module):
             for axis in (leaf.reads, leaf.writes):
                 network.axes.fix(axis, f"{path}: {type(module).__name__} cannot be cut")
+
+
+def _can_be_left_out(model: nn.Module, path: str) -> bool:
+    """Whether a depthwise convolution is in a module that gives what it reads. A number would be a block's name."""
+    place = path.rpartition(".")[0]
+    named = bool(place) and not place.rpartition(".")[2].isdigit()
+    return named and is_depthwise(model.get_submodule(path)) and not why_layer_is_needed(model.get_submodule(place))
 
 
 def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part]]:

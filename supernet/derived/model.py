@@ -17,7 +17,7 @@ from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic
-from ofa.supernet.elastic.stage import make_stage_elastic
+from ofa.supernet.elastic.stage import make_optional, make_stage_elastic
 from ofa.supernet.space import Subnet
 
 __all__ = ["activate", "build", "channel_groups", "describe", "make_elastic", "parts_of"]
@@ -42,7 +42,10 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
         changes = path in kernels or any(space.axis_sizes[axis].columns for axis in axes)
         leaf = model.get_submodule(path)
         if changes and can_be_elastic(leaf):  # an attention has made its linear layers elastic already
-            make_leaf_elastic(leaf, kernels=kernels.get(path))
+            make_leaf_elastic(leaf, kernels=tuple(filter(None, kernels.get(path, ()))) or None)
+    for path, options in kernels.items():
+        if 0 in options:
+            make_optional(model.get_submodule(path.rpartition(".")[0]))
     for stage, container in zip(space.stages, layout.containers, strict=True):
         if len(stage.depths) > 1:
             make_stage_elastic(model.get_submodule(container))
@@ -58,7 +61,11 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
         elif hasattr(module, "active_out"):
             module.active_out = kept[leaf.writes]
     for path, kernel in space.chosen_kernels(subnet).items():
-        model.get_submodule(path).active_kernel = kernel
+        if kernel:
+            model.get_submodule(path).active_kernel = kernel
+        place = model.get_submodule(path.rpartition(".")[0])
+        if hasattr(place, "active"):
+            place.active = kernel > 0
     for depth, container in zip(subnet.depths, layout.containers, strict=True):
         stage = model.get_submodule(container)
         if hasattr(stage, "active_depth"):
@@ -73,13 +80,18 @@ def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGro
     layout = space.layout
     for number, channels in enumerate(layout.channels):
         sizes = space.axis_sizes[number]
-        if not sizes.columns or channels.role == "heads" or channels.step or channels.ordered:
+        exactly = channels.role == "follows" and channels.step  # and is sorted with what it follows
+        if not sizes.columns or exactly or channels.ordered:
             continue
         roles = [space.genes[column].role for column in sizes.columns]
         writers, readers = _users(model, layout, number)
+        for other, follower in enumerate(layout.channels):
+            if follower.follows == number and follower.step > 1:  # queries, keys and values of these channels
+                writers += _users(model, layout, other)[0]
         others = [(model.get_parameter(path), dim) for path, (axis, dim) in layout.parameters.items() if axis == number]
         if readers:
-            yield ChannelGroup(roles, writers, readers, sizes.sizes, judges=readers, others=others)
+            step = max(1, channels.step)
+            yield ChannelGroup(roles, writers, readers, sizes.sizes, judges=readers, others=others, step=step)
 
 
 def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -89,7 +101,8 @@ def _users(model: nn.Module, layout: Layout, number: int) -> tuple[list[nn.Modul
         module = model.get_submodule(path)
         if leaf.writes == number:
             writers.append(module)
-        if leaf.reads == number and (leaf.writes != number or _mixes(module)):
+        has_weights = getattr(module, "weight", None) is not None  # an attention's are those of its layers
+        if leaf.reads == number and (leaf.writes != number or _mixes(module)) and has_weights:
             readers.append(module)
     return writers, readers
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ofa.supernet.derived.parts import PartLayout
 from ofa.supernet.derived.space import DerivedSpace
-from ofa.supernet.operators import Operators
+from ofa.supernet.operators import Operator, Operators
 from ofa.supernet.space import BlockPosition
 
 
@@ -45,15 +45,23 @@ def _chosen(
         genes, sizes = space.axis_sizes[axis]
         return int(sizes[tuple(option[column] for column in genes)])
 
-    made = []
+    left_out = tuple(f"{path.rpartition('.')[0]}." for path, kernel in (kernels or {}).items() if not kernel)
+    made: list[Operator] = []
+    tensors = [0]  # of each tensor of the largest network, its number here
     for number, operator in enumerate(part.operators):
+        if left_out and part.paths[number].startswith(left_out):
+            tensors.append(tensors[operator.inputs[0]])
+            continue
         channels, heads = size(part.axes[number + 1]), part.groups[number]
-        changed: dict[str, Any] = {"channels": channels}
+        changed: dict[str, Any] = {"channels": channels, "inputs": tuple(tensors[read] for read in operator.inputs)}
         if operator.kind == "depthwise":
             changed["groups"] = channels
         elif heads is not None:
             changed["groups"] = size(heads)
+        if operator.extra_params and operator.kind != "opaque":  # a token or a position has every channel
+            changed["extra_params"] = operator.extra_params // operator.channels * channels
         if kernels and (kernel := kernels.get(part.paths[number])):
             changed |= {"kernel": kernel, "padding": kernel // 2}
         made.append(operator._replace(**changed))
+        tensors.append(len(made))
     return Operators(size(part.axes[0]), tuple(made), part.in_tokens)

@@ -18,7 +18,10 @@ from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascend
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
 
-Options = Annotated[tuple[Annotated[int, Field(ge=0)], ...], SOME]
+MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
+
+Size = Annotated[int, Field(ge=0, le=MAX_SIZE)]
+Options = Annotated[tuple[Size, ...], SOME]
 # 1.0 becomes 1, so that one network is written one way.
 Ratio = Annotated[
     float, Field(ge=0.01, le=100), AfterValidator(lambda value: int(value) if value == int(value) else value)
@@ -28,10 +31,16 @@ Ratio = Annotated[
 class Block(Section):
     """What a block may choose, each ascending; a choice that it does not have is left out."""
 
-    in_channels: int = Field(description="Channels that it reads in the largest network.")
-    kernels: dict[str, Options] = Field({}, description="Sizes of each depthwise convolution's kernel, by its name.")
+    in_channels: Size = Field(description="Channels that it reads in the largest network.")
+    kernels: dict[str, Options] = Field(
+        {}, description="Sizes of each depthwise convolution's kernel, by its name; 0 leaves it out."
+    )
     expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
-    heads: Annotated[tuple[int, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+    heads: Annotated[tuple[Size, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
+
+    def kernel_key(self, leaf: str) -> str:
+        """The key of the gene that chooses the kernel of a depthwise convolution."""
+        return "kernel" if len(self.kernels) == 1 else f"kernel_{leaf.removesuffix('.conv')}"
 
     @model_serializer(mode="wrap")
     def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -107,8 +116,7 @@ class DerivedOptions(SearchSpace):
         for number, index, block in places:
             for leaf, options in block.kernels.items():
                 if len(options) > 1:
-                    name = "kernel" if len(block.kernels) == 1 else f"kernel_{leaf}"
-                    genes.append(Gene("kernel", options, number, index, name=name))
+                    genes.append(Gene("kernel", options, number, index, name=block.kernel_key(leaf)))
         for role, field in (("expand", "expands"), ("heads", "heads")):
             genes += [
                 Gene(role, options, number, index)

@@ -76,6 +76,7 @@ class Layout:
         least_depths: of each stage, the number of blocks that must stay.
         containers: the names of the sequences that hold the blocks of each stage.
         fixed_kernels: the names of depthwise convolutions whose kernel cannot be cut.
+        optional: the names of convolutions that can be left out with all of the module that they are in.
     """
 
     stem: PartLayout
@@ -89,3 +90,4 @@ class Layout:
     least_depths: tuple[int, ...]
     containers: tuple[str, ...]
     fixed_kernels: frozenset[str]
+    optional: frozenset[str]

@@ -24,8 +24,11 @@ def rebuild(description: Mapping[str, Any], *, device: str | None = None, **argu
     head = {"num_classes": description["num_classes"], "in_chans": description["in_chans"]}
     model = build_base(description["timm"], {**description["arguments"], **head, **arguments}, device=device)
     for path in description["removed"]:
-        container, _, name = path.rpartition(".")
-        delattr(model.get_submodule(container), name)
+        owner, _, name = path.rpartition(".")
+        if name.isdigit():  # a block of a sequence
+            delattr(model.get_submodule(owner), name)
+        else:  # a layer of a block, which timm calls
+            setattr(model.get_submodule(owner), name, nn.Identity())
     for path, attributes in description["attributes"].items():
         module = model.get_submodule(path)
         for name, value in attributes.items():

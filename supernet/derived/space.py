@@ -52,12 +52,14 @@ class DerivedSpace(DerivedOptions):
         return PartColumns(of(layout.stem), blocks, of(layout.head))
 
     def kernels_of(self, position: BlockPosition, choices: dict[str, Any]) -> dict[str, int]:
-        """The kernel of each depthwise convolution of a block that has a choice, by the layer's name in the model."""
+        """The kernel of each depthwise convolution of a block that has a choice, by the layer's name in the model.
+
+        0 for one that is left out.
+        """
         block, container = self.stages[position.stage].blocks[position.index], self.layout.containers[position.stage]
         chosen = {}
         for leaf, options in block.kernels.items():
-            key = "kernel" if len(block.kernels) == 1 else f"kernel_{leaf}"
-            chosen[f"{container}.{position.index}.{leaf}"] = choices.get(key, options[-1])
+            chosen[f"{container}.{position.index}.{leaf}"] = choices.get(block.kernel_key(leaf), options[-1])
         return chosen
 
     @cached_property

@@ -82,6 +82,11 @@ def _checked(
     name = name_of(model)
     head = {"num_classes": model.num_classes, "in_chans": in_chans_of(model)}
     family_of(model, name)
+    for path, tensor in model.named_parameters():
+        if tensor.is_meta:
+            raise ValueError(f"this model has no weights: {path} is on the meta device; build it on a CPU or a GPU")
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"{path} of this model is of {tensor.dtype}; call .float() on it first")
     if in_chans not in (None, head["in_chans"]):
         raise ValueError(
             f"this model reads {head['in_chans']} channels, not {in_chans}; build it with in_chans={in_chans}"

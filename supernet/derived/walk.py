@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import Tensor, fx, nn
 
 from ofa.supernet.derived.axes import Axes
@@ -20,7 +21,8 @@ from ofa.supernet.operators import Operator, Operators
 
 Sizes = tuple[int, ...]
 
-_KEEP_SHAPE = (nn.BatchNorm2d, nn.LayerNorm, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
+_NORMS = (nn.BatchNorm2d, nn.LayerNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
+_KEEP_SHAPE = (*_NORMS, nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 class Value(NamedTuple):
@@ -139,7 +141,7 @@ class Walk(fx.Interpreter):
         self.groups: list[int | None] = []
         self.paths: list[str] = []
         self.values: dict[fx.Node, Value] = {}
-        self._saved = (dict(network.leaves), dict(network.parameters))
+        self._saved = (network.axes.copy(), dict(network.leaves), dict(network.parameters))
 
         def is_leaf(module: nn.Module) -> bool:
             return module in opaque or type(module) in handlers or not list(module.children())
@@ -158,7 +160,8 @@ class Walk(fx.Interpreter):
             with torch.no_grad():
                 result = self.run(torch.empty(shape, device="meta"))
         except Unknown:
-            self.network.leaves, self.network.parameters = self._saved  # the next walk begins anew
+            # The next walk begins anew.
+            self.network.axes, self.network.leaves, self.network.parameters = self._saved
             raise
         (output,) = (node for node in self.graph.nodes if node.op == "output")
         out = self.values[output.args[0]]

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from shared_networks import scramble
+from shared_spaces import BUILT
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import nn
 
@@ -53,7 +54,7 @@ def test_every_activation(act, ops):
     assert "BatchNormalization" not in written
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", BUILT)
 def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]

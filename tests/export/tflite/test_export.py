@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from shared_spaces import BUILT
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
@@ -17,7 +18,6 @@ from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
-from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -77,7 +77,7 @@ def test_every_activation_kernel_and_stride(act, kernel, stride, chans, size):
     assert_same(onnx_graph(model, (chans, size, size)), (chans, size, size))
 
 
-@pytest.mark.parametrize("name", families.presets())
+@pytest.mark.parametrize("name", BUILT)
 def test_random_subnets_of_every_preset(name):
     given = SearchSpace.preset(name)
     net = Supernet(given, num_classes=5)

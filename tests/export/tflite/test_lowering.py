@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from shared_spaces import BY_HAND
+from timm.layers import Conv2dSame
 
 pytest.importorskip("flatbuffers", reason="pip install 'once-for-all[tflite]'")
 
@@ -11,7 +13,7 @@ from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
 from ofa.export.tflite.lowering import lowered
 from ofa.supernet import families
-from ofa.supernet.operators import Builder, Operator
+from ofa.supernet.operators import Builder, Operator, Operators
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.traced_operators import operators_of
 
@@ -60,3 +62,13 @@ def test_padding_is_written_where_it_is_lacking_and_an_average_of_one_position_i
     assert lowered(part, 7) == part
     assert [operator.kind for operator in lowered(part, 2)] == ["pad", "conv", "conv", "conv"]
     assert lowered(part, 2).operators[-1].inputs == (3,)
+
+
+def test_the_padding_of_tensorflow_needs_no_pad():
+    """TFLite has it; its sides are those of timm's convolutions for weights of TensorFlow."""
+    for kernel, stride in ((3, 2), (5, 2), (3, 1), (2, 2)):
+        part = Operators(4, (Operator("conv", (0,), 6, kernel, stride, padding=kernel // 2, same=True),))
+        for side in range(kernel, 10):
+            assert [operator.kind for operator in lowered(part, side)] == ["conv"]
+            layer = Conv2dSame(4, 6, kernel, stride)
+            assert part.shapes(side)[-1].side == layer(torch.zeros(1, 4, side, side)).shape[-1]

@@ -2,16 +2,23 @@
 
 import re
 
+import huggingface_hub
+import huggingface_hub.constants
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 from PIL import Image
 
 from ofa.config.recipe_file import load_recipe
+from ofa.errors import UserError
 from ofa.export.runtimes import RUNTIMES
-from ofa.init import plan, write
+from ofa.init import plan, pretrained, write
 from ofa.init.devices import DEVICES
 from ofa.pipeline.estimate import RunSeconds, training_macs
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.supernet.space import SearchSpace
+from ofa.supernet.supernet import Supernet
 from ofa.targets import requirements
 
 SECONDS_PER_MAC = 1e-9
@@ -32,9 +39,10 @@ def clock(monkeypatch):
 def written(tmp_path):
     """``written(folder, targets, time)``: the recipe that was written, and the lines told."""
 
-    def make(folder, targets=("phone",), time="1h"):
+    def make(folder, targets=("phone",), time="1h", **start):
         lines = []
-        write.write_recipe(folder, tmp_path / "r.yaml", targets=targets, time=time, force=True, told=lines.append)
+        out = tmp_path / "r.yaml"
+        write.write_recipe(folder, out, targets=targets, time=time, force=True, told=lines.append, **start)
         return load_recipe(tmp_path / "r.yaml"), "\n".join(lines)
 
     return make
@@ -192,3 +200,77 @@ def test_times_as_people_write_them(text, seconds):
 
 def test_the_help_names_every_device(call):
     assert ", ".join(DEVICES) in call("init", "--help")[1]
+
+
+TIMM, OTHER = "lcnet_050", "lcnet_075"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """``weights(model, path)``: its weights in a file, as timm and the hub keep them."""
+
+    def write(model, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        safetensors.torch.save_file(state, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path, weights):
+    """timm's cache, with the weights of one model."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / f"models--{timm.models.get_pretrained_cfg(TIMM).hf_hub_id.replace('/', '--')}"
+    weights(timm.create_model(TIMM), repository / "snapshots" / "abc" / "model.safetensors")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    return TIMM
+
+
+def test_weights_in_timms_cache_are_started_from(make_images, written, clock, cached, monkeypatch):
+    monkeypatch.setattr(pretrained, "matching_names", lambda wanted: [OTHER, cached])
+    recipe, _ = written(make_images(side=128, count=10))
+    assert recipe.space.timm == cached
+    assert recipe.train.init == "pretrained" and recipe.train.lr is None
+    small, _ = written(make_images(side=24, count=10))  # its own size would be too large for these
+    assert small.train.init is None
+
+
+def test_an_asked_model_without_weights_here_says_so(tiny, written, clock, cached, tmp_path):
+    recipe, _ = written(tiny, timm=OTHER)
+    text = (tmp_path / "r.yaml").read_text()
+    assert recipe.space.timm == OTHER and recipe.train.init is None and recipe.train.lr
+    assert "pretrained weights are not on this machine" in text and "# init: pretrained" in text
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["of a model", "of a preset"])
+def test_a_file_of_weights_is_started_from(tiny, written, clock, tmp_path, weights, named):
+    model = timm.create_model(TIMM) if named else Supernet(SearchSpace.preset("tiny_mbv3"), num_classes=5).model
+    file = weights(model, tmp_path / "w.safetensors")
+    recipe, _ = written(tiny, timm=TIMM if named else None, weights=file)
+    assert recipe.train.init == file and recipe.train.lr is None
+    if not named:
+        assert recipe.space == SearchSpace.preset("tiny_mbv3")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"timm": TIMM, "weights": "other"}, r"--weights: .*does not fit the largest network"),
+        ({"weights": "other"}, r"--weights .*: of none of the presets .*--timm NAME"),
+        ({"weights": "missing"}, r"--weights .*missing.safetensors: no such file"),
+        ({"timm": "resnet19"}, r"--timm resnet19: timm .* has no model called 'resnet19'; did you mean"),
+        ({"timm": "vgg11"}, r"--timm vgg11: vgg11 is a VGG"),
+        ({"timm": TIMM, "targets": ("m4",)}, r"--timm lcnet_050: m4 cannot run its .*squeeze_excite"),
+    ],
+    ids=str,
+)
+def test_models_and_weights_that_do_not_do_are_one_sentence(tiny, written, weights, tmp_path, options, words):
+    if "weights" in options:
+        options = {**options, "weights": tmp_path / f"{options['weights']}.safetensors"}
+        weights(timm.create_model(OTHER), tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=words) as told:
+        written(tiny, **options)
+    assert "\n" not in str(told.value)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from shared_spaces import BUILT
 from torch import nn
 
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.supernet.supernet import Supernet
 
@@ -24,7 +24,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {**{name: SearchSpace.preset(name) for name in families.presets()}, "odd": SearchSpace.from_dict(ODD)}
+SPACES = {**{name: SearchSpace.preset(name) for name in BUILT}, "odd": SearchSpace.from_dict(ODD)}
 ODD_SPACE = SPACES["odd"]
 
 # Rows of DyNAS-T's table of OFA MobileNetV3 subnets (width 1.0, resolution 224), spread over the file:

@@ -13,7 +13,6 @@ ELASTIC = {"resolutions": [32, 40]}
 NAMES = [
     "semnasnet_050",
     "lcnet_050",
-    "mnasnet_a1",
     "tf_mobilenetv3_small_100",
     "tf_mobilenetv3_small_075",
     "mobilenetv1_100h",

@@ -1,0 +1,5 @@
+"""Published spaces of this family, as data."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {}
