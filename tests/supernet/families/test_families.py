@@ -106,7 +106,7 @@ def test_new_supernet_is_the_timm_model_it_was_made_from(space):
 def test_sorted_channels_keep_the_largest_network_and_the_open_ones(space, scrambled):
     """Subnets that take only the ``opened`` largest options of every gene keep their function."""
     for opened in (1, 2):
-        net, x = scrambled(space).double(), images(space).double()
+        net, x = scrambled(space), images(space)
         lowest = np.maximum(space.num_options - opened, 0)
         depths = space.genes_of("depth")
         lowest[depths] = 0
