@@ -39,8 +39,8 @@ def export_onnx(
         batch: the only batch size that the file accepts. Some accelerators (NNAPI, CoreML) need a fixed one.
 
     Raises ``ValueError`` when the model is in training mode; when JSON cannot hold an entry of
-    ``metadata``, which the error names; and when ``opset`` or ``batch`` is out of range, or ``opset`` too
-    low for the model's operators.
+    ``metadata``, which the error names; when the model cannot take images of that size; and when ``opset``
+    or ``batch`` is out of range, or ``opset`` too low for the model's operators.
     """
     if model.training:
         raise ValueError("the model is in training mode; call model.eval() before export")
@@ -51,6 +51,13 @@ def export_onnx(
     model = copy.deepcopy(model).to(torch.float32, memory_format=torch.contiguous_format)
     device = next(model.parameters()).device
     example = torch.zeros(2, model.in_chans, resolution, resolution, device=device)
+
+    # The exporter's own errors are pages long.
+    try:
+        with torch.no_grad():
+            model(example)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(f"the model cannot take images of {resolution} x {resolution}: {error}") from error
 
     # The exporter logs and warns of its own deprecations; the file is verified by running it.
     logger = logging.getLogger("torch.onnx")

@@ -18,7 +18,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import fx, nn
 
 from ofa.export.graph.calls import CALLS
-from ofa.export.graph.layers import folded_norm, is_layer, write_layer
+from ofa.export.graph.layers import folded_norm, is_layer, keeps_shape, write_layer
 from ofa.export.graph.tokens import COMPOSITES
 from ofa.export.graph.writer import BATCH, Computed, Writer
 from ofa.supernet.traced_operators import LeafTracer
@@ -89,6 +89,12 @@ def _value(writer: Writer, node: fx.Node, root: nn.Module, args: tuple[Any, ...]
     if not operands or (node.target is operator.getitem and isinstance(args[0], list)):
         return function(*args, **kwargs)
 
+    others = [value for value in _flat((args, kwargs)) if value is not operands[0]]
+    if leaf is not None and any(value is not None and value is not False for value in others):
+        raise NotImplementedError(f"{writer.layer}: no ONNX operator is known for several arguments")
+    if leaf is not None and keeps_shape(leaf):
+        return operands[0]._replace(name=write_layer(writer, leaf, operands[0], norm=folded_norm(node, root)))
+
     # Sizes are constants, too: those of one image are known, and the batch is marked by its size.
     try:
         result = _on_meta(function, args, kwargs)
@@ -96,11 +102,13 @@ def _value(writer: Writer, node: fx.Node, root: nn.Module, args: tuple[Any, ...]
         raise ValueError(f"{writer.layer}: it cannot read {list(operands[0].shape[1:])}: {error}") from error
     if not any(isinstance(value, torch.Tensor) for value in _flat(result)):
         return result
-
     if leaf is not None:
-        if any(argument is not operands[0] and argument not in (None, False) for argument in _flat((args, kwargs))):
-            raise NotImplementedError(f"{writer.layer}: no ONNX operator is known for several arguments")
         return Computed(write_layer(writer, leaf, operands[0], norm=folded_norm(node, root)), tuple(result.shape))
+    return _called(writer, node, args, kwargs, result)
+
+
+def _called(writer: Writer, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+    """What a function or method gives, written; ``result`` has its shapes."""
     write = CALLS.get(node.target)
     written = write(writer, args, kwargs) if write else None
     if written is None:

@@ -52,6 +52,12 @@ def is_layer(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or _writer_of(module) is not None
 
 
+def keeps_shape(leaf: nn.Module) -> bool:
+    """Whether the output of a layer has the shape of its input for sure."""
+    elementwise = isinstance(leaf, tuple(_ALIKE)) and not isinstance(leaf, SelectAdaptivePool2d)
+    return elementwise or isinstance(leaf, nn.BatchNorm2d) or type(leaf) in NORMS
+
+
 def _writer_of(leaf: nn.Module) -> Write | None:
     """By the exact class, for a subclass may compute anything; else by a class whose subclasses are alike."""
     return _LAYERS.get(type(leaf)) or next((_ALIKE[kind] for kind in _ALIKE if isinstance(leaf, kind)), None)

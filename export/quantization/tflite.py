@@ -18,6 +18,7 @@ from ofa.export.quantization.equalize import equalize_channels
 from ofa.export.quantization.float_operators import float_operators
 from ofa.export.quantization.plan import store_plan
 from ofa.export.quantization.ranges import calibration_images, ranges
+from ofa.export.quantization.sums import with_near_ranges
 from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
 from ofa.supernet.image_batches import Normalisation
 
@@ -98,6 +99,7 @@ def quantize_tflite(
     bounds = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
     if input_range is not None:
         bounds[run.ends[0]] = input_range
+    bounds = with_near_ranges(run.model, bounds)
     result = unpack(_quantized(model, run.model, bounds))  # moves large weights into the flatbuffer
 
     # By the version of an operator, an old runtime sees whether it supports int8.

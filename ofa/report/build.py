@@ -20,6 +20,7 @@ from ofa.pipeline.manifest import RunManifest
 from ofa.report.escape import without_folders_inside
 from ofa.report.html import render_html
 from ofa.report.intervals import wilson
+from ofa.report.subnet_drawing import describe_subnet
 from ofa.report.text import render_markdown, render_text
 from ofa.supernet.files import write_atomic
 
@@ -27,6 +28,7 @@ from ofa.supernet.files import write_atomic
 def build_report(recipe: Recipe, folder: Path, evaluation: Evaluation) -> Report:
     """Measured beside predicted, from the files in the run folder. Raises ``UserError`` naming one that is damaged."""
     tables = {name: CostInfo.load(folder, name) for name in recipe.targets}
+    targets = {name: _target(folder, name, evaluation, tables[name]) for name in recipe.targets}
     report = Report(
         name=recipe.name,
         date=evaluation.date,
@@ -37,8 +39,9 @@ def build_report(recipe: Recipe, folder: Path, evaluation: Evaluation) -> Report
         space=recipe.space.to_dict(),
         predictor=PredictorQuality.load(folder),
         latency_table=next(iter(tables.values())),
-        targets={name: _target(folder, name, evaluation, tables[name]) for name in recipe.targets},
+        targets=targets,
         training=_metrics(folder / "train" / "metrics.jsonl"),
+        drawn=tuple(describe_subnet(name, recipe.space, target.subnet) for name, target in targets.items()),
     )
     # A report may be sent to others, whom the folders of this machine do not concern.
     return Report.model_validate(without_folders_inside(report.to_dict()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from ofa.pipeline.artefacts.drawn import Block, Stage, SubnetDescription
 from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
 from ofa.supernet.space import SearchSpace, Subnet
@@ -13,34 +14,6 @@ from ofa.supernet.space import SearchSpace, Subnet
 _HIGH, _TOP, _LEFT, _GAP, _STAGE_GAP = 84, 34, 78, 5, 18
 _NARROW, _WIDE, _LOW = 22, 40, 6
 _WORDS = {"expand": "expand ratio"}  # roles that need another word
-
-
-class Block(NamedTuple):
-    """A block that runs.
-
-    ``choices`` are the values of the genes that it has for itself, by key; ``middle`` are the channels inside it, after
-    expansion; ``width`` those that it gives; ``size`` is the side that it reads.
-    """
-
-    choices: dict[str, Any]
-    middle: int
-    width: int
-    size: int
-
-
-class Stage(NamedTuple):
-    """The blocks of one stage and the channels that they give."""
-
-    width: int
-    blocks: tuple[Block, ...]
-
-
-class SubnetDescription(NamedTuple):
-    """A subnet under a name, ready to be shown."""
-
-    name: str
-    resolution: int
-    stages: tuple[Stage, ...]
 
 
 def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDescription:
@@ -60,10 +33,12 @@ def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDesc
     )
 
 
-def chosen_subnets(report: Report) -> list[SubnetDescription]:
+def chosen_subnets(report: Report) -> Sequence[SubnetDescription]:
     """The subnet of each target; none when the report is of an older version, which lacks the space."""
     if report.space is None:
         return []
+    if report.drawn is not None:
+        return report.drawn
     space = SearchSpace.from_dict(report.space)
     return [describe_subnet(name, space, target.subnet) for name, target in report.targets.items()]
 

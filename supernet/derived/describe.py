@@ -98,8 +98,9 @@ def _of_holders(base: nn.Module, layout: Layout, kept: list[int]) -> dict[str, d
     """Widths in which timm's classifier heads differ, by their names."""
     attributes = {}
     for path, module in base.named_modules():
-        if type(module) in HOLDERS:
-            inside = [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]
+        if type(module) not in HOLDERS:
+            continue
+        if inside := [leaf for name, leaf in layout.leaves.items() if name.startswith(f"{path}.")]:
             changed = plain_attributes(module, out=kept[inside[-1].reads], inp=kept[inside[0].reads])
             attributes[path] = {name: value for name, value in changed.items() if getattr(module, name) != value}
     return attributes
@@ -125,9 +126,11 @@ def _feature_info(base: nn.Module, layout: Layout, kept: list[int], subnet: Subn
     """timm's list of feature maps, with the subnet's channels, and its own last block of each stage."""
     if not isinstance(getattr(base, "feature_info", None), list):
         return []
-    result = []
+    result, stem = [], layout.stem.axes[layout.stem.out]
     for entry in copy.deepcopy(base.feature_info):
         module = str(entry.get("module", ""))
+        if not result and entry["num_chs"] == layout.channels[stem].size:  # the first map is that of the stem
+            entry["num_chs"] = kept[stem]
         for number, container in enumerate(layout.containers):
             last = layout.blocks[number][subnet.depths[number] - 1]
             inside = module.startswith(f"{container}.")

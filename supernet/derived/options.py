@@ -61,14 +61,15 @@ class DerivedOptions(SearchSpace):
         timm: the name that timm knows the largest network by, or ``"timm.models."`` and a class.
         arguments: of it, as JSON values.
         widths: channels to choose from by the names of the layout (``layout.Channels.name``).
-        expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives.
+        expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives,
+            in multiples of 8; ``"unrounded"``: those that it reads, to the channel.
     """
 
     timm: str = Field(description="Name of the model in timm, or `timm.models.` and a class.")
     arguments: dict[str, Any] = Field({}, description="Arguments of the model.")
     stages: Annotated[tuple[Stage, ...], SOME] = Field(description="Stages of blocks, in order.")
     widths: dict[str, Options] = Field({}, description="Channels to choose from, of each width.")
-    expand_of: Literal["own", "in", "out"] = Field(
+    expand_of: Literal["own", "in", "out", "unrounded"] = Field(
         "own", description="What expand ratios are of: the model's own middle channels, or a block's input or output."
     )
 

@@ -66,6 +66,10 @@ def _width(made: _Sizes, channels: Channels) -> AxisSizes:
     return _sizes((column,), list(options))
 
 
+# Of a ratio of channels that a block reads or gives, as the papers have them.
+_ROUNDED = {"in": make_divisible, "out": lambda exact: make_divisible(round(exact)), "unrounded": int}
+
+
 def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
     """A block's middle: a share of its own channels, or a ratio of those that it reads or gives."""
     stage, block = int(channels.stage or 0), int(channels.block or 0)
@@ -74,9 +78,9 @@ def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
     if space.expand_of == "own":
         return _with_gene(space, channels, "expand", _sizes((), [share_of(channels.size, ratio) for ratio in ratios]))
     part = made.layout.blocks[stage][block]
-    base = made.of(part.axes[0] if space.expand_of == "in" else part.axes[part.out])
+    base = made.of(part.axes[part.out] if space.expand_of == "out" else part.axes[0])
     exact = base.sizes[..., None] * np.array(ratios, float)
-    rounded = np.vectorize(lambda value: make_divisible(round(value) if space.expand_of == "out" else value))(exact)
+    rounded = np.vectorize(_ROUNDED[space.expand_of])(exact)
     return _with_gene(space, channels, "expand", _sizes(base.columns, rounded))
 
 

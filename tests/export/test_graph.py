@@ -7,13 +7,12 @@ import onnx
 import pytest
 import torch
 from shared_networks import scramble
-from shared_spaces import BUILT
+from shared_spaces import BY_HAND
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
-from ofa.supernet import families
 from ofa.supernet.families.mobilenetv3.model import parts
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -54,7 +53,7 @@ def test_every_activation(act, ops):
     assert "BatchNormalization" not in written
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", BY_HAND)
 def test_whole_subnets_and_their_parts(name):
     given = SearchSpace.preset(name)
     code = given.sample(1, np.random.default_rng(0))[0]

@@ -36,6 +36,5 @@ BY_HAND = [name for name, values in families.presets().items() if values["family
 # Presets for tests that build networks: those left out are large, and of a kind that others are of.
 BUILT = [name for name in families.presets() if name not in ("ofa_proxyless", "bignas", "attentivenas")]
 SPACES = {**{name: SearchSpace.preset(name) for name in BUILT}, "odd": ODD}
-SPACES_BY_HAND = {name: space for name, space in SPACES.items() if space.family == families.DEFAULT}
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-every_space_by_hand = pytest.mark.parametrize("space", SPACES_BY_HAND.values(), ids=SPACES_BY_HAND)
+by_hand_space = pytest.mark.parametrize("space", [*map(SearchSpace.preset, BY_HAND), ODD], ids=[*BY_HAND, "odd"])

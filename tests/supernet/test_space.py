@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from shared_spaces import by_hand_space
 
 from ofa.supernet import families
 from ofa.supernet.space import SearchSpace, Subnet
@@ -97,7 +98,7 @@ def test_sampling_is_uniform_keyed_and_bounded_below(space):
         assert set(codes[on, gene]) == set(range(lowest[gene], space.num_options[gene])) or not on.any()
 
 
-@presets
+@by_hand_space
 def test_smallest_and_largest(space):
     small, large = space.smallest, space.largest
     assert (small.resolution, large.resolution) == (space.resolutions[0], space.resolutions[-1])

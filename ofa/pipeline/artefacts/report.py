@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ofa.pipeline.artefacts.base import Artefact, OpenValue, Value
 from ofa.pipeline.artefacts.cost_info import CostInfo
+from ofa.pipeline.artefacts.drawn import SubnetDescription
 from ofa.pipeline.artefacts.evaluation import ClassCounts, Machine
 from ofa.pipeline.artefacts.quality import Quality
 from ofa.pipeline.artefacts.search import Figures, Searched
@@ -73,7 +74,10 @@ class Epoch(OpenValue):
 
 
 class Report(Artefact):
-    """A whole run. ``space``: what ``SearchSpace.to_dict`` says, which older reports lack."""
+    """A whole run.
+
+    ``space``: what ``SearchSpace.to_dict`` says; ``drawn``: the subnet of each target. Older reports lack them.
+    """
 
     FILE: ClassVar[str] = "report.json"
     STAGE: ClassVar[str] = "report"
@@ -89,6 +93,7 @@ class Report(Artefact):
     latency_table: CostInfo
     targets: dict[str, TargetReport]
     training: tuple[Epoch, ...] = ()
+    drawn: tuple[SubnetDescription, ...] | None = None
 
     def table_of(self, target: str) -> CostInfo:
         """What is known of a target's cost table; in older reports all have one."""

@@ -5,30 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ofa.supernet.derived.cut import Cut
-from ofa.supernet.derived.walk import Value, Walk
 from ofa.supernet.families.vit.head import DistilledHead, Pool, distilled_head, pool
+from ofa.supernet.families.vit.hybrid import Backbone, Patches, backbone
 from ofa.supernet.families.vit.tokens import Tokens, tokens
 
 
 def cut(model: nn.Module) -> Cut:
     """All blocks are one stage. The embedding of patches, tokens and positions is the stem."""
-    stem = nn.Sequential(model.patch_embed, Tokens(model), model.patch_drop, model.norm_pre)
+    embed = [model.patch_embed]
+    if hasattr(model.patch_embed, "backbone"):
+        embed = [Backbone(model.patch_embed.backbone), Patches(model.patch_embed)]
+    stem = nn.Sequential(*embed, Tokens(model), model.patch_drop, model.norm_pre)
     if hasattr(model, "head_dist"):
         head = nn.Sequential(model.norm, DistilledHead(model))
     else:
         head = nn.Sequential(model.norm, Pool(model), model.fc_norm, model.head_drop, model.head)
-    handlers = {Tokens: tokens, Pool: pool, DistilledHead: distilled_head}
-    backbone = type(getattr(model.patch_embed, "backbone", nn.Sequential()))
-    if backbone is not nn.Sequential:
-        handlers[backbone] = _kept
+    handlers = {Backbone: backbone, Tokens: tokens, Pool: pool, DistilledHead: distilled_head}
     return Cut(stem, [list(model.blocks)], head, ["blocks"], handlers)
-
-
-def _kept(walk: Walk, leaf: nn.Module, name: str, inputs: list[Value], result: Tensor) -> Value:
-    raise walk.unknown(leaf, "a network before the transformer is not cut")
 
 
 def resolutions_of(model: nn.Module) -> tuple[int, ...]:

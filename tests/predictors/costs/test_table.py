@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shared_spaces import BUILT
+from shared_spaces import BY_HAND
 from torch import nn
 
 from ofa.predictors.costs.cost_table import CostTable
@@ -24,7 +24,7 @@ ODD = {
     ],
     "head": {"width": 24, "features": 40},
 }
-SPACES = {**{name: SearchSpace.preset(name) for name in BUILT}, "odd": SearchSpace.from_dict(ODD)}
+SPACES = {**{name: SearchSpace.preset(name) for name in BY_HAND}, "odd": SearchSpace.from_dict(ODD)}
 ODD_SPACE = SPACES["odd"]
 
 # Rows of DyNAS-T's table of OFA MobileNetV3 subnets (width 1.0, resolution 224), spread over the file:

@@ -50,8 +50,8 @@ def test_sorting_keeps_what_the_open_widths_compute(space):
     kept = [replace(space.largest, widths=tuple(map(int, map(rng.choice, open_widths)))) for _ in range(6)]
     before = [net.activate(subnet)(x) for subnet in kept]
     smallest = net.activate(space.smallest)(x)
-    phases = (Phase("a", 1, 0.1, open={"width": 2}), Phase("b", 1, 0.1, open={"width": 3}, sort_channels=True))
-    _begin_phase(SimpleNamespace(net=net, phases=phases, phase=phases[1], phase_index=1, teacher=None))
+    for phase in (Phase("a", 1, 0.1, open={"width": 2}), Phase("b", 1, 0.1, open={"width": 3}, sort_channels=True)):
+        _begin_phase(SimpleNamespace(net=net, phase=phase, teacher=None))
     for subnet, expected in zip(kept, before, strict=True):
         torch.testing.assert_close(net.activate(subnet)(x), expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(net.activate(space.smallest)(x), smallest, rtol=1e-2)

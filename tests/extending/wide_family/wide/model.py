@@ -93,7 +93,7 @@ def activate(model, space, subnet):
 
 def channel_groups(model, space):
     """Stem, stages and head. Middles are left out: their widths are shares of widths that are elastic, too."""
-    stages = list(model.blocks)
+    stages = [list(stage.children()) for stage in model.blocks]  # an elastic stage counts the blocks that run
     writers, readers, widths = [model.conv_stem, model.bn1], [], space.stem
     for stage, options in zip(stages, space.stages, strict=True):
         yield ChannelGroup(["width"], writers, [*readers, stage[0].conv1, stage[0].conv3], widths)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from shared_networks import images, subnets_of
-from shared_spaces import every_space_by_hand
+from shared_spaces import by_hand_space
 
 from ofa.supernet.elastic.depthwise import ElasticDepthwiseConv2d
 from ofa.supernet.families.mobilenetv3.model import elastic_blocks
@@ -15,7 +15,7 @@ from ofa.supernet.families.mobilenetv3.space import mid_channels
 from ofa.supernet.supernet import Supernet
 
 
-@every_space_by_hand
+@by_hand_space
 def test_only_the_active_part_gets_gradients(space, scrambled):
     net = scrambled(space).train()
     names, used = {id(parameter): name for name, parameter in net.model.named_parameters()}, set()
@@ -59,7 +59,7 @@ def importances(net):
             yield slot, block.se.conv_expand.weight.detach().abs().sum((0, 2, 3)), 0.25
 
 
-@every_space_by_hand
+@by_hand_space
 @pytest.mark.parametrize("opened", [1, 2, 3])
 @torch.no_grad()
 def test_sorting_channels_keeps_what_has_been_trained(space, opened, scrambled):
@@ -88,7 +88,7 @@ def test_sorting_channels_keeps_what_has_been_trained(space, opened, scrambled):
         assert not torch.allclose(net.activate(space.smallest)(x), old), "nothing moved"
 
 
-@every_space_by_hand
+@by_hand_space
 def test_no_weight_decay_names_the_kernel_transforms(space):
     net = Supernet(space, num_classes=2)
     transforms = {
