@@ -13,6 +13,7 @@ from torch import nn
 
 from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import onnxruntime
+from ofa.supernet import families
 from ofa.supernet.families.mobilenetv3.model import parts
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet

@@ -18,6 +18,7 @@ from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import litert, onnxruntime
 from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
+from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
