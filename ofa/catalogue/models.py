@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ofa.errors import UserError
 from ofa.report.units import short
 from ofa.supernet import families
-from ofa.supernet.derived.derive import base_of
+from ofa.supernet.derived.derive import base_of, space_values
 from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.operators import macs
 from ofa.supernet.space import SearchSpace
@@ -67,7 +67,12 @@ def _may_work(name: str) -> bool:
     return bool(families.derived_classes().keys() & vars(sys.modules[model_entrypoint(name).__module__]).keys())
 
 
-def facts_of(name: str, space_of: SpaceOf = SearchSpace.from_timm) -> ModelFacts | NoSpace:
+def space_of_model(name: str) -> SearchSpace:
+    """All that may be chosen of a model of timm. Raises ``ValueError`` that names what is in the way."""
+    return SearchSpace.from_dict(space_values(name))
+
+
+def facts_of(name: str, space_of: SpaceOf = space_of_model) -> ModelFacts | NoSpace:
     """What ``space_of`` gives for a model's name, counted."""
     try:
         space = space_of(name)
@@ -106,9 +111,7 @@ def first_in_the_way(model: nn.Module) -> str:
     return f"; the first module in the way is its own forward, of {type(model).__module__}"
 
 
-def model_lines(
-    wanted: str | None, *, space_of: SpaceOf = SearchSpace.from_timm, progress: bool = True
-) -> Iterator[str]:
+def model_lines(wanted: str | None, *, space_of: SpaceOf = space_of_model, progress: bool = True) -> Iterator[str]:
     """A line for each model that works, one after the other; at the end how many did.
 
     Raises ``UserError`` when ``wanted`` is the name of one model and it does not work.

@@ -39,7 +39,7 @@ def _options(item: Any) -> Any:
 
 _SIDES = Takes("list of whole numbers, or auto", f"sides from {MIN_RESOLUTION} to {MAX_RESOLUTION:,} pixels")
 _DEPTHS = Takes("whole number, list of lists, or auto", "a number from 0 to 511, or numbers of blocks for each stage")
-_KERNELS = Takes("list of whole numbers, or auto", "odd sizes from 1 to 31")
+_KERNELS = Takes("list of whole numbers, or auto", "odd sizes to 31, and 0 to leave a layer out")
 _SHARES = Takes("list of numbers, or auto", "shares of the model's own from 0.01 to 1, with 1 among them")
 _Shares = _auto_or(_options(real(0.01, 1)), _SHARES, "[0.5, 0.75, 1.0]")
 
@@ -57,22 +57,12 @@ class TimmSpace(Section):
     depths: _auto_or(whole(0, 511) | tuple[_options(whole(1, 512)), ...], _DEPTHS, "2 or [[1, 2], [2, 3, 4]]") = Field(
         _AUTO, description="How many of a stage's last blocks may be left out, or the numbers to keep; auto: 2."
     )
-    kernels: _auto_or(_options(whole(1, 31)), _KERNELS, "[3, 5, 7]") = Field(
+    kernels: _auto_or(_options(whole(0, 31)), _KERNELS, "[3, 5, 7]") = Field(
         _AUTO, description="Sizes of depthwise kernels, up to each layer's own; auto: all from 3."
     )
     expands: _Shares = Field(_AUTO, description="Shares of each block's middle channels; auto: 0.5, 0.75 and 1.")
     widths: _Shares = Field(_AUTO, description="Shares of the channels that blocks hand on; auto: 0.75 and 1.")
     heads: _Shares = Field(_AUTO, description="Shares of the attention heads; auto: 0.5, 0.75 and 1.")
-
-
-# The option of each role, and what a model without it lacks.
-_LACKING = {
-    "depths": ("depth", "stage whose last block may be left out"),
-    "kernels": ("kernel", "depthwise convolution with a kernel larger than the smallest given"),
-    "expands": ("expand", "block whose middle channels can be chosen"),
-    "widths": ("width", "channels between blocks that can be chosen"),
-    "heads": ("heads", "attention heads to choose from"),
-}
 
 
 def is_of_timm(given: Any) -> bool:
@@ -123,13 +113,7 @@ def _of_timm(given: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         named = re.match(f"({'|'.join(options)})\\b(: | (?=\\[))?", str(error))
         text = str(error)[named.end() :] if named and named[2] else str(error)
         return placeholder, [(f"space.{named[1] if named else 'timm'}", text)]
-    space, problems = SearchSpace.from_dict(values), []
-    for option, (role, lacking) in _LACKING.items():
-        if _is_a_choice(options[option]) and space.max_options(role) < 2:
-            problems.append((f"space.{option}", f"{section.timm} has no {lacking}; leave {option} out"))
-    return values, problems
-
-
-def _is_a_choice(option: Any) -> bool:
-    """Whether the recipe asks for more than the model's own."""
-    return option != _AUTO and option != 0 and (isinstance(option, int) or len(option) > 1)
+    # The other options are refused by the model itself.
+    if section.depths not in (_AUTO, 0) and SearchSpace.from_dict(values).max_options("depth") < 2:
+        return values, [("space.depths", f"{section.timm} has no stage whose last block may be left out; leave it out")]
+    return values, []

@@ -32,7 +32,7 @@ MAX_SUBNETS = 64
 MAX_PHASES = 300
 # What suits pretrained weights with sgd (docs/results.md): the peak learning rate for so many images of a batch, to
 # which it is proportional, and the factor on it from layer to layer.
-PRETRAINED_LR, PRETRAINED_BATCH = 0.05, 64
+PRETRAINED_LR, PRETRAINED_BATCH = 0.02, 64
 PRETRAINED_LAYER_DECAY = 0.9
 
 
@@ -101,6 +101,11 @@ Phases = Annotated[
     Discriminator(lambda value: "<preset>" if isinstance(value, str) else "<list>"),
 ]
 
+Weights = Annotated[
+    Annotated[Absolute, Tag("<path>")] | Annotated[Literal["pretrained"], Tag("<word>")],
+    Discriminator(lambda value: "<word>" if value == "pretrained" else "<path>"),
+]
+
 
 class TrainConfig(Section):
     """How the supernet is trained."""
@@ -120,7 +125,7 @@ class TrainConfig(Section):
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
     )
-    init: Absolute | Literal["pretrained"] | None = Field(
+    init: Weights | None = Field(
         None,
         description="Weights of the full network to start from: a .safetensors file of ours or timm's; or pretrained, "
         "which is those that timm downloads for the model of the space.",

@@ -14,6 +14,7 @@ def counted_costs(model, resolution, *, in_chans=3):
 
     It cannot run any more afterwards.
     """
+    model.requires_grad_(False)  # the counter follows gradients, which no_grad breaks off
     for module in model.modules():
         if isinstance(module, timm.layers.BlurPool2d):
             module.forward = _blurred(module)

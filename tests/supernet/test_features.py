@@ -53,8 +53,8 @@ def test_the_active_subnet_has_the_maps_of_the_extracted_one(net, subnets):
 def test_timms_feature_info_is_that_of_the_subnet(net, subnets):
     for subnet in subnets:
         model = net.extract(subnet)
-        if "." not in model.feature_info[0]["module"] and not hasattr(model, model.feature_info[0]["module"]):
-            pytest.skip("timm names no modules of this class's maps")
+        if hasattr(model, "pos_embed"):
+            pytest.skip("timm reads the tokens of its blocks as maps by forward_intermediates alone")
         x = images(net.space, 1)
         nested = "." in model.feature_info[-1]["module"]
         listed = timm.models.FeatureListNet(model, range(len(model.feature_info)), flatten_sequential=nested).eval()

@@ -14,12 +14,12 @@ import safetensors.torch
 import timm
 import timm.models
 import torch
+from shared_spaces import BY_HAND
 
-from ofa.supernet import families
 from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace, Subnet
 
-SPACES = {name: SearchSpace.preset(name) for name in families.presets()}
+SPACES = {name: SearchSpace.preset(name) for name in BY_HAND}
 TINY = SPACES["tiny_mbv3"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"

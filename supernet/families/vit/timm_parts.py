@@ -28,8 +28,13 @@ def cut(model: nn.Module) -> Cut:
 
 
 def resolutions_of(model: nn.Module) -> tuple[int, ...]:
-    """The model's own size of images and up to three smaller ones, whole numbers of patches."""
+    """The model's own size of images and up to three smaller ones, whole numbers of patches.
+
+    A model whose own size is none leaves out the rest of an image, and takes that size alone.
+    """
     own, patch = model.patch_embed.img_size[0], model.patch_embed.feat_ratio()
+    if own % patch:
+        return (own,)
     step = patch * max(1, own // patch // 7)
     return tuple(size for size in range(own - 3 * step, own + 1, step) if size >= own // 2)
 
@@ -40,6 +45,8 @@ def arguments_for(model: nn.Module, resolutions: Sequence[int]) -> dict[str, Any
     Raises ``ValueError`` for a size that is no whole number of patches.
     """
     own, patch = model.patch_embed.img_size[0], model.patch_embed.feat_ratio()
+    if list(resolutions) == [own]:
+        return {}
     if odd := [size for size in resolutions if size % patch]:
         raise ValueError(f"resolutions {odd}: this model's patches have {patch} px, so give multiples of {patch}")
-    return {} if list(resolutions) == [own] else {"dynamic_img_size": True}
+    return {"dynamic_img_size": True}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from shared_spaces import BY_HAND
 from timm.layers import Conv2dSame
 
 pytest.importorskip("flatbuffers", reason="pip install 'once-for-all[tflite]'")
@@ -38,7 +39,7 @@ def written(module, shape):
         yield KINDS[NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode]], channels, int(np.prod(sides))
 
 
-@pytest.mark.parametrize("name", [name for name in families.presets() if name.startswith("mcu")])
+@pytest.mark.parametrize("name", [name for name in BY_HAND if name.startswith("mcu")])
 def test_a_lowered_list_is_the_file(name):
     """Resolutions of every kind: those whose maps have odd sides, and down to a last map of one position."""
     space = SearchSpace.preset(name)

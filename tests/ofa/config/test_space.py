@@ -60,8 +60,9 @@ BAD = {
         {"timm": "resnet18", "depths": [[1, 3]] * 4},
         r"space.depths: depths\[0\] is \[1, 3\]; give numbers from 1 to 2",
     ),
-    "no kernels": ({"timm": "resnet18", "kernels": [3, 5]}, "space.kernels: resnet18 has no depthwise convolution"),
-    "no heads": ({"timm": "resnet18", "heads": [0.5, 1]}, "space.heads: resnet18 has no attention heads"),
+    "no kernels": ({"timm": "resnet18", "kernels": [3, 5]}, r"space.kernels: \[3, 5\]: .*and it has none"),
+    "no heads": ({"timm": "resnet18", "heads": [0.5, 1]}, "space.heads: .*this model has nothing to choose them for"),
+    "no depths": ({"timm": "lcnet_050", "depths": 1}, "space.depths: lcnet_050 has no stage whose last block"),
     "side": ({"timm": "resnet18", "resolutions": [2]}, "space.resolutions: must be auto, or sides from 8 to 2,048"),
 }
 

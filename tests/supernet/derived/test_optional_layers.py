@@ -88,4 +88,4 @@ def test_sorting_keeps_the_largest(net):
 
 def test_a_model_without_such_layers_says_so():
     with pytest.raises(ValueError, match="none of this model's can be"):
-        SearchSpace.from_timm("resnet18", kernels=[0, 3])
+        SearchSpace.from_timm("lcnet_035", kernels=[0, 3])

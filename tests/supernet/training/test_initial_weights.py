@@ -5,18 +5,15 @@ import re
 import pytest
 import safetensors.torch
 import torch
-from shared_spaces import ODD, SMALL
+from shared_spaces import BUILT, ODD, SMALL
 
-from ofa.supernet import families
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.checkpoint import Checkpoint, to_bytes
 from ofa.supernet.training.initial_weights import load_initial
 
-SPACES = {
-    name: SearchSpace.preset(name) for name in families.presets() if name != "ofa_mbv3_w1.2"
-}  # wide, else ofa_mbv3
+SPACES = {name: SearchSpace.preset(name) for name in BUILT if name != "ofa_mbv3_w1.2"}  # wide, else ofa_mbv3
 SPACES |= {"small": SMALL, "odd": ODD}
 every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 TINY = SPACES["small"]
