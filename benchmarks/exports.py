@@ -1,9 +1,10 @@
 """Exports of plain timm models: agreement with torch, operators, and int8, one row a model.
 
 Each model learns, for a few steps, to tell colours behind stripes, so that its logits mean
-something; int8 noise of random weights says little. ``python benchmarks/exports.py [NAME ...]``
+something; int8 noise of random weights says little. ``python benchmarks/exports.py [--steps N] [NAME ...]``
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -31,7 +32,7 @@ NAMES = (
     *("mobilenetv4_conv_small", "convnext_atto", "convnextv2_atto", "resnet18", "tf_efficientnet_lite0"),
     *("efficientnet_b0", "deit_tiny_patch16_224", "mobilenetv3_small_050", "ecaresnet26t"),
 )
-SIZE, CLASSES, STEPS, BATCH = 64, 8, 40, 16
+SIZE, CLASSES, BATCH = 64, 8, 16
 KINDS = {value: name for name, value in vars(schema.BuiltinOperator).items()}
 
 
@@ -46,12 +47,12 @@ def stripes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return (colours[labels][:, :, None, None] + waves[:, None] + noise).astype(np.float32), labels
 
 
-def trained(name: str) -> torch.nn.Module:
+def trained(name: str, steps: int) -> torch.nn.Module:
     torch.manual_seed(0)
     transformer = name.startswith(("deit", "vit"))
     model = timm.create_model(name, num_classes=CLASSES, **({"img_size": SIZE} if transformer else {})).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.02)
-    for step in range(STEPS):
+    for step in range(steps):
         images, labels = stripes(BATCH, step)
         loss = F.cross_entropy(model(torch.from_numpy(images)), torch.from_numpy(labels))
         optimizer.zero_grad()
@@ -68,8 +69,8 @@ def trained(name: str) -> torch.nn.Module:
     return model.eval()
 
 
-def row(name: str, folder: Path) -> str:
-    model = trained(name)
+def row(name: str, folder: Path, *, steps: int) -> str:
+    model = trained(name, steps)
     images, labels = stripes(96, 9999)
     with torch.no_grad():
         expected = model(torch.from_numpy(images)).numpy()
@@ -106,6 +107,10 @@ def row(name: str, folder: Path) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--steps", type=int, default=40, help="of training")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     packages = ("torch", "timm", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer")
     print(", ".join(f"{package} {version(package)}" for package in packages), end="\n\n")
@@ -114,10 +119,10 @@ def main() -> None:
         "int8: error | accuracy float32, int8 | int8 faster |"
     )
     print("|---" * 10 + "|")
-    for name in sys.argv[1:] or NAMES:
+    for name in given.names:
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            print(row(name, Path(folder)), flush=True)
+            print(row(name, Path(folder), steps=given.steps), flush=True)
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 

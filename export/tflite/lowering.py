@@ -27,7 +27,7 @@ class Axis:
 def lowered(part: Operators, side: int) -> Operators:
     """The operators that ``part`` runs as a TFLite file, when its input is a map of ``side`` x ``side``.
 
-    A convolution whose padding TFLite does not have follows an explicit pad, and a linear layer a reshape.
+    A convolution or pool whose padding TFLite does not have follows an explicit pad, and a linear layer a reshape.
     The average of a map of one position is left out.
     """
     shapes, operators = part.shapes(side), []
@@ -43,7 +43,7 @@ def lowered(part: Operators, side: int) -> Operators:
         if operator.kind == "pool" and input_shape.side == 1:
             tensors.append(inputs[0])
             continue
-        if operator.kind in ("conv", "depthwise") and not operator.same:
+        if operator.kind in ("conv", "depthwise", "max_pool") and not operator.same:
             axis = Axis(input_shape.side, operator.kernel, operator.stride, operator.padding, operator.padding)
             if not axis.same and sum(axis.explicit):
                 inputs = (append(Operator("pad", inputs, input_shape.channels, padding=sum(axis.explicit))),)

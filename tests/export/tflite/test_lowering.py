@@ -8,6 +8,8 @@ from timm.layers import Conv2dSame
 
 pytest.importorskip("flatbuffers", reason="pip install 'once-for-all[tflite]'")
 
+from shared_timm import network
+
 from ofa.export.graph import onnx_graph
 from ofa.export.tflite.export import tflite_bytes
 from ofa.export.tflite.flatbuffer import schema, unpack
@@ -26,6 +28,7 @@ KINDS = {
     "AVERAGE_POOL_2D": "pool",
     "RESHAPE": "reshape",
     "FULLY_CONNECTED": "linear",
+    "MAX_POOL_2D": "max_pool",
 }
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
@@ -72,3 +75,13 @@ def test_the_padding_of_tensorflow_needs_no_pad():
             assert [operator.kind for operator in lowered(part, side)] == ["conv"]
             layer = Conv2dSame(4, 6, kernel, stride)
             assert part.shapes(side)[-1].side == layer(torch.zeros(1, 4, side, side)).shape[-1]
+
+
+@pytest.mark.parametrize("side", [32, 33, 36])
+def test_a_residual_network_with_a_pool_is_the_file(side):
+    """Its pool is padded by an operator of its own, too."""
+    model = network("resnet18", size=side)
+    part = lowered(operators_of(model, 3), side)
+    shapes = part.shapes(side)[1:]
+    listed = [(op.kind, *(shape.channels, shape.positions)) for op, shape in zip(part, shapes, strict=True)]
+    assert listed == list(written(model, (3, side, side)))
