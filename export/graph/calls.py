@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ofa.export.graph.writer import BATCH, Computed, Writer
+from ofa.supernet.integers import ceil_div
 
 Call = Callable[[Writer, tuple[Any, ...], dict[str, Any]], str | list[str] | None]
 
@@ -142,12 +143,21 @@ def _getitem(writer: Writer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> s
 
 
 def _split(writer: Writer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str] | None:
-    """Parts along the channels of a map."""
+    """Parts along one axis, of given sizes."""
     x, sizes, axis = (*args, kwargs.get("dim", 0))[:3]
-    if axis % len(x.shape) != 1 or not isinstance(sizes, list | tuple):
+    axis %= len(x.shape)
+    if axis == 0 or not isinstance(sizes, list | tuple):
         return None
     stops = np.cumsum(sizes)
-    return [writer.slice(x.name, stop - size, stop, axis=1) for stop, size in zip(stops, sizes, strict=True)]
+    return [writer.slice(x.name, stop - size, stop, axis=axis) for stop, size in zip(stops, sizes, strict=True)]
+
+
+def _chunk(writer: Writer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str] | None:
+    """Parts along one axis, of one size but for the last."""
+    x, parts, axis = (*args, kwargs.get("dim", 0))[:3]
+    whole = x.shape[axis]
+    size = ceil_div(whole, parts)
+    return _split(writer, (x, [min(size, whole - start) for start in range(0, whole, size)], axis), {})
 
 
 def _identity(_writer: Writer, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> str:
@@ -178,6 +188,8 @@ CALLS: dict[Any, Call] = {
     torch.transpose: _transpose,
     torch.cat: _concatenate,
     torch.split: _split,
+    torch.chunk: _chunk,
+    "chunk": _chunk,
     operator.getitem: _getitem,
     "contiguous": _identity,
     F.dropout: _identity,

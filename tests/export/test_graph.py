@@ -166,7 +166,8 @@ class Calls(nn.Module):
     def forward(self, x):
         y = (x - 1) * 2 / (self.offset.abs() + 1)
         first, rest = torch.split(y, [1, 2], 1)
-        y = torch.cat([rest, first, first * rest], 1)
+        halves = y.chunk(2, dim=1)
+        y = torch.cat([rest, first, first * rest, halves[1], halves[0]], 1)
         return y.flatten(2).transpose(1, 2)[:, 3:].mean(1) + y.mean((2, 3)).contiguous().view(x.shape[0], -1)
 
 
