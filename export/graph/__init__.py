@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 import torch
 from timm.layers import resample_abs_pos_embed
+from timm.models import vision_transformer
 from torch import fx, nn
 
 from ofa.export.graph.calls import CALLS
@@ -57,8 +58,7 @@ def onnx_graph(module: nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:
 
 def _traced(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
     """A module and its graph; the module is wrapped when it is a leaf of graphs itself."""
-    # It looks at sizes, which are constants here.
-    tracer = _Tracer(autowrap_functions=(resample_abs_pos_embed,))
+    tracer = _Tracer()
     if is_layer(module):
         module = nn.Sequential(module)
     _, *others = inspect.signature(module.forward).parameters.values()
@@ -71,6 +71,11 @@ def _traced(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
 
 class _Tracer(LeafTracer):
     """Traces into modules down to layers, and down to modules that have a function of their own here."""
+
+    def __init__(self) -> None:
+        # It looks at sizes, which are constants here, so it is called when they are known.
+        super().__init__(autowrap_functions=(resample_abs_pos_embed,))
+        self._autowrap_search.append(vision_transformer)  # the module that calls it, maybe by a function alone
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         if isinstance(module, COMPOSITES) or is_layer(module):
