@@ -10,7 +10,7 @@ import torch
 import ofa
 
 RECIPE = """
-space: {timm: lcnet_035, resolutions: [32, 48], kernels: [3, 5], widths: [0.5, 1.0]}
+space: {timm: lcnet_035, resolutions: [32, 48], kernels: [3, 5], widths: [1.0]}
 train: {phases: sandwich, epochs: 1, lr: 0.05, batch_size: 128}
 collect: {subnets: 10, images: 40, calibration_images: 32}
 measure: {rounds: 1, fit_subnets: 2, test_subnets: 2}

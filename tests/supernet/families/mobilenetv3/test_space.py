@@ -83,7 +83,7 @@ def test_whole_ratios_are_written_one_way():
         ({"stages": [{**STAGE, "width": 0}]}, ("stages", 0, "width"), "greater than or equal to 1"),
         ({"stem": {"stride": 4}}, ("stem", "stride"), "less than or equal to 2"),
         ({"head": {"features": -1}}, ("head", "features"), "greater than or equal to 1"),
-        ({"family": "resnet"}, ("family",), "'mobilenetv3'"),
+        ({"family": "densenet"}, ("family",), "'mobilenetv3'"),
         ({"classes": 10}, ("classes",), "not permitted"),
     ],
 )
