@@ -34,6 +34,13 @@ def step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
+@torch.no_grad()
+def difference(one: nn.Module, other: nn.Module, images: torch.Tensor) -> float:
+    """The largest of all logits, relative to the largest logit."""
+    expected = one(images)
+    return float((expected - other(images)).abs().max() / expected.abs().max())
+
+
 def main() -> None:
     torch.backends.cudnn.benchmark = False
     torch.manual_seed(0)
@@ -52,15 +59,13 @@ def main() -> None:
         labels = torch.randint(100, (BATCH,), device="cuda")
         subnets = [net.space.decode(code) for code in net.space.sample(5, np.random.default_rng(0))]
 
-        def difference(one: nn.Module, other: nn.Module, side: int) -> float:
-            x = images[:8, :, :side, :side]
-            with torch.no_grad():
-                expected = one(x)
-                return float((expected - other(x)).abs().max() / expected.abs().max())
-
         net.eval(), plain.eval()
-        largest = difference(plain, net, 224)
-        others = max(difference(net.extract(one).cuda(), net.activate(one), one.resolution) for one in subnets)
+        few = images[:8]
+        largest = difference(plain, net, few)
+        others = max(
+            difference(net.extract(one).cuda(), net.activate(one), few[..., : one.resolution, : one.resolution])
+            for one in subnets
+        )
         net.train(), plain.train()
         ratios, shares, waits = [], [], []
         for round_ in range(ROUNDS + 3):
