@@ -47,9 +47,7 @@ def main() -> None:
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}, timm {timm.__version__}, batch {BATCH} at 224 px"
     )
-    print(
-        "| model | largest, difference | 5 subnets, difference | step / timm's | random subnet / largest | activate ms |"
-    )
+    print("| model | largest, differs by | 5 subnets, differ by | step / timm's | random / largest | activate ms |")
     print("|---|---|---|---|---|---|")
     for name in NAMES:
         plain = timm.create_model(name, num_classes=100).cuda()
