@@ -18,6 +18,11 @@ from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascend
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
 
+# Of timm.create_model: they read files or reach the network, and a recipe may be someone else's.
+_REFUSED_ARGUMENTS = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "pretrained_strict"}
+)
+
 MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
 
 Size = Annotated[int, Field(ge=0, le=MAX_SIZE)]
@@ -75,6 +80,8 @@ class DerivedOptions(SearchSpace):
 
     @model_validator(mode="after")
     def _check(self) -> DerivedOptions:
+        if refused := sorted(_REFUSED_ARGUMENTS & self.arguments.keys()):
+            raise ValueError(f"arguments {', '.join(refused)}: a space says what a network is, not where weights are")
         ascending("resolutions", self.resolutions)
         for name, options in self.widths.items():
             ascending(f"widths {name}", options)

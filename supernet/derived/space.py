@@ -6,6 +6,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from ofa.supernet.derived.fits import check_fits
 from ofa.supernet.derived.options import DerivedOptions
 from ofa.supernet.derived.parts import Layout, PartLayout
 from ofa.supernet.derived.sizes import AxisSizes, axis_sizes, sides
@@ -20,10 +21,12 @@ class DerivedSpace(DerivedOptions):
 
     @cached_property
     def layout(self) -> Layout:
-        """The parts and channels of the largest network."""
+        """The parts and channels of the largest network. Raises ``ValueError`` for choices that it does not have."""
         family = import_module(f"ofa.supernet.families.{self.family}.timm_parts")
         walker = import_module("ofa.supernet.derived.layout")  # it imports torch, which genes do not need
-        return walker.layout_of(family, self.timm, self.arguments, self.resolutions)
+        layout = walker.layout_of(family, self.timm, self.arguments, self.resolutions)
+        check_fits(self, layout)
+        return layout
 
     @cached_property
     def axis_sizes(self) -> tuple[AxisSizes, ...]:

@@ -74,3 +74,34 @@ def test_what_grouped_convolutions_keep_is_told():
     (groups,) = [line for line in fixed_choices(SearchSpace.from_timm("resnext50_32x4d")) if "groups" in line]
     assert "layer1.0.conv2" in groups and "32 groups" in groups
     assert fixed_choices(SearchSpace.from_timm("resnet18")) == []
+
+
+def _changed(change):
+    """A space of MobileNetV4 whose values somebody edited."""
+    values = SearchSpace.from_timm("mobilenetv4_conv_small_035", resolutions=[64]).to_dict()
+    change(values)
+    return SearchSpace.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda values: values["widths"].update(neck=[8, 16]), "has no width 'neck', it has stem"),
+        (lambda values: values["widths"].update(stem=[16, 64]), "widths.stem .16, 64.: .* has 32 channels there"),
+        (lambda values: values["stages"].pop(), "blocks; the stages of"),
+        (lambda values: values["stages"][0]["blocks"][0].update(expands=[0.5, 1]), "no choice of expand"),
+        (lambda values: values["stages"][0]["blocks"][0].update(heads=[1, 2]), "no choice of heads"),
+        (lambda values: values["stages"][2]["blocks"][0]["kernels"].update({"dw_mid.conv": [3, 7]}), "kernel .* is 5"),
+        (lambda values: values["stages"][2]["blocks"][0]["kernels"].update(nothing=[3, 5]), "is not there"),
+        (lambda values: values["stages"][0].update(depths=[1, 2]), "depths .1, 2.: 2 blocks must stay"),
+    ],
+)
+def test_of_choices_that_the_model_does_not_have(change, told):
+    space = _changed(change)
+    with pytest.raises(ValueError, match=told):
+        _ = space.layout
+
+
+def test_of_arguments_that_read_files():
+    with pytest.raises(ValidationError, match="arguments checkpoint_path: a space says what a network is"):
+        _changed(lambda values: values["arguments"].update(checkpoint_path="weights.pth"))
