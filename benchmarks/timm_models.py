@@ -56,9 +56,7 @@ def main() -> None:
 
     print("# timm's models as supernets\n\n`python benchmarks/timm_models.py`\n")
     print(f"torch {torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}. Columns of choices")
-    print(
-        "count the models that have some. The share is the smallest subnet's MACs of the largest's, with all defaults.\n"
-    )
+    print("count the models that have some. The share: MACs of the smallest subnet of the largest's, with defaults.\n")
     print(f"| timm class | family, lines | models | work | {' | '.join(ROLES)} | share, median | seconds, median |")
     print("|---" * (len(ROLES) + 6) + "|")
     for timm_class, found in rows.items():
