@@ -25,8 +25,12 @@ def space_class(name: str) -> Any:
 
 
 def presets() -> dict[str, dict[str, Any]]:
-    """The published spaces of all families, as ``SearchSpace.from_dict`` takes them; does not import torch."""
-    modules = [import_module(f"{__name__}.{name}.presets") for name in names()]
+    """The published spaces of all families, as ``SearchSpace.from_dict`` takes them; does not import torch.
+
+    Those of the default family come first.
+    """
+    ordered = sorted(names(), key=lambda name: (name != DEFAULT, name))
+    modules = [import_module(f"{__name__}.{name}.presets") for name in ordered]
     return {preset: values for module in modules for preset, values in module.PRESETS.items()}
 
 
