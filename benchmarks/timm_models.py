@@ -18,6 +18,7 @@ import timm
 import torch
 from tqdm import tqdm
 
+from ofa.catalogue.models import matching_names
 from ofa.supernet import families
 from ofa.supernet.derived.derive import base_of
 from ofa.supernet.families.operators import parts_of_subnet
@@ -25,15 +26,13 @@ from ofa.supernet.operators import macs
 from ofa.supernet.space import SearchSpace
 
 ROLES = ("depth", "width", "expand", "kernel", "heads")
-MODULES = ("efficientnet", "mobilenetv3", "hardcorenas", "resnet", "convnext", "vision_transformer", "deit")
 ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
     rows: dict[str, list[dict]] = {}
     failed: list[str] = []
-    names = [name for module in MODULES for name in timm.list_models(module=module)]
-    for name in tqdm(dict.fromkeys(names), file=sys.stderr):
+    for name in tqdm(matching_names(None), file=sys.stderr):
         timm_class = type(base_of(name, {})).__name__
         if timm_class not in families.derived_classes():
             continue
