@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ofa.supernet.channel_sorting import ChannelGroup
+from ofa.supernet.derived.classifier import draw_classifier
 from ofa.supernet.derived.describe import describe
 from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
@@ -28,7 +29,9 @@ def build(
 ) -> nn.Module:
     """The plain timm model that ``describe`` described, freshly initialised."""
     rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-    return rebuild(description, device=device, **{name: rate for name, rate in rates.items() if rate})
+    model = rebuild(description, device=device, **{name: rate for name, rate in rates.items() if rate})
+    draw_classifier(model)
+    return model
 
 
 def make_elastic(model: nn.Module, space: DerivedSpace) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ofa.supernet.derived.base import build_base
+from ofa.supernet.derived.classifier import draw_classifier
 from ofa.supernet.derived.derive import Elastic, base_of, family_of, space_values
 from ofa.supernet.space import SearchSpace
 
@@ -34,15 +35,19 @@ def named_model(
     family_of(base_of(name_or_model, arguments), name_or_model)  # before anything is downloaded
     head = {"num_classes": num_classes, "in_chans": in_chans}
     options = {**arguments, **{key: value for key, value in head.items() if value is not None}}
-    if not pretrained:
-        return build_base(name_or_model, options)
     try:
-        return timm.create_model(name_or_model, pretrained=True, **options)
+        model = timm.create_model(name_or_model, pretrained=True, **options) if pretrained else None
     except Exception as error:  # of the network, the hub, or timm, which has no weights of some names
         raise ValueError(
             f"timm has no weights of {name_or_model} for us ({str(error).splitlines()[0]}); give a .safetensors file "
             "of them instead (train.init in a recipe), or start from nothing"
         ) from error
+    if model is None:
+        model = build_base(name_or_model, options)
+    known = (getattr(model, "pretrained_cfg", None) or {}).get("num_classes")
+    if not pretrained or model.num_classes != known:
+        draw_classifier(model)
+    return model
 
 
 def name_of(model: nn.Module) -> str:
@@ -100,6 +105,7 @@ def _checked(
         return model
     other = build_base(name, {**arguments, **head, "num_classes": num_classes})
     classifier = {path for path, tensor in other.state_dict().items() if tensor.shape != like.state_dict()[path].shape}
+    draw_classifier(other)
     kept = {path: tensor for path, tensor in model.state_dict().items() if path not in classifier}
     other.load_state_dict(kept, strict=False)
     return other

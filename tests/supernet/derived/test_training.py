@@ -1,6 +1,9 @@
 """Training of derived spaces without batch norms: every phase runs, every parameter learns, nothing is calibrated."""
 
+import math
+
 import pytest
+import timm
 import torch
 
 from ofa.supernet.calibration import calibrate
@@ -46,3 +49,16 @@ def test_every_phase_trains(name):
     with torch.no_grad():
         expected = plain(images)
         assert torch.equal(calibrate(plain, images)(images), expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv4_conv_small_035", "efficientnet_lite0", "resnet18", "test_convnext"])
+def test_training_begins_at_the_loss_of_a_guess(name):
+    """With timm's own draw of a classifier of ten classes it begins at 4 and more."""
+    torch.manual_seed(0)
+    made = Supernet.from_timm(name, elastic={"resolutions": [32, 64]}, num_classes=10)
+    other = Supernet.from_timm(
+        timm.create_model(name, num_classes=20), elastic={"resolutions": [32, 64]}, num_classes=10
+    )
+    images, labels = torch.randn(16, 3, 64, 64), torch.arange(16) % 10
+    for net in (made, other, Supernet(made.space, num_classes=10)):
+        assert torch.nn.functional.cross_entropy(net.train()(images), labels) < math.log(10) + 0.7
