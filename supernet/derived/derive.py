@@ -136,7 +136,7 @@ def _stages(layout: Layout, elastic: Elastic) -> list[dict[str, Any]]:
 
 
 def _depths(layout: Layout, stage: int, own: int, elastic: Elastic) -> list[int]:
-    least = layout.least_depths[stage]
+    least = max(1, layout.least_depths[stage])  # published spaces alone leave out whole stages
     if isinstance(elastic.depths, tuple):
         if len(elastic.depths) != len(layout.blocks):
             raise ValueError(f"depths: {len(elastic.depths)} stages are given; this model has {len(layout.blocks)}")

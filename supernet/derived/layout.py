@@ -190,9 +190,9 @@ def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part
 
 
 def _least_depth(stage: Sequence[_Part]) -> int:
-    """Blocks of a stage that must stay: all but the last ones that give what they read."""
+    """Blocks of a stage that must stay: all but the last ones that give what they read. None may have to."""
     least = len(stage)
-    while least > 1 and _keeps_shape(stage[least - 1]):
+    while least > 0 and _keeps_shape(stage[least - 1]):
         least -= 1
     return least
 

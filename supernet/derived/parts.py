@@ -73,7 +73,7 @@ class Layout:
         leaves: by name, the channels that a layer reads and writes.
         parameters: by name, the channels of a parameter that belongs to no layer, and which dimension they are.
         opaque: by name, the layers that are kept as they are, and why.
-        least_depths: of each stage, the number of blocks that must stay.
+        least_depths: of each stage, the number of blocks that must stay; 0 where all keep the shape of what they read.
         containers: the names of the sequences that hold the blocks of each stage.
         fixed_kernels: the names of depthwise convolutions whose kernel cannot be cut.
         optional: the names of convolutions that can be left out with all of the module that they are in.
