@@ -6,13 +6,13 @@ import timm
 import torch
 from shared_spaces import BY_HAND
 from torch import nn
+from traced_operators import operators_of
 
 from ofa.supernet import families
 from ofa.supernet.families.operators import operators_of_family, parts_of_subnet
 from ofa.supernet.integers import ceil_div, round_up
 from ofa.supernet.operators import Builder, Operator, biases, lifetimes, macs, moments, params, peak_activation, weights
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.traced_operators import operators_of
 
 ODD = {
     "resolutions": [17, 33],

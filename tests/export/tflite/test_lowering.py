@@ -9,6 +9,7 @@ from timm.layers import Conv2dSame
 pytest.importorskip("flatbuffers", reason="pip install 'once-for-all[tflite]'")
 
 from shared_timm import network
+from traced_operators import operators_of
 
 from ofa.export.graph import onnx_graph
 from ofa.export.tflite.export import tflite_bytes
@@ -17,7 +18,6 @@ from ofa.export.tflite.lowering import lowered
 from ofa.supernet import families
 from ofa.supernet.operators import Builder, Operator, Operators
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.traced_operators import operators_of
 
 KINDS = {
     "CONV_2D": "conv",

@@ -1,4 +1,4 @@
-"""The operators of any module that ``torch.fx`` can trace, for families that do not list their operators."""
+"""The operators of a module, read off its trace by few rules of their own: what lists written by hand are held to."""
 
 from __future__ import annotations
 
