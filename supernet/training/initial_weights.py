@@ -34,6 +34,16 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
     """
     path = Path(path)
     stored, plain, opened = _read(path)
+    return take_initial(net, stored, where=path, plain=plain, opened=opened)
+
+
+def take_initial(
+    net: Supernet, stored: dict[str, Tensor], *, where: Path, plain: bool, opened: dict[str, int] | None
+) -> list[str]:
+    """As ``load_initial``, of tensors by timm's names; ``where`` they are from, for messages.
+
+    ``plain`` and ``opened`` say what is known of their training: see ``opened_by``.
+    """
     expected = net.model.state_dict()  # shares memory with the parameters
     in_file = dict(stored)
     if not any(".transforms." in name for name in stored):
@@ -42,7 +52,7 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
     copy_fitting(
         stored,
         {name: own for name, own in expected.items() if name not in left_out},
-        path=path,
+        path=where,
         remedy="Use the space whose largest network the weights are of, and images with as many channels",
         ignored=left_out,
     )

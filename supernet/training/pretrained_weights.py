@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-import safetensors.torch
 import timm
 from timm.models import get_pretrained_cfg, is_model_pretrained
 
 from ofa.supernet.derived.start import named_model
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.initial_weights import load_initial
+from ofa.supernet.training.initial_weights import take_initial
 
 
 def load_pretrained(net: Supernet) -> list[str]:
@@ -24,10 +22,7 @@ def load_pretrained(net: Supernet) -> list[str]:
     """
     space = net.space
     model = named_model(space.timm, pretrained=True, num_classes=None, in_chans=net.in_chans, arguments=space.arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{space.timm}.safetensors"
-        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-        return load_initial(net, path)
+    return take_initial(net, model.state_dict(), where=Path(space.timm), plain=True, opened=None)
 
 
 def check_pretrained(net: Supernet) -> list[str]:
