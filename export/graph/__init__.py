@@ -22,7 +22,6 @@ from ofa.export.graph.calls import CALLS
 from ofa.export.graph.layers import folded_norm, is_layer, keeps_shape, write_layer
 from ofa.export.graph.tokens import COMPOSITES
 from ofa.export.graph.writer import BATCH, Computed, Writer
-from ofa.supernet.traced_operators import LeafTracer
 
 
 @torch.no_grad()
@@ -69,7 +68,7 @@ def _traced(module: nn.Module) -> tuple[nn.Module, fx.Graph]:
         raise NotImplementedError(f"{type(module).__name__}: its forward cannot be traced: {error}") from error
 
 
-class _Tracer(LeafTracer):
+class _Tracer(fx.Tracer):
     """Traces into modules down to layers, and down to modules that have a function of their own here."""
 
     def __init__(self) -> None:
@@ -82,7 +81,7 @@ class _Tracer(LeafTracer):
             return True
         # Modules of others are looked into, also those without children.
         of_a_library = type(module).__module__.startswith(("torch.nn.", "timm.layers."))
-        return of_a_library and super().is_leaf_module(module, name)
+        return of_a_library and not list(module.children())
 
 
 def _attribute(module: nn.Module, path: str) -> torch.Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -72,11 +73,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
     ]
     stem, *inside, head = layouts
     lengths = [len(stage) for stage in cut.stages]
-    blocks, start = [], 0
-    for length in lengths:
-        blocks.append(tuple(inside[start : start + length]))
-        start += length
-    blocks = tuple(blocks)
+    blocks = _by_stage(inside, lengths)
     return Layout(
         stem,
         blocks,
@@ -89,7 +86,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         },
         parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
         opaque=network.opaque,
-        least_depths=tuple(_least_depth(part) for part in _by_stage(parts, lengths)),
+        least_depths=tuple(_least_depth(part) for part in _by_stage(parts[1:-1], lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
         optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
@@ -181,12 +178,9 @@ def _can_be_left_out(model: nn.Module, path: str) -> bool:
     return named and is_depthwise(model.get_submodule(path)) and not why_layer_is_needed(model.get_submodule(place))
 
 
-def _by_stage(parts: Sequence[_Part], lengths: Sequence[int]) -> list[list[_Part]]:
-    stages, start = [], 1
-    for length in lengths:
-        stages.append(list(parts[start : start + length]))
-        start += length
-    return stages
+def _by_stage(blocks: Iterable[Any], lengths: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
+    remaining = iter(blocks)
+    return tuple(tuple(islice(remaining, length)) for length in lengths)
 
 
 def _least_depth(stage: Sequence[_Part]) -> int:

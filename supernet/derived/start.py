@@ -104,7 +104,8 @@ def _checked(
     if num_classes in (None, model.num_classes):
         return model
     other = build_base(name, {**arguments, **head, "num_classes": num_classes})
-    classifier = {path for path, tensor in other.state_dict().items() if tensor.shape != like.state_dict()[path].shape}
+    shapes = {path: tensor.shape for path, tensor in like.state_dict().items()}
+    classifier = {path for path, tensor in other.state_dict().items() if tensor.shape != shapes[path]}
     draw_classifier(other)
     kept = {path: tensor for path, tensor in model.state_dict().items() if path not in classifier}
     other.load_state_dict(kept, strict=False)

@@ -1,6 +1,6 @@
 """The operators of MobileNetV3's parts: all that its costs need to know of it.
 
-They equal what ``supernet.traced_operators`` reads off timm's modules; restated because those need torch and a second.
+They equal what a test reads off timm's modules (``tests/oracles/traced_operators.py``); those need torch.
 """
 
 from __future__ import annotations
