@@ -1,12 +1,13 @@
 """Small models of timm's convolutional classes as supernets, with random weights: every claim that is about numbers."""
 
-import numpy as np
 import pytest
-import timm
-import torch
-from shared_networks import scramble
+from timm_supernets import (
+    assert_equals_its_model,
+    assert_extracts_are_subnets,
+    assert_sorting_keeps_the_largest,
+    plain_model,
+)
 
-from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.supernet import Supernet
 
 ELASTIC = {"resolutions": [32, 40]}
@@ -55,49 +56,14 @@ NAMES = [
 ]
 
 
-def plain_model(name, **arguments):
-    torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=10, drop_rate=0.0, **arguments)
-    return scramble(model).to(memory_format=torch.channels_last)
-
-
-def subnets_of(space, n):
-    return [space.smallest, *map(space.decode, space.sample(n, np.random.default_rng(1)))]
-
-
-def noise(resolution):
-    generator = torch.Generator().manual_seed(resolution)
-    images = torch.randn(2, 3, resolution, resolution, generator=generator)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
 @pytest.mark.parametrize("name", NAMES)
-@torch.no_grad()
 def test_a_supernet_is_its_model_and_each_of_its_subnets(name, tmp_path):
     model = plain_model(name)
     net = Supernet.from_timm(model, elastic=ELASTIC).eval()
-    images = noise(40)
-    expected = model(images)
-    assert torch.equal(net(images), expected)
-
-    for name, transform in net.named_parameters():
-        if ".transforms." in name:
-            transform.add_(0.1 * torch.randn_like(transform))
-    for number, subnet in enumerate(subnets_of(net.space, 1)):
-        plain, images = net.extract(subnet), noise(subnet.resolution)
-        logits = net.activate(subnet)(images)
-        assert torch.isfinite(logits).all()
-        assert torch.equal(plain(images), logits)
-        if not number:
-            save_subnet(plain, subnet, tmp_path)
-            assert torch.equal(load_subnet(tmp_path)(images), logits)
+    assert_equals_its_model(net, model, 40)
+    assert_extracts_are_subnets(net, tmp_path, n=1)
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES[::4], "ecaresnet26t"}))
-@torch.no_grad()
 def test_sorting_channels_keeps_what_the_largest_subnet_computes(name):
-    net, images = Supernet.from_timm(plain_model(name), elastic=ELASTIC).eval().double(), noise(40).double()
-    expected, before = net(images), {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    net.sort_channels()
-    torch.testing.assert_close(net(images), expected, rtol=1e-6, atol=1e-7 * float(expected.abs().max()))
-    assert any(not torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
+    assert_sorting_keeps_the_largest(Supernet.from_timm(plain_model(name), elastic=ELASTIC).eval())
