@@ -16,6 +16,7 @@ from timm.models._efficientnet_blocks import ConvBnAct
 from torch import nn
 
 from ofa.supernet import families
+from ofa.supernet.derived.arguments import check_arguments
 from ofa.supernet.without_init import WithoutInit
 
 Decoder = Callable[[Any], Any]
@@ -33,8 +34,9 @@ def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | No
     a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
     block is alone in a sequence in its place, so that it may be left out.
 
-    Raises ``ValueError`` for a name that timm does not know.
+    Raises ``ValueError`` for a name that timm does not know, and arguments that read files or reach the network.
     """
+    check_arguments(arguments)
     options = {**arguments, **({"device": device} if device else {})}
     if device == "meta":
         with WithoutInit():
@@ -77,6 +79,8 @@ def _plain(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
         with torch.device(device or "cpu"):
             return timm.create_model(timm_name, **arguments)
     name = timm_name.removeprefix(CLASSES)
+    if name not in families.derived_classes():  # other names of this module are functions that do what they like
+        raise ValueError(f"timm has no class called {name!r} that networks here are of")
     decoders = _DECODERS | _decoders_of(name)
     values = {key: decoders[key](value) if key in decoders else value for key, value in arguments.items()}
     return getattr(timm.models, name)(**values)
@@ -84,9 +88,8 @@ def _plain(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
 
 def _decoders_of(timm_class: str) -> Mapping[str, Decoder]:
     """How a class's own arguments are made of JSON values: ``DECODERS`` of the family that it is of."""
-    family = families.derived_classes().get(timm_class)
-    parts = import_module(f"ofa.supernet.families.{family}.timm_parts") if family else None
-    return getattr(parts, "DECODERS", {})
+    family = families.derived_classes()[timm_class]
+    return getattr(import_module(f"ofa.supernet.families.{family}.timm_parts"), "DECODERS", {})
 
 
 def _norm(value: Mapping[str, Any]) -> Any:

@@ -12,16 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from ofa.supernet.derived.arguments import check_arguments
 from ofa.supernet.genome import Gene
 from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
 
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
-
-# Of timm.create_model: they read files or reach the network, and a recipe may be someone else's.
-_REFUSED_ARGUMENTS = frozenset(
-    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "pretrained_strict"}
-)
 
 MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
 
@@ -80,8 +76,7 @@ class DerivedOptions(SearchSpace):
 
     @model_validator(mode="after")
     def _check(self) -> DerivedOptions:
-        if refused := sorted(_REFUSED_ARGUMENTS & self.arguments.keys()):
-            raise ValueError(f"arguments {', '.join(refused)}: a space says what a network is, not where weights are")
+        check_arguments(self.arguments)
         ascending("resolutions", self.resolutions)
         for name, options in self.widths.items():
             ascending(f"widths {name}", options)

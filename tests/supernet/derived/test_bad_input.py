@@ -1,5 +1,7 @@
 """What ``from_timm`` says of names, models and options that it cannot take: one sentence, and what would be right."""
 
+import json
+
 import pytest
 import timm
 import torch
@@ -7,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from ofa.supernet.derived.fixed import fixed_choices
+from ofa.supernet.saving import load_subnet, save_subnet
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
@@ -105,3 +108,15 @@ def test_of_choices_that_the_model_does_not_have(change, told):
 def test_of_arguments_that_read_files():
     with pytest.raises(ValidationError, match="arguments checkpoint_path: a space says what a network is"):
         _changed(lambda values: values["arguments"].update(checkpoint_path="weights.pth"))
+    with pytest.raises(ValueError, match="arguments checkpoint_path"):  # before a family is known, timm would read it
+        SearchSpace.from_dict({"timm": "resnet18", "arguments": {"checkpoint_path": "weights.pth"}})
+
+
+def test_of_somebody_elses_subnet(tmp_path):
+    net = Supernet.from_timm("test_resnet", elastic={"resolutions": [64]}, num_classes=2)
+    save_subnet(net.extract(net.space.smallest), net.space.smallest, tmp_path)
+    told = json.loads((tmp_path / "subnet.json").read_text())
+    for change in ({"arguments": {"checkpoint_path": "weights.pth"}}, {"timm": "timm.models.load_checkpoint"}):
+        (tmp_path / "subnet.json").write_text(json.dumps({**told, "timm": {**told["timm"], **change}}))
+        with pytest.raises(ValueError, match=r"arguments checkpoint_path|no class called 'load_checkpoint'"):
+            load_subnet(tmp_path)
