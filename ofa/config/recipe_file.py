@@ -119,7 +119,7 @@ def _override(values: dict[str, Any], option: str) -> str:
             place[part] = parse_yaml(text, f"--set {shown}")
             break
         child = place[part] if isinstance(place, list) else place.get(part)
-        if child is None:
+        if child is None or child is False:  # a section that was left out
             child = place[part] = {}
         place = child
     return key
