@@ -39,7 +39,7 @@ class FinetuneConfig(Section):
     """
 
     epochs: _Epochs = Field("0.1x", description=f"{_EPOCHS}.")
-    lr: _LearningRate = Field("0.05x", description=f"{_LR}.")
+    lr: _LearningRate = Field("0.2x", description=f"{_LR}.")
 
 
 class TargetFinetuneConfig(Section):

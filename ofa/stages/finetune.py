@@ -195,12 +195,10 @@ def _record(
 ) -> FinetuningRecord:
     """Writes the better of two networks, and for each target the record that is returned."""
     subnet, path = training.subnet, job.folder / FOLDER / training.network / "weights.safetensors"
-    before, after, diverged = _scores(job, original, subnet), None, None
-    if isinstance(trained, str):
-        diverged = trained
-    else:
+    before, outcome, kept = _scores(job, original, subnet), {"diverged": trained}, False
+    if not isinstance(trained, str):
         after = _scores(job, job.calibrated(trained, subnet.resolution), subnet)
-    kept = after is not None and _better(after, before)
+        outcome, kept = {"after": after}, _better(after, before)
     save_weights(trained if kept else original, path)
     record = FinetuningRecord(
         id=subnet.id,
@@ -209,8 +207,7 @@ def _record(
         lr=training.how.lr,
         kept=kept,
         before=before,
-        after=after,
-        diverged=diverged,
+        **outcome,
         weights=file_digest(path),
         made_from=made_from,
     )
