@@ -38,8 +38,8 @@ class FinetuneConfig(Section):
     ``train:`` says. It is kept where it is better on the validation images.
     """
 
-    epochs: _Epochs = Field("0.1x", description=f"{_EPOCHS}.")
-    lr: _LearningRate = Field("0.2x", description=f"{_LR}.")
+    epochs: _Epochs = Field("0.2x", description=f"{_EPOCHS}.")
+    lr: _LearningRate = Field("0.4x", description=f"{_LR}.")
 
 
 class TargetFinetuneConfig(Section):
