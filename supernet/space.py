@@ -28,7 +28,9 @@ _FIELDS = {
     "expand": "expands",
     "width": "widths",
     "heads": "heads",
+    "kind": "kinds",
 }
+TEXT_FIELDS = frozenset({"kinds"})  # those whose values are names; the others' are numbers
 _REQUIRED = ("resolution", "depths")
 
 
@@ -47,6 +49,7 @@ class Subnet:
     expands: tuple[float, ...] = ()
     widths: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; empty lists are left out."""
@@ -229,6 +232,11 @@ class SearchSpace(Genome, BaseModel):
             for block in self.blocks
         )
         return PartColumns({}, blocks, {})
+
+    def replaced(self, subnet: Subnet) -> dict[str, str]:
+        """By their names in the model, the blocks of ``subnet`` that another block stands for, and that one's name in
+        the elastic model; empty unless a family has such blocks."""
+        return {}
 
     # -- one subnet -----------------------------------------------------------------------------------------------
 
