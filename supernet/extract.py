@@ -33,7 +33,9 @@ def assign_state(target: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def extract_state(model: nn.Module, target: nn.Module, *, replaced: Mapping[str, str] | None = None) -> dict[str, Tensor]:
+def extract_state(
+    model: nn.Module, target: nn.Module, *, replaced: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
     """A copy of the weights of the elastic ``model`` that the plain model ``target`` of a subnet uses.
 
     The shapes of ``target`` say which: a prefix of every axis, unless the leaf has an ``active_tensor`` of its own.

@@ -32,8 +32,8 @@ def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | No
 
     Two arguments are not timm's. ``residual_convs``, such as ``{"conv1": 3}``, gives the convolution with this number
     in a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
-    block is alone in a sequence in its place, so that it may be left out. ``strides``, such as ``{"conv_stem": 1}``, are
-    those of convolutions for which timm has no argument.
+    block is alone in a sequence in its place, so that it may be left out. ``strides``, such as ``{"conv_stem": 1}``,
+    are those of convolutions for which timm has no argument.
 
     Raises ``ValueError`` for a name that timm does not know, and arguments that read files or reach the network.
     """

@@ -37,9 +37,7 @@ VALUES: dict[str, Any] = {
     "resolutions": [_RESOLUTION],
     "timm": "timm.models.EfficientNet",
     "arguments": {
-        "block_args": [
-            [f"ir_r{length}_k5_s2_e6_c{width}"] for length, width in zip(_LENGTHS, _WIDTHS, strict=True)
-        ],
+        "block_args": [[f"ir_r{length}_k5_s2_e6_c{width}"] for length, width in zip(_LENGTHS, _WIDTHS, strict=True)],
         "stem_size": _STEM,
         "fix_stem": True,
         "strides": {"conv_stem": 1},
