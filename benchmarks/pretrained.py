@@ -10,7 +10,7 @@ First a sweep with seed 0: learning rates and layer-wise decay for each start (n
 best on the validation images is then trained with the seeds 1, 2, ...; only these runs are shown. ``weights``: the
 supernet from trained weights, ``nothing``: from random ones, ``plain``: timm's own network from trained weights, at
 each resolution that the supernet has. A plain network gets as many multiply-accumulates of forward and backward passes
-as the supernet; a pass without a backward one (the teacher's) counts a third. One supernet from nothing gets twice that.
+as the supernet; a pass without a backward one (the teacher's) counts a third. One supernet from nothing has twice that.
 
 Every subnet is calibrated on training images; test images are not looked at before the rows are written. Rows are
 appended to RESULTS/rows.jsonl; what is there is not done again. Data and augmentation are on the device, so that a few
