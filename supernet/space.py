@@ -28,7 +28,9 @@ _FIELDS = {
     "expand": "expands",
     "width": "widths",
     "heads": "heads",
+    "kind": "kinds",
 }
+TEXT_FIELDS = frozenset({"kinds"})  # those whose values are names; the others' are numbers
 _REQUIRED = ("resolution", "depths")
 
 
@@ -37,8 +39,9 @@ class Subnet:
     """One network of a space.
 
     Every list holds the values of all genes of one role, in the order of the space's genes: depths one a stage; kernels
-    and expands one a block of the largest network, stage after stage. Values of blocks that ``depths`` switches off
-    mean nothing and are each block's first option in canonical form. Roles that a space lacks are empty.
+    and expands one a block of the largest network, stage after stage, or kinds, names of settings that are chosen
+    together. Values of blocks that ``depths`` switches off mean nothing and are each block's first option in canonical
+    form. Roles that a space lacks are empty.
     """
 
     resolution: int
@@ -47,6 +50,7 @@ class Subnet:
     expands: tuple[float, ...] = ()
     widths: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; empty lists are left out."""
@@ -229,6 +233,11 @@ class SearchSpace(Genome, BaseModel):
             for block in self.blocks
         )
         return PartColumns({}, blocks, {})
+
+    def replaced(self, subnet: Subnet) -> dict[str, str]:
+        """By their names in the model, the blocks of ``subnet`` that another block stands for, and that one's name in
+        the elastic model; empty unless a family has such blocks."""
+        return {}
 
     # -- one subnet -----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from ofa.supernet.families.efficientnet import nasbench_macro
+
 
 class _Stage(NamedTuple):
     """Blocks of a depthwise separable convolution; the last options are those of the largest network."""
@@ -144,4 +146,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bignas": _bignas(),
     "attentivenas": _attentivenas(),
     "mcunet": _mcunet(),
+    "nasbench_macro": nasbench_macro.VALUES,
 }
