@@ -46,6 +46,7 @@ _PLURALS = {
     "expand": "expand ratios",
     "width": "stage widths",
     "heads": "numbers of attention heads",
+    "stride": "strides",
 }
 
 

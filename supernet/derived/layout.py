@@ -28,26 +28,43 @@ from ofa.supernet.elastic.stage import why_layer_is_needed
 from ofa.supernet.operators import Operators
 
 
-def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
+def layout_of(
+    family: ModuleType,
+    timm_name: str,
+    arguments: Mapping[str, Any],
+    resolutions: Sequence[int],
+    *,
+    stages_of_one_width: bool = False,
+) -> Layout:
     """The layout of a model that timm builds; remembered for the models asked for last.
 
-    ``family`` has ``cut``. Raises ``ValueError`` naming a resolution that the model cannot take.
+    ``family`` has ``cut``. With ``stages_of_one_width``, the blocks of a stage give as many channels as its first.
+    Raises ``ValueError`` naming a resolution that the model cannot take.
     """
-    return _layout_of(family, timm_name, json.dumps(arguments, sort_keys=True), tuple(resolutions))
+    told = json.dumps(arguments, sort_keys=True)
+    return _layout_of(family, timm_name, told, tuple(resolutions), stages_of_one_width)
 
 
 @lru_cache(maxsize=16)
-def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...]) -> Layout:
+def _layout_of(
+    family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...], stages_of_one_width: bool
+) -> Layout:
     model = walked_base(timm_name, json.loads(arguments))
-    return walk_model(model, family.cut(model), resolutions)
+    return walk_model(model, family.cut(model), resolutions, stages_of_one_width=stages_of_one_width)
 
 
-def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout:
+def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int], *, stages_of_one_width: bool = False) -> Layout:
     """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``.
 
     Raises ``ValueError`` for a resolution that the model cannot take.
     """
     network, parts = _walk(model, cut, resolutions[-1])
+    lengths = [len(stage) for stage in cut.stages]
+    if stages_of_one_width:
+        for stage in _by_stage(parts[1:-1], lengths):
+            for part in stage[1:]:
+                traced = part.traced
+                network.axes.join(traced.axes[0], traced.axes[traced.out.tensor], where="blocks of other widths")
     _check_sides(parts, resolutions)
     if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
         others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
@@ -72,7 +89,6 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         for part in parts
     ]
     stem, *inside, head = layouts
-    lengths = [len(stage) for stage in cut.stages]
     blocks = _by_stage(inside, lengths)
     return Layout(
         stem,
@@ -86,7 +102,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         },
         parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
         opaque=network.opaque,
-        least_depths=tuple(_least_depth(part) for part in _by_stage(parts[1:-1], lengths)),
+        least_depths=tuple(_least_depth(network, stage) for stage in _by_stage(parts[1:-1], lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
         optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
@@ -183,15 +199,15 @@ def _by_stage(blocks: Iterable[Any], lengths: Sequence[int]) -> tuple[tuple[Any,
     return tuple(tuple(islice(remaining, length)) for length in lengths)
 
 
-def _least_depth(stage: Sequence[_Part]) -> int:
+def _least_depth(network: Network, stage: Sequence[_Part]) -> int:
     """Blocks of a stage that must stay: all but the last ones that give what they read. None may have to."""
     least = len(stage)
-    while least > 0 and _keeps_shape(stage[least - 1]):
+    while least > 0 and _keeps_shape(network, stage[least - 1]):
         least -= 1
     return least
 
 
-def _keeps_shape(part: _Part) -> bool:
+def _keeps_shape(network: Network, part: _Part) -> bool:
     traced = part.traced
-    same = traced.axes[0] == traced.axes[traced.out.tensor]
+    same = network.axes.root(traced.axes[0]) == network.axes.root(traced.axes[traced.out.tensor])
     return same and (part.side, part.tokens) == (part.out_side, part.out_tokens)

@@ -106,6 +106,7 @@ SHRINKING = {
     "expand": _WIDTHS,
     "width": _WIDTHS,
     "heads": _WIDTHS,
+    "stride": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
 }
 
 

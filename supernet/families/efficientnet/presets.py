@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from ofa.supernet.families.efficientnet.mcu_presets import PRESETS as MCU
+
 
 class _Stage(NamedTuple):
     """Blocks of a depthwise separable convolution; the last options are those of the largest network."""
@@ -144,4 +146,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bignas": _bignas(),
     "attentivenas": _attentivenas(),
     "mcunet": _mcunet(),
+    **MCU,
 }

@@ -11,6 +11,6 @@ class Space(DerivedSpace):
     """Depth, stage widths, and in each block kernel and expand ratio, read off one of timm's models."""
 
     timm_classes: ClassVar[tuple[str, ...]] = ("EfficientNet", "MobileNetV3")
-    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "width")
+    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "width", "stride")
 
     family: Literal["efficientnet"] = Field("efficientnet", description="Family of networks.")

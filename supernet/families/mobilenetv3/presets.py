@@ -72,13 +72,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         head=224,
         features=256,
     ),
-    # For images and spectrograms of 24 to 32 pixels on microcontrollers with some tens of KB.
-    "mcu_32": _mcu(
-        resolutions=[24, 28, 32],
-        stem=8,
-        first=4,
-        stages=[(8, 1, 2), (16, 2, 3), (24, 2, 3), (40, 1, 2)],
-        head=96,
-        features=96,
-    ),
 }
