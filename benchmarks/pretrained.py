@@ -66,8 +66,8 @@ CALIBRATION_IMAGES = 1000
 # (learning rate for 64 images of a batch, layer decay) for each start, tried with seed 0.
 SWEEP = {
     "weights": [(0.006, 1.0), (0.02, 1.0), (0.02, 0.9), (0.06, 0.9)],
-    "nothing": [(0.05, 1.0), (0.15, 1.0)],
-    "plain": [(0.006, 1.0), (0.02, 1.0), (0.02, 0.9)],
+    "nothing": [(0.15, 1.0)],
+    "plain": [(0.02, 1.0), (0.02, 0.9)],
 }
 LONGER = 2  # times the compute, from nothing, with the first of the seeds
 
