@@ -28,8 +28,10 @@ _FIELDS = {
     "expand": "expands",
     "width": "widths",
     "heads": "heads",
+    "kind": "kinds",
     "stride": "strides",
 }
+TEXT_FIELDS = frozenset({"kinds"})  # those whose values are names; the others' are numbers
 _REQUIRED = ("resolution", "depths")
 
 
@@ -48,6 +50,7 @@ class Subnet:
     expands: tuple[float, ...] = ()
     widths: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,6 +244,11 @@ class SearchSpace(Genome, BaseModel):
         genes = [self.genes[column] for column in self.genes_of("stride").tolist()]
         strides = {gene.key: stride for gene, stride in zip(genes, subnet.strides, strict=True)}
         return self.strided_sizes(subnet.resolution, strides)
+
+    def replaced(self, subnet: Subnet) -> dict[str, str]:
+        """By their names in the model, the blocks of ``subnet`` that another block stands for, and that one's name in
+        the elastic model; empty unless a family has such blocks."""
+        return {}
 
     # -- one subnet -----------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ class Supernet(nn.Module):
         target = build_empty(description)
         target.description = description  # what ``save_subnet`` writes
         tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
-        assign_state(target, extract_state(self.model, target))
+        assign_state(target, extract_state(self.model, target, replaced=self.space.replaced(subnet)))
         return target.to(memory_format=torch.channels_last).eval()
 
     def describe(self, subnet: Subnet) -> dict:

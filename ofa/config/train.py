@@ -44,6 +44,7 @@ _PLURALS = {
     "kernel": "kernel sizes",
     "depth": "stage depths",
     "expand": "expand ratios",
+    "kind": "kinds of blocks",
     "width": "stage widths",
     "heads": "numbers of attention heads",
     "stride": "strides",

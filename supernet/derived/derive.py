@@ -66,7 +66,7 @@ def space_values(
     parts = import_module(f"ofa.supernet.families.{family}.timm_parts")
     resolutions = _resolutions(model, parts, elastic)
     options |= getattr(parts, "arguments_for", lambda _model, _resolutions: {})(model, resolutions)
-    layout = layout_of(parts, timm_name, options, resolutions)
+    layout = layout_of(family, timm_name, options, resolutions)
     _check_kernels(layout, elastic)
     _check_shares(layout, elastic)
     return {

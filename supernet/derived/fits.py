@@ -35,11 +35,11 @@ def _of_blocks(space: DerivedOptions, layout: Layout) -> Iterator[str]:
             yield f"stages.{number}.depths {list(stage.depths)}: {layout.least_depths[number]} blocks must stay"
         for index, block in enumerate(stage.blocks):
             where, part = f"stages.{number}.blocks.{index}", layout.blocks[number][index]
-            for role, options in (("expand", block.expands), ("heads", block.heads)):
-                if len(options) > 1 and (role, number, index) not in inside:
+            for role in ("expand", "heads"):
+                if len(block.values_of(role)) > 1 and (role, number, index) not in inside:
                     yield f"{where}: this block of {space.timm} has no choice of {role}"
             kernels = {path: operator.kernel for operator, path in zip(part.operators, part.paths, strict=True)}
-            for leaf, options in block.kernels.items():
+            for leaf, options in block.kernel_options.items():
                 kernel = kernels.get(f"{layout.containers[number]}.{index}.{leaf}", "not there")
                 if kernel != options[-1]:
                     yield f"{where}.kernels.{leaf} {list(options)}: the kernel of {space.timm} is {kernel}"

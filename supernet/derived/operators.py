@@ -21,8 +21,7 @@ def stem(space: DerivedSpace, *, in_chans: int, **choices: Any) -> Operators:
 
 
 def block(space: DerivedSpace, position: BlockPosition, **choices: Any) -> Operators:
-    part = space.layout.blocks[position.stage][position.index]
-    number = space.blocks.index(position)
+    part, number = space.part_of(position, choices), space.blocks.index(position)
     kernels = space.kernels_of(position, choices)
     return _chosen(space, part, space.part_columns.blocks[number], choices, {}, kernels)
 

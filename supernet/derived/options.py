@@ -1,7 +1,7 @@
 """The genes of a derived space, as data: nothing here needs torch.
 
-Genes, in order: resolution; depth of each stage; widths; kernels (those of the stem first), expand ratios and heads,
-block after block; strides. A gene with one option is left out, depth apart.
+Genes, in order: resolution; depth of each stage; widths; kernels (those of the stem first), expand ratios, heads and
+kinds, block after block; strides. A gene with one option is left out, depth apart.
 """
 
 from __future__ import annotations
@@ -10,58 +10,16 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ofa.supernet.derived.arguments import check_arguments
-from ofa.supernet.derived.strides import check_strides, stem_genes, stride_genes
+from ofa.supernet.derived.block import KIND, Alternative, Block, Options
+from ofa.supernet.derived.strides import Stem, check_strides, stem_genes, stride_genes
 from ofa.supernet.genome import Gene
 from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
 
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
-
-MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
-
-Size = Annotated[int, Field(ge=0, le=MAX_SIZE)]
-Options = Annotated[tuple[Size, ...], SOME]
-# 1.0 becomes 1, so that one network is written one way.
-Ratio = Annotated[
-    float, Field(ge=0.01, le=100), AfterValidator(lambda value: int(value) if value == int(value) else value)
-]
-
-
-class _Choices(Section):
-    """A choice that a part does not have is left out."""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialize(self).items() if value}
-
-
-class Stem(_Choices):
-    """What may be chosen of the layers before the blocks."""
-
-    kernels: dict[str, Options] = Field({}, description="Sizes of a convolution's kernel, by its name; ascending.")
-    strides: dict[str, Options] = Field({}, description="Strides of a convolution, by its name; descending.")
-
-
-class Block(_Choices):
-    """What a block may choose, ascending but for strides; a choice that it does not have is left out."""
-
-    in_channels: Size = Field(description="Channels that it reads in the largest network.")
-    kernels: dict[str, Options] = Field(
-        {}, description="Sizes of each depthwise convolution's kernel, by its name; 0 leaves it out."
-    )
-    expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
-    heads: Annotated[tuple[Size, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
-    strides: dict[str, Options] = Field(
-        {}, description="Strides of a convolution of a stage's first block, by its name; descending."
-    )
-
-    def kernel_key(self, leaf: str) -> str:
-        """The key of the gene that chooses the kernel of a depthwise convolution."""
-        return "kernel" if len(self.kernels) == 1 else f"kernel_{leaf.removesuffix('.conv')}"
-
 
 _LEFT_OUT = ("stem", "stages_of_one_width")
 
@@ -110,9 +68,6 @@ class DerivedOptions(SearchSpace):
             ascending("depths", stage.depths)
             if stage.depths[-1] != len(stage.blocks):
                 raise ValueError(f"depths {list(stage.depths)} of a stage of {len(stage.blocks)} blocks")
-            for block in stage.blocks:
-                for options in (*block.kernels.values(), block.expands, block.heads):
-                    ascending("options of a block", options)
         if len(self.blocks) > MAX_BLOCKS:
             raise ValueError(f"the largest network has {len(self.blocks)} blocks; there may be {MAX_BLOCKS}")
         kinds = len(self.resolutions) * sum(
@@ -148,16 +103,8 @@ class DerivedOptions(SearchSpace):
             for index, block in enumerate(stage.blocks)
         ]
         genes += stem_genes(self.stem)
-        for number, index, block in places:
-            for leaf, options in block.kernels.items():
-                if len(options) > 1:
-                    genes.append(Gene("kernel", options, number, index, name=block.kernel_key(leaf)))
-        for role, field in (("expand", "expands"), ("heads", "heads")):
-            genes += [
-                Gene(role, options, number, index)
-                for number, index, block in places
-                if len(options := getattr(block, field)) > 1
-            ]
+        for role in ("kernel", "expand", "heads", KIND):
+            genes += [gene for number, index, block in places for gene in block.genes(role, number, index)]
         genes += stride_genes(self.stem, [stage.blocks for stage in self.stages])
         return tuple(genes)
 
@@ -167,4 +114,14 @@ class DerivedOptions(SearchSpace):
             BlockPosition(number, index, block.in_channels)
             for number, stage in enumerate(self.stages)
             for index, block in enumerate(stage.blocks)
+        )
+
+    @cached_property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The blocks that may stand in the place of others."""
+        return tuple(
+            Alternative(number, index, kind, list(block.kinds.values())[kind].block)
+            for number, stage in enumerate(self.stages)
+            for index, block in enumerate(stage.blocks)
+            for kind in block.alternatives
         )

@@ -79,7 +79,7 @@ def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
     """A block's middle: a share of its own channels, or a ratio of those that it reads or gives."""
     stage, block = int(channels.stage or 0), int(channels.block or 0)
     space = made.space
-    ratios = space.stages[stage].blocks[block].expands or (1,)
+    ratios = space.stages[stage].blocks[block].values_of("expand") or (1,)
     if space.expand_of == "own":
         return _with_gene(space, channels, "expand", _sizes((), [share_of(channels.size, ratio) for ratio in ratios]))
     part = made.layout.blocks[stage][block]
@@ -92,16 +92,17 @@ def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
 def _heads(made: _Sizes, channels: Channels) -> AxisSizes:
     stage, block = int(channels.stage or 0), int(channels.block or 0)
     space = made.space
-    heads = space.stages[stage].blocks[block].heads or (channels.size // channels.step,)
+    heads = space.stages[stage].blocks[block].values_of("heads") or (channels.size // channels.step,)
     return _with_gene(space, channels, "heads", _sizes((), [number * channels.step for number in heads]))
 
 
 def _with_gene(space: DerivedOptions, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
-    """``sizes``, whose last axis is the options of the block's gene of ``role``, or one entry without a gene."""
+    """``sizes``, whose last axis is the options of the gene that chooses the block's ``role``, or one without a gene."""
     if sizes.sizes.shape[-1] == 1:
         return _sizes(sizes.columns, sizes.sizes[..., 0])
-    own = space.genes_of_block(channels.stage, int(channels.block or 0))
-    (column,) = (number for number in own if space.genes[number].role == role)
+    stage, block = int(channels.stage or 0), int(channels.block or 0)
+    own, chosen_by = space.genes_of_block(stage, block), space.stages[stage].blocks[block].role_of(role)
+    (column,) = (number for number in own if space.genes[number].role == chosen_by)
     return _sizes((*sizes.columns, column), sizes.sizes)
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from ofa.supernet.derived.block import Alternative
 from ofa.supernet.derived.fits import check_fits
 from ofa.supernet.derived.options import DerivedOptions
 from ofa.supernet.derived.parts import Layout, PartLayout
@@ -32,10 +33,14 @@ class DerivedSpace(DerivedOptions):
     @cached_property
     def layout(self) -> Layout:
         """The parts and channels of the largest network. Raises ``ValueError`` for choices that it does not have."""
-        family = import_module(f"ofa.supernet.families.{self.family}.timm_parts")
         walker = import_module("ofa.supernet.derived.layout")  # it imports torch, which genes do not need
         layout = walker.layout_of(
-            family, self.timm, self.arguments, self.resolutions, stages_of_one_width=self.stages_of_one_width
+            self.family,
+            self.timm,
+            self.arguments,
+            self.resolutions,
+            self.alternatives,
+            stages_of_one_width=self.stages_of_one_width,
         )
         check_fits(self, layout)
         return layout
@@ -84,20 +89,42 @@ class DerivedSpace(DerivedOptions):
 
         0 for one that is left out.
         """
-        block, container = self.stages[position.stage].blocks[position.index], self.layout.containers[position.stage]
-        chosen = {}
-        for leaf, options in block.kernels.items():
-            chosen[f"{container}.{position.index}.{leaf}"] = choices.get(block.kernel_key(leaf), options[-1])
-        return chosen
+        block, name = self.stages[position.stage].blocks[position.index], self.block_name(position)
+        return {f"{name}.{leaf}": kernel for leaf, kernel in block.chosen_kernels(choices).items()}
+
+    def block_name(self, position: BlockPosition) -> str:
+        """Its name in the model."""
+        return f"{self.layout.containers[position.stage]}.{position.index}"
+
+    def part_of(self, position: BlockPosition, choices: dict[str, Any]) -> PartLayout:
+        """What runs in the place of a block: itself, or another block that ``choices`` put there."""
+        stage, index, _ = position
+        number = self.stages[stage].blocks[index].alternative(choices)
+        return self.layout.blocks[stage][index] if number is None else self.layout.alternatives[stage, index, number]
+
+    def replaced(self, subnet: Subnet) -> dict[str, str]:
+        return {
+            f"{self.layout.containers[one.stage]}.{one.index}": one.path(self.layout.containers)
+            for one in self.chosen_alternatives(subnet)
+        }
+
+    def chosen_alternatives(self, subnet: Subnet) -> list[Alternative]:
+        """The blocks that stand in the places of others in ``subnet``, of those that run."""
+        choices = self.choices(subnet).blocks
+        return [
+            one
+            for one in self.alternatives
+            if one.index < subnet.depths[one.stage]
+            and self.stages[one.stage].blocks[one.index].alternative(choices[one.stage, one.index]) == one.number
+        ]
 
     @cached_property
     def kernel_options(self) -> dict[str, tuple[int, ...]]:
         """The kernels of each convolution that has a choice, by the layer's name in the model."""
         return dict(self.stem.kernels) | {
-            f"{container}.{index}.{leaf}": options
-            for stage, container in zip(self.stages, self.layout.containers, strict=True)
-            for index, block in enumerate(stage.blocks)
-            for leaf, options in block.kernels.items()
+            f"{self.block_name(position)}.{leaf}": options
+            for position in self.blocks
+            for leaf, options in self.stages[position.stage].blocks[position.index].kernel_options.items()
         }
 
     def chosen_kernels(self, subnet: Subnet) -> dict[str, int]:
@@ -115,7 +142,8 @@ class DerivedSpace(DerivedOptions):
     @cached_property
     def operators(self) -> frozenset[str]:
         """Names of activation functions, and kinds of operators beyond those that every runtime has."""
-        parts = (self.layout.stem, *(part for stage in self.layout.blocks for part in stage), self.layout.head)
+        blocks = [*(part for stage in self.layout.blocks for part in stage), *self.layout.alternatives.values()]
+        parts = (self.layout.stem, *blocks, self.layout.head)
         found = {name for part in parts for operator in part.operators for name in (operator.kind, operator.act)}
         return frozenset(_SPECIAL.get(name, name) for name in found - _COMMON)
 
@@ -127,11 +155,11 @@ class DerivedSpace(DerivedOptions):
 
     def shapes(self, subnet: Subnet) -> tuple[BlockShape, ...]:
         layout, kept, sides = self.layout, self.channels_kept(subnet), self.sizes_of(subnet)
-        shapes = []
+        shapes, choices = [], self.choices(subnet).blocks
         for number, position in enumerate(self.blocks):
             if position.index >= subnet.depths[position.stage]:
                 continue
-            part = layout.blocks[position.stage][position.index]
+            part = self.part_of(position, choices[position.stage, position.index])
             middle = [axis for axis in part.axes if layout.channels[axis].role in ("expand", "heads")]
             given = part.axes[part.out]
             inside = max((kept[axis] for axis in middle), default=kept[given])

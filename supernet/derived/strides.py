@@ -7,14 +7,21 @@ one, of the largest network, gives the largest maps. Nothing here needs torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from pydantic import Field
+
+from ofa.supernet.derived.block import Block, Options, WithoutAbsentChoices
 from ofa.supernet.genome import Gene
 
-if TYPE_CHECKING:
-    from ofa.supernet.derived.options import Block, Stem
-
 MAX_STRIDE = 4
+
+
+class Stem(WithoutAbsentChoices):
+    """What may be chosen of the layers before the blocks."""
+
+    kernels: dict[str, Options] = Field({}, description="Sizes of a convolution's kernel, by its name; ascending.")
+    strides: dict[str, Options] = Field({}, description="Strides of a convolution, by its name; descending.")
 
 
 def check_strides(stem: Stem, stages: Sequence[Sequence[Block]]) -> None:
@@ -22,6 +29,8 @@ def check_strides(stem: Stem, stages: Sequence[Sequence[Block]]) -> None:
     later = [block for blocks in stages for block in blocks[1:]]
     if any(block.strides for block in later):
         raise ValueError("strides: the first block of a stage alone may choose one")
+    if any(blocks[0].strides and blocks[0].alternatives for blocks in stages):
+        raise ValueError("strides: a block that others may stand for cannot choose one")
     for part in (stem, *(blocks[0] for blocks in stages)):
         if len(part.strides) > 1:
             raise ValueError(f"strides {sorted(part.strides)}: one layer of a part may choose one")

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from ofa.supernet.families.efficientnet import nasbench_macro
 from ofa.supernet.families.efficientnet.mcu_presets import PRESETS as MCU
 
 
@@ -146,5 +147,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bignas": _bignas(),
     "attentivenas": _attentivenas(),
     "mcunet": _mcunet(),
+    "nasbench_macro": nasbench_macro.VALUES,
     **MCU,
 }
