@@ -54,14 +54,14 @@ def _space(
     }
 
 
-_WIDTHS = [12, 24, 40, 48, 80, 120, 160]
+_WIDTHS = [12, 28, 40, 48, 80, 120, 160]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # For images and spectrograms of 24 to 32 pixels on microcontrollers with some tens of KB.
     "mcu_32": _space(
         [_Stage(_WIDTHS, [2, 1], [1, 2], [3, 5])] * 3,
         resolutions=[24, 28, 32],
-        stem=[8, 12, 16, 24, 40],
+        stem=[8, 12, 16, 28, 40, 80, 120],
         stem_kernels=[3, 5, 7],
     ),
 }
