@@ -72,4 +72,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         head=224,
         features=256,
     ),
+    # For images of 24 to 32 pixels on microcontrollers: inverted residuals. Blocks of mcu_32 need less RAM.
+    "mcu_32_ir": _mcu(
+        resolutions=[24, 28, 32],
+        stem=8,
+        first=4,
+        stages=[(8, 1, 2), (16, 2, 3), (24, 2, 3), (40, 1, 2)],
+        head=96,
+        features=96,
+    ),
 }
