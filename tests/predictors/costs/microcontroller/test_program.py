@@ -16,7 +16,7 @@ from ofa.export.runtimes.cortex_m import convert_int8
 from ofa.predictors.costs.microcontroller.program import STACK, flash, ram
 from ofa.supernet import families
 from ofa.supernet.integers import round_up
-from ofa.supernet.space import SearchSpace
+from ofa.supernet.space import SearchSpace, Subnet
 
 # Residuals in the first block, maps of odd sizes, expand ratios below one, an untypical head.
 ODD = {
@@ -89,7 +89,7 @@ def test_the_smallest_map_decides_when_its_scratch_is_large():
 
 
 @pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
-@pytest.mark.parametrize("name, in_chans, cpu", [("mcu_32_ir", 1, "cortex_m4"), ("mcu_32", 3, "cortex_m55")])
+@pytest.mark.parametrize("name, in_chans, cpu", [("mcu_32_ir", 1, "cortex_m4"), ("mcu_32_ir", 3, "cortex_m55")])
 def test_programs_need_what_the_tables_say_or_a_little_less(name, in_chans, cpu):
     space, head = SPACES[name], {"num_classes": 5, "in_chans": in_chans}
     code = space.sample(1, np.random.default_rng(6))
@@ -99,6 +99,18 @@ def test_programs_need_what_the_tables_say_or_a_little_less(name, in_chans, cpu)
     found = cortex_m.figures(session)
     assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
     assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 3000
+
+
+@pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
+@pytest.mark.parametrize("in_chans, cpu", [(1, "cortex_m4"), (3, "cortex_m55")])
+def test_programs_of_a_network_made_by_hand(in_chans, cpu):
+    """Of 22 KB on a Cortex-M4. There is no addition in it, whose code the table counts."""
+    space, head = SPACES["mcu_32"], {"num_classes": 10, "in_chans": in_chans}
+    subnet = Subnet(32, (2, 1, 1), (7, *[3] * 6), widths=(40, 160, 160, 160), strides=(2, 1, 1))
+    found = cortex_m.figures(cortex_m.load(convert_int8(module_of(space, subnet, head), (in_chans, 32, 32)), cpu=cpu))
+    code = space.encode(subnet)[None]
+    assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
+    assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 5000
 
 
 @pytest.mark.parametrize("table", [ram, flash])
