@@ -76,7 +76,7 @@ def test_only_padded_convolutions_choose_kernels(leaf, can):
         make_leaf_elastic(leaf, kernels=(3, 5))
         assert leaf.kernels == (5, 3) and "transforms.5to3" in leaf.state_dict()
     else:
-        with pytest.raises(TypeError, match="cannot (choose kernels|make Conv2d elastic)"):
+        with pytest.raises(TypeError, match=r"cannot (choose kernels|make Conv2d elastic)"):
             make_leaf_elastic(leaf, kernels=(3, 5))
 
 
