@@ -40,8 +40,9 @@ class Subnet:
     """One network of a space.
 
     Every list holds the values of all genes of one role, in the order of the space's genes: depths one a stage; kernels
-    and expands one a block of the largest network, stage after stage. Values of blocks that ``depths`` switches off
-    mean nothing and are each block's first option in canonical form. Roles that a space lacks are empty.
+    and expands one a block of the largest network, stage after stage, or kinds, names of settings that are chosen
+    together. Values of blocks that ``depths`` switches off mean nothing and are each block's first option in canonical
+    form. Roles that a space lacks are empty.
     """
 
     resolution: int

@@ -97,7 +97,7 @@ def _heads(made: _Sizes, channels: Channels) -> AxisSizes:
 
 
 def _with_gene(space: DerivedOptions, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
-    """``sizes``, whose last axis is the options of the gene that chooses the block's ``role``, or one without it."""
+    """``sizes``, whose last axis is the options of the gene that chooses the block's ``role``, or one of no gene."""
     if sizes.sizes.shape[-1] == 1:
         return _sizes(sizes.columns, sizes.sizes[..., 0])
     stage, block = int(channels.stage or 0), int(channels.block or 0)
