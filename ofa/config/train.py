@@ -47,6 +47,7 @@ _PLURALS = {
     "kind": "kinds of blocks",
     "width": "stage widths",
     "heads": "numbers of attention heads",
+    "stride": "strides",
 }
 
 
