@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -29,6 +29,7 @@ _FIELDS = {
     "width": "widths",
     "heads": "heads",
     "kind": "kinds",
+    "stride": "strides",
 }
 TEXT_FIELDS = frozenset({"kinds"})  # those whose values are names; the others' are numbers
 _REQUIRED = ("resolution", "depths")
@@ -51,6 +52,7 @@ class Subnet:
     widths: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; empty lists are left out."""
@@ -218,8 +220,12 @@ class SearchSpace(Genome, BaseModel):
         raise NotImplementedError
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
-        """Side of the square feature map that each block reads, and last that the head reads."""
+        """Side of the square feature map that each block of the largest network reads, and last that its head reads."""
         raise NotImplementedError
+
+    def strided_sizes(self, resolution: int, strides: Mapping[str, int]) -> tuple[int, ...]:
+        """As ``sizes``, of networks with other ``strides``, by the keys of their genes: of a family that has such."""
+        return self.sizes(resolution)
 
     def shapes(self, subnet: Subnet) -> tuple[BlockShape, ...]:
         """The blocks of ``subnet`` that run, in order."""
@@ -233,6 +239,12 @@ class SearchSpace(Genome, BaseModel):
             for block in self.blocks
         )
         return PartColumns({}, blocks, {})
+
+    def sizes_of(self, subnet: Subnet) -> tuple[int, ...]:
+        """Side of the map that each block of ``subnet`` reads, and last that its head reads."""
+        genes = [self.genes[column] for column in self.genes_of("stride").tolist()]
+        strides = {gene.key: stride for gene, stride in zip(genes, subnet.strides, strict=True)}
+        return self.strided_sizes(subnet.resolution, strides)
 
     def replaced(self, subnet: Subnet) -> dict[str, str]:
         """By their names in the model, the blocks of ``subnet`` that another block stands for, and that one's name in

@@ -65,7 +65,7 @@ def published_table(
         for index, (of_stem, of_head) in every_choice(space, columns.stem, columns.head):
             stem = family.stem(space, in_chans=in_chans, **of_stem)
             head = family.head(space, num_classes=num_classes, **of_head)
-            parts = [(stem, file.resolution), (head, space.sizes(file.resolution)[-1])]
+            parts = [(stem, file.resolution), (head, space.strided_sizes(file.resolution, of_head)[-1])]
             ends[(number, *index)] = sum(
                 file.mean(name) for part, side in parts for name in published_names(part, side)
             )

@@ -39,7 +39,7 @@ class Alternative(NamedTuple):
         return f"{containers[self.stage]}.{self.index}.alternatives.{self.number}"
 
 
-class _WithoutAbsentChoices(Section):
+class WithoutAbsentChoices(Section):
     """Written without the choices that it does not have."""
 
     @model_serializer(mode="wrap")
@@ -47,7 +47,7 @@ class _WithoutAbsentChoices(Section):
         return {key: value for key, value in serialize(self).items() if value}
 
 
-class Kind(_WithoutAbsentChoices):
+class Kind(WithoutAbsentChoices):
     """Settings of a block that are chosen together; or another block in its place, and then nothing else."""
 
     kernels: dict[str, Size] = Field({}, description="Size of each depthwise convolution's kernel, by its name.")
@@ -64,8 +64,8 @@ class Kind(_WithoutAbsentChoices):
         return named | {role: value for role in ("expand", "heads") if (value := getattr(self, role)) is not None}
 
 
-class Block(_WithoutAbsentChoices):
-    """What a block may choose, each ascending; a choice that it does not have is left out.
+class Block(WithoutAbsentChoices):
+    """What a block may choose, ascending but for strides; a choice that it does not have is left out.
 
     A block has either choices that are independent, or ``kinds`` by name: of these one gene chooses, and their last has
     the largest of every setting.
@@ -83,6 +83,9 @@ class Block(_WithoutAbsentChoices):
     )
     kinds: Annotated[dict[KindName, Kind], Field(max_length=MAX_OPTIONS)] = Field(
         {}, description="Settings that are chosen together, by name, from the smallest to the largest."
+    )
+    strides: dict[str, Options] = Field(
+        {}, description="Strides of a convolution of a stage's first block, by its name; descending."
     )
 
     @model_validator(mode="after")

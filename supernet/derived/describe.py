@@ -23,7 +23,7 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
     """
     layout = space.layout
     base = walked_with(space.family, space.timm, space.arguments, space.alternatives)
-    kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
+    kept, kernels = space.channels_kept(subnet), space.chosen_kernels(subnet)
     removed = [
         f"{container}.{index}"
         for container, stage, depth in zip(layout.containers, space.stages, subnet.depths, strict=True)
@@ -47,6 +47,10 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         if changed:
             attributes[path] = _json({name: value for name, value in changed.items() if getattr(module, name) != value})
         shapes |= _shapes_of(path, module, layout, leaf, kept, kernel)
+
+    for path, stride in space.chosen_strides(subnet).items():
+        if base.get_submodule(path).stride != (stride, stride):
+            attributes.setdefault(path, {})["stride"] = [stride, stride]
 
     # Parameters without a layer, and what the model says of itself.
     for own, (axis, dim) in layout.parameters.items():

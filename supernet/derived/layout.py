@@ -34,25 +34,39 @@ def layout_of(
     arguments: Mapping[str, Any],
     resolutions: Sequence[int],
     alternatives: Sequence[Alternative] = (),
+    *,
+    stages_of_one_width: bool = False,
 ) -> Layout:
     """The layout of a model of ``family`` that timm builds; remembered for the models asked for last.
 
-    Raises ``ValueError`` naming a resolution that the model cannot take, or an alternative that does not fit.
+    With ``stages_of_one_width``, the blocks of a stage give as many channels as its first. Raises ``ValueError`` naming
+    a resolution that the model cannot take, or an alternative that does not fit.
     """
-    arguments_text = json.dumps(arguments, sort_keys=True)
-    return _layout_of(family, timm_name, arguments_text, tuple(resolutions), tuple(alternatives))
+    told = json.dumps(arguments, sort_keys=True)
+    return _layout_of(family, timm_name, told, tuple(resolutions), tuple(alternatives), stages_of_one_width)
 
 
 @lru_cache(maxsize=16)
 def _layout_of(
-    family: str, timm_name: str, arguments: str, resolutions: tuple[int, ...], alternatives: tuple[Alternative, ...]
+    family: str,
+    timm_name: str,
+    arguments: str,
+    resolutions: tuple[int, ...],
+    alternatives: tuple[Alternative, ...],
+    stages_of_one_width: bool,
 ) -> Layout:
     model = walked_with(family, timm_name, json.loads(arguments), alternatives)
-    return walk_model(model, family_parts(family).cut(model), resolutions, alternatives)
+    cut = family_parts(family).cut(model)
+    return walk_model(model, cut, resolutions, alternatives, stages_of_one_width=stages_of_one_width)
 
 
 def walk_model(
-    model: nn.Module, cut: Cut, resolutions: Sequence[int], alternatives: Sequence[Alternative] = ()
+    model: nn.Module,
+    cut: Cut,
+    resolutions: Sequence[int],
+    alternatives: Sequence[Alternative] = (),
+    *,
+    stages_of_one_width: bool = False,
 ) -> Layout:
     """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``.
 
@@ -60,7 +74,11 @@ def walk_model(
     the model cannot take, and for an alternative that does not give what the block does.
     """
     network, parts = _walk(model, cut, resolutions[-1], alternatives)
-    own = parts[: len(parts) - len(alternatives)]
+    own, lengths = parts[: len(parts) - len(alternatives)], [len(stage) for stage in cut.stages]
+    if stages_of_one_width:
+        for part in (part for stage in _by_stage(own[1:-1], lengths) for part in stage[1:]):
+            traced = part.traced
+            network.axes.join(traced.axes[0], traced.axes[traced.out.tensor], where="blocks of other widths")
     _check_sides(own, resolutions)
     if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
         again = [_walk(model, cut, resolution, alternatives)[1] for resolution in resolutions[:-1]]
@@ -85,7 +103,6 @@ def walk_model(
         for part in parts
     ]
     stem, *inside, head = layouts[: len(own)]
-    lengths = [len(stage) for stage in cut.stages]
     blocks = _by_stage(inside, lengths)
     return Layout(
         stem,
@@ -99,7 +116,7 @@ def walk_model(
         },
         parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
         opaque=network.opaque,
-        least_depths=tuple(_least_depth(part) for part in _by_stage(own[1:-1], lengths)),
+        least_depths=tuple(_least_depth(network, stage) for stage in _by_stage(own[1:-1], lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
         optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
@@ -216,15 +233,15 @@ def _by_stage(blocks: Iterable[Any], lengths: Sequence[int]) -> tuple[tuple[Any,
     return tuple(tuple(islice(remaining, length)) for length in lengths)
 
 
-def _least_depth(stage: Sequence[_Part]) -> int:
+def _least_depth(network: Network, stage: Sequence[_Part]) -> int:
     """Blocks of a stage that must stay: all but the last ones that give what they read. None may have to."""
     least = len(stage)
-    while least > 0 and _keeps_shape(stage[least - 1]):
+    while least > 0 and _keeps_shape(network, stage[least - 1]):
         least -= 1
     return least
 
 
-def _keeps_shape(part: _Part) -> bool:
+def _keeps_shape(network: Network, part: _Part) -> bool:
     traced = part.traced
-    same = traced.axes[0] == traced.axes[traced.out.tensor]
+    same = network.axes.root(traced.axes[0]) == network.axes.root(traced.axes[traced.out.tensor])
     return same and (part.side, part.tokens) == (part.out_side, part.out_tokens)

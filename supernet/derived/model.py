@@ -61,7 +61,7 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
 
 def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
     """Makes an elastic model run as ``subnet``."""
-    layout, kept = space.layout, space.sizes_of(subnet)
+    layout, kept = space.layout, space.channels_kept(subnet)
     for path, leaf in layout.leaves.items():
         module = model.get_submodule(path)
         if hasattr(type(module), "active_heads"):
@@ -74,6 +74,8 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
         place = model.get_submodule(path.rpartition(".")[0])
         if hasattr(place, "active"):
             place.active = kernel > 0
+    for path, stride in space.chosen_strides(subnet).items():
+        model.get_submodule(path).stride = (stride, stride)
     for depth, container in zip(subnet.depths, layout.containers, strict=True):
         stage = model.get_submodule(container)
         if hasattr(stage, "active_depth"):

@@ -10,6 +10,7 @@ import numpy as np
 from ofa.supernet.derived.options import DerivedOptions
 from ofa.supernet.derived.parts import Channels, Layout
 from ofa.supernet.derived.scaling import make_divisible, share_of
+from ofa.supernet.operators import Operators
 
 
 class AxisSizes(NamedTuple):
@@ -19,12 +20,16 @@ class AxisSizes(NamedTuple):
     sizes: np.ndarray
 
 
-@lru_cache(maxsize=256)
-def sides(layout: Layout, resolution: int) -> tuple[int, ...]:
-    """Side of the map that each block reads, and last that the head reads."""
-    side, found = resolution, []
+@lru_cache(maxsize=1024)
+def sides(layout: Layout, resolution: int, strides: tuple[tuple[str, int], ...] = ()) -> tuple[int, ...]:
+    """Side of the map that each block reads, and last that the head reads; ``strides`` by the names of layers."""
+    side, found, other = resolution, [], dict(strides)
     for part in (layout.stem, *(part for stage in layout.blocks for part in stage)):
-        side = int(part.as_operators(layout.channels[part.axes[0]].size).shapes(side)[part.out].side)
+        operators = [
+            operator._replace(stride=other.get(path, operator.stride))
+            for operator, path in zip(part.operators, part.paths, strict=True)
+        ]
+        side = int(Operators(layout.channels[part.axes[0]].size, tuple(operators)).shapes(side)[part.out].side)
         found.append(side)
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -11,6 +12,15 @@ from ofa.supernet.derived.fits import check_fits
 from ofa.supernet.derived.options import DerivedOptions
 from ofa.supernet.derived.parts import Layout, PartLayout
 from ofa.supernet.derived.sizes import AxisSizes, axis_sizes, sides
+from ofa.supernet.derived.strides import (
+    StrideOptions,
+    chosen_strides,
+    earlier_strides,
+    kernel_key,
+    stem_genes,
+    stride_genes,
+    stride_layers,
+)
 from ofa.supernet.space import BlockPosition, BlockShape, PartColumns, Subnet
 
 _COMMON = frozenset({"conv", "depthwise", "linear", "pool", "add", ""})  # operators that every runtime has
@@ -24,7 +34,14 @@ class DerivedSpace(DerivedOptions):
     def layout(self) -> Layout:
         """The parts and channels of the largest network. Raises ``ValueError`` for choices that it does not have."""
         walker = import_module("ofa.supernet.derived.layout")  # it imports torch, which genes do not need
-        layout = walker.layout_of(self.family, self.timm, self.arguments, self.resolutions, self.alternatives)
+        layout = walker.layout_of(
+            self.family,
+            self.timm,
+            self.arguments,
+            self.resolutions,
+            self.alternatives,
+            stages_of_one_width=self.stages_of_one_width,
+        )
         check_fits(self, layout)
         return layout
 
@@ -33,7 +50,7 @@ class DerivedSpace(DerivedOptions):
         """How many of each group of the layout's channels are kept."""
         return axis_sizes(self, self.layout)
 
-    def sizes_of(self, subnet: Subnet) -> list[int]:
+    def channels_kept(self, subnet: Subnet) -> list[int]:
         """Of each group of the layout's channels, how many ``subnet`` keeps; of blocks that do not run, the fewest."""
         code = self.encode(subnet)
         return [int(sizes[tuple(code[list(columns)])]) for columns, sizes in self.axis_sizes]
@@ -49,10 +66,23 @@ class DerivedSpace(DerivedOptions):
 
         parts = [part for stage in layout.blocks for part in stage]
         blocks = tuple(
-            of(part, self.genes_of_block(block.stage, block.index))
+            of(part, (*self.genes_of_block(block.stage, block.index), *earlier_strides(self.genes, block.stage)))
             for block, part in zip(self.blocks, parts, strict=True)
         )
-        return PartColumns(of(layout.stem), blocks, of(layout.head))
+        keys = {gene.key for gene in (*stem_genes(self.stem), *stride_genes(self.stem, []))}
+        of_stem = tuple(column for column, gene in enumerate(self.genes) if gene.block is None and gene.key in keys)
+        return PartColumns(
+            of(layout.stem, of_stem), blocks, of(layout.head, tuple(earlier_strides(self.genes, len(self.stages))))
+        )
+
+    @cached_property
+    def stride_layers(self) -> dict[str, StrideOptions]:
+        """The layers whose stride the space tells, by their names in the model."""
+        return stride_layers(self.stem, [stage.blocks for stage in self.stages], self.layout.containers)
+
+    def kernels_of_stem(self, choices: Mapping[str, Any]) -> dict[str, int]:
+        """The kernel of each layer before the blocks that has a choice, by its name in the model."""
+        return {name: choices.get(kernel_key(name), options[-1]) for name, options in self.stem.kernels.items()}
 
     def kernels_of(self, position: BlockPosition, choices: dict[str, Any]) -> dict[str, int]:
         """The kernel of each depthwise convolution of a block that has a choice, by the layer's name in the model.
@@ -90,8 +120,8 @@ class DerivedSpace(DerivedOptions):
 
     @cached_property
     def kernel_options(self) -> dict[str, tuple[int, ...]]:
-        """The kernels of each depthwise convolution that has a choice, by the layer's name in the model."""
-        return {
+        """The kernels of each convolution that has a choice, by the layer's name in the model."""
+        return dict(self.stem.kernels) | {
             f"{self.block_name(position)}.{leaf}": options
             for position in self.blocks
             for leaf, options in self.stages[position.stage].blocks[position.index].kernel_options.items()
@@ -99,11 +129,15 @@ class DerivedSpace(DerivedOptions):
 
     def chosen_kernels(self, subnet: Subnet) -> dict[str, int]:
         """The kernel of each of these in ``subnet``."""
-        choices = self.choices(subnet).blocks
-        chosen: dict[str, int] = {}
+        choices = self.choices(subnet)
+        chosen = self.kernels_of_stem(choices.stem)
         for position in self.blocks:
-            chosen |= self.kernels_of(position, choices[position.stage, position.index])
+            chosen |= self.kernels_of(position, choices.blocks[position.stage, position.index])
         return chosen
+
+    def chosen_strides(self, subnet: Subnet) -> dict[str, int]:
+        """The stride of each layer whose stride the space tells, by its name in the model."""
+        return chosen_strides(self.stride_layers, self.choices(subnet).head)
 
     @cached_property
     def operators(self) -> frozenset[str]:
@@ -114,10 +148,13 @@ class DerivedSpace(DerivedOptions):
         return frozenset(_SPECIAL.get(name, name) for name in found - _COMMON)
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
-        return sides(self.layout, resolution)
+        return self.strided_sizes(resolution, {})
+
+    def strided_sizes(self, resolution: int, strides: Mapping[str, int]) -> tuple[int, ...]:
+        return sides(self.layout, resolution, tuple(chosen_strides(self.stride_layers, strides).items()))
 
     def shapes(self, subnet: Subnet) -> tuple[BlockShape, ...]:
-        layout, kept, sides = self.layout, self.sizes_of(subnet), self.sizes(subnet.resolution)
+        layout, kept, sides = self.layout, self.channels_kept(subnet), self.sizes_of(subnet)
         shapes, choices = [], self.choices(subnet).blocks
         for number, position in enumerate(self.blocks):
             if position.index >= subnet.depths[position.stage]:

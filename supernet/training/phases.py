@@ -107,6 +107,7 @@ SHRINKING = {
     "kind": _WIDTHS,
     "width": _WIDTHS,
     "heads": _WIDTHS,
+    "stride": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
 }
 
 

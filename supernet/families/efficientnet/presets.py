@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ofa.supernet.families.efficientnet import nasbench_macro
+from ofa.supernet.families.efficientnet.mcu_presets import PRESETS as MCU
 
 
 class _Stage(NamedTuple):
@@ -147,4 +148,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "attentivenas": _attentivenas(),
     "mcunet": _mcunet(),
     "nasbench_macro": nasbench_macro.VALUES,
+    **MCU,
 }
