@@ -40,7 +40,7 @@ def test_shapes_are_those_of_the_blocks_that_run(space):
         shapes = space.shapes(subnet)
         positions = [block for block, runs in zip(space.blocks, space.active(code[None])[0], strict=True) if runs]
         assert [shape.position for shape in shapes] == positions
-        sides = space.sizes(subnet.resolution)
+        sides = space.sizes_of(subnet)
         assert [shape.in_side for shape in shapes] == [sides[space.blocks.index(block)] for block in positions]
         assert shapes[-1].out_side == sides[-1]
         for shape, following in pairwise(shapes):
