@@ -4,8 +4,10 @@ import pytest
 
 from ofa.config.recipe_file import find_recipe, load_recipe
 from ofa.config.schedule import training_phases
+from ofa.data.loader import open_data
 from ofa.errors import UserError
-from ofa.pipeline.estimate import plan
+from ofa.pipeline.estimate import finetuning_macs, plan
+from ofa.predictors.costs.cost_table import CostTable
 
 SHIPPED = sorted(path.stem for path in find_recipe("quickstart").parent.glob("*.yaml"))
 
@@ -37,6 +39,26 @@ def test_more_epochs_take_more_time(small):
 
     assert 0 < training() <= 60
     assert training("train.epochs=1000") > 50 * training()
+
+
+def test_fine_tuning_is_counted(small):
+    """With its own epochs, for each target, in a network as small as its limits ask for."""
+
+    def macs(*overrides: str) -> float:
+        recipe = load_recipe(small, overrides=overrides)
+        data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
+        return finetuning_macs(recipe, data, CostTable.macs(recipe.space, num_classes=10, in_chans=1))
+
+    epochs = "finetune.epochs=3"
+    assert macs("finetune=false") == 0 < macs()
+    assert macs(epochs) == pytest.approx(3 * macs("finetune.epochs=1"))
+    assert macs(epochs, "targets.tv.limits={macs: 0.8x}") == pytest.approx(2 * macs(epochs))
+    alone = ("train.distill_weight=0", epochs)
+    assert macs(*alone, "targets.phone.limits={latency: 0.2x}") == pytest.approx(macs(*alone) / 4)
+    assert macs(*alone) < macs(epochs)
+    assert "finetune  phone: 3 epochs, learning rate 0.01" in plan(
+        load_recipe(small, overrides=[epochs, "finetune.lr=0.01"])
+    )
 
 
 def test_absolute_limits_have_their_unit(small):
