@@ -142,6 +142,7 @@ def main() -> None:
             for job in chosen(read_rows(options.out), name, epochs[name], seed=seed)
         ]
         longer = [job for job in finals if (job.start, job.seed) == ("nothing", options.seeds[0])]
+        finals.sort(key=lambda job: job.resolution != RESOLUTIONS[-1])  # what there may be no time for comes last
         finals += [replace(job, epochs=LONGER * job.epochs) for job in longer]
         run_all(pool, finals, options.out, ends=ends)
 

@@ -83,7 +83,7 @@ def test_measure_goes_on_after_the_device_went_away(call, copied, monkeypatch):
 def test_a_whole_run(call, copied, ran, ssh, monkeypatch):
     code, out, err = call("run", copied, "--update", *PHONE, "--set", "targets.phone.remote=ssh:pi")
     assert code == 0, err
-    assert ran(out) == ["measure", "search", "export", "evaluate", "report"]
+    assert ran(out) == ["measure", "search", "finetune", "export", "evaluate", "report"]
     report = json.loads((copied / "report.json").read_text())
     assert report["targets"]["phone"]["latency_table"]["device"] == "ssh:pi"
     verified = json.loads((copied / "models" / "phone" / "verify.json").read_text())
