@@ -8,6 +8,7 @@ With ``fsdd`` and ``benchmarks/fsdd.yaml`` for spoken digits; ``--held-out georg
 ``all`` does the last two for several seeds, and can be stopped and called again:
 
     python benchmarks/speech.py all benchmarks/keywords.yaml OUT --seeds 0 1 2
+    python benchmarks/speech.py summary OUT
 
 ``results`` scores for each target what the search chose, as it is and fine-tuned. It trains the hand-made networks for
 as many epochs as the supernet and the fine-tuning have together. What was trained is stored in the run's folder
@@ -25,6 +26,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 from ds_cnn import NETWORKS, DsCnn, trained
 from speech_features import SOUNDS, TAKES, write_features
@@ -45,6 +47,7 @@ from ofa.targets.model_formats import ExportSpec, open_session
 M4 = Deployment("cortex_m4", 8)
 INT8_DROP = 0.01
 FINETUNE = {"epochs": 5, "lr": 0.05}
+_TEXT = ("network", "quantised_with")
 
 
 def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
@@ -143,6 +146,27 @@ def table(rows: list[dict[str, str | float]]) -> str:
     return "\n".join(lines)
 
 
+def summary(folder: Path) -> str:
+    """The rows of all runs below ``folder``, averaged over them: of seeds, or of held-out speakers."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(folder.rglob("rows.json")):
+        for one in read_json(path):
+            rows.setdefault(one["network"], []).append(one)
+    lines = [
+        "| network | runs | test float32 | test int8 (TFLM), mean (each) | RAM, KB | flash, KB | instructions, M |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in rows.items():
+        each = {key: np.array([one[key] for one in found], float) for key in found[0] if key not in _TEXT}
+        int8 = ", ".join(f"{100 * value:.1f}" for value in each["test_int8"])
+        lines.append(
+            f"| {name} | {len(found)} | {each['test_float32'].mean():.1%} | {each['test_int8'].mean():.1%} ({int8}) "
+            f"| {each['ram'].max() / 1024:.1f} | {each['flash'].mean() / 1024:.0f} "
+            f"| {each['instructions'].mean() / 1e6:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def run_all(recipe: Path, out: Path, *, seeds: Sequence[int], settings: Sequence[str], networks: Sequence[str]) -> None:
     """A run of the recipe and its results for each seed, one after the other; what is finished is skipped."""
     for seed in seeds:
@@ -168,12 +192,16 @@ def main() -> None:
     every.add_argument("out", type=Path)
     every.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     every.add_argument("--set", nargs="*", default=[], dest="settings", help="of the recipe, such as data.folder=...")
+    averaged = commands.add_parser("summary", help="a table of the mean over all scored runs in a folder")
+    averaged.add_argument("folder", type=Path)
     for command in (scored, every):
         command.add_argument("--networks", nargs="*", choices=NETWORKS, default=list(NETWORKS), help="hand-made ones")
     chosen = parser.parse_args()
     if chosen.command == "features":
         options = {"copies": chosen.copies, "held_out": chosen.held_out}
         print(write_features(chosen.name, chosen.source, chosen.folder, **options))
+    elif chosen.command == "summary":
+        print(summary(chosen.folder))
     elif chosen.command == "all":
         options = {"seeds": chosen.seeds, "settings": chosen.settings, "networks": chosen.networks}
         run_all(chosen.recipe, chosen.out, **options)

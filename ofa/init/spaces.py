@@ -62,7 +62,7 @@ _USUAL = (
 _MICRO = (
     _Fit("mcu", side=112, smallest=64, largest=160, step=16),
     _Fit("mcu", side=64, smallest=48, largest=96, step=16),
-    _Fit("mcu_32", side=0, smallest=20, largest=32, step=4),
+    _Fit("mcu_32_ir", side=0, smallest=20, largest=32, step=4),
 )
 
 

@@ -22,10 +22,13 @@ def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDesc
     choices, columns = space.choices(subnet).blocks, dict(zip(space.blocks, space.part_columns.blocks, strict=True))
     stages: dict[int, list[Block]] = {}
     for position, _, middle, width, side, _ in space.shapes(subnet):
-        # Genes that it shares with other blocks are the widths of stages, which are drawn as such.
-        own = {key for key, column in columns[position].items() if space.genes[column].block is not None}
+        # Genes that it depends on besides its own are widths of stages, which are drawn as such, and earlier strides.
+        genes = {key: space.genes[column] for key, column in columns[position].items()}
+        own = {key: gene.role for key, gene in genes.items() if (gene.stage, gene.block) == position[:2]}
+        roles = list(own.values())
         chosen = choices[position.stage, position.index]
-        block = Block({key: value for key, value in chosen.items() if key in own}, middle, width, side)
+        named = {role if roles.count(role) == 1 else key: chosen[key] for key, role in own.items()}
+        block = Block(named, middle, width, side)
         stages.setdefault(position.stage, []).append(block)
     return SubnetDescription(
         name,
