@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +109,11 @@ SHRINKING = {
 }
 
 
+# Of ``auto``: which part of the epochs the full network gets, and networks a step after it.
+FULL_SHARE = 0.3
+SUBNETS = 1
+
+
 def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     """The published schedule for any space: the full network, then one role after the other, one option at a time.
 
@@ -180,7 +185,42 @@ def attentive(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...
     return (Phase("attentive", epochs, lr, 4, open=all_open(space), sampling="best_up", teacher="in_place"),)
 
 
+def auto(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
+    """The default: the full network, then everything open, with the full network as teacher (``everything``).
+
+    Two phases, and few networks a step, because a training of tens of epochs has no steps to spare: at equal training
+    compute more small steps were worth more than several networks in each, and than phases that open a role at a time
+    (benchmarks/results/schedules.md). A single epoch has no time for a teacher: it is ``sandwich``. A space without
+    choices has the first phase alone.
+
+    Args:
+        epochs: of both phases together.
+        lr: of both.
+    """
+    later = everything(space, epochs=epochs, lr=lr)
+    if all(count == 1 for count in later.open.values()):
+        return (Phase("full", epochs, lr),)
+    if epochs == 1:
+        return sandwich(space, epochs=1, lr=lr)
+    full = max(1, round(FULL_SHARE * epochs))
+    return Phase("full", full, lr), replace(later, epochs=epochs - full)
+
+
+def everything(space: SearchSpace, *, epochs: int, lr: float) -> Phase:
+    """The phase of ``auto`` in which everything is open."""
+    return Phase(
+        "all",
+        epochs,
+        lr,
+        SUBNETS,
+        open=all_open(space),
+        sort_channels=any(SHRINKING[role].sort_channels and count > 1 for role, count in all_open(space).items()),
+        teacher="full",
+    )
+
+
 SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
+    "auto": auto,
     "progressive_shrinking": progressive_shrinking,
     "random": random,
     "sandwich": sandwich,

@@ -158,7 +158,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("train.optimizer=adan", "train.optimizer: must be 'sgd', 'adamw', 'lamb' or 'rmsprop'; it is \"adan\""),
         (
             "train.phases=none",
-            "train.phases: must be 'progressive_shrinking', 'random', 'sandwich' or 'attentive'; it is \"none\"",
+            "train.phases: must be 'auto', 'progressive_shrinking', 'random', 'sandwich' or 'attentive'; it is \"none\"",
         ),
         ("train.phases=[]", "train.phases: must have at least 1 item; it is []"),
         ("train.phases=3", "train.phases: must be a list; it is 3"),
