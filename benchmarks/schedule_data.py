@@ -1,10 +1,11 @@
-"""Small labelled data sets for ``benchmarks/schedules.py``: read once, kept on the device, augmented there in batches."""
+"""Small labelled data sets for ``schedule_trials.py``: read once, kept on the device, augmented there in batches."""
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import fsdd_features
@@ -62,7 +63,7 @@ def read_keywords(folder: Path) -> Arrays:
     with np.load(folder / "kws12.npz") as recordings:
         samples, offsets = recordings["samples"], recordings["offsets"]
         labels, split = recordings["labels"], recordings["split"]
-    clips = [samples[start:end].astype(np.float64) for start, end in zip(offsets, offsets[1:], strict=False)]
+    clips = [samples[start:end].astype(np.float64) for start, end in pairwise(offsets)]
     pictures = np.stack([fsdd_features.picture(resample_poly(clip, 1, 2)) for clip in clips])[:, None]
     order = np.random.default_rng(0).permutation(len(labels))
     rows = {"train": order[split[order] == 0], "test": order[split[order] > 0]}

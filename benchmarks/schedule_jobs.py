@@ -95,8 +95,27 @@ SHORT = Trial("cifar10", images=5000, passes=10)
 SMALL = Trial("keywords", images=0, passes=10)
 FASHION = Trial("fashion", images=5000, passes=10)
 DIGITS = Trial("digits", images=0, passes=30)
+FASTER = ONE | {"lr": 0.2}
+SHRINKING = {"schedule": "progressive_shrinking", "lr": 0.2, "later_lr": 2.5}
+MEDIUM = replace(SMALL, passes=40)
 ROUNDS: dict[str, Callable[[], Iterator[Trial]]] = {
+    "first": lambda: iter(
+        [
+            replace(SHORT, **ONE, lr=0.4),
+            replace(SMALL, **FASTER),
+            replace(SMALL, **SHRINKING),
+            replace(SMALL, lr=0.2),
+            replace(SHORT, **FASTER, share=0.5),
+            replace(MEDIUM, **FASTER),
+            replace(MEDIUM, lr=0.2),
+            replace(SHORT, **FASTER, ema=0.05),
+            replace(MEDIUM, **SHRINKING),
+            replace(SHORT, subnets=2, lr=0.2),
+            replace(FASHION, **FASTER),
+            replace(FASHION, **SHRINKING),
+        ]
+    ),
     "short": lambda: _changed(SHORT, SCHEDULES + SETTINGS, seeds=range(1)),
     "small": lambda: _changed(SMALL, FEW, seeds=range(1)),
-    "longer": lambda: _changed(replace(SHORT, passes=30), [ONE | {"lr": 0.2}, {"lr": 0.2}], seeds=range(1)),
+    "longer": lambda: _changed(replace(SHORT, passes=30), [FASTER, {"lr": 0.2}], seeds=range(1)),
 }

@@ -4,8 +4,8 @@
     python benchmarks/schedule_tables.py RESULTS
 
 What is trained is in ``schedule_jobs.py``. A trial's compute is that of so many passes of the full network over the
-images, forward and backward; passes without a backward one (teachers, candidates) count a third. Accuracy is that of the
-test images after calibration, over 20 subnets spread over multiply-accumulates; nothing is chosen by it but the defaults.
+images, forward and backward; passes without a backward one (teachers, candidates) count a third. Accuracy is the test
+images' after calibration, of 20 subnets spread over multiply-accumulates; nothing is chosen by it but the defaults.
 
 Rows are appended to RESULTS/trials.jsonl; what is there is not done again. ``--device cuda --workers 4`` feeds one GPU;
 ``--minutes`` ends it early, with the rows that are there.
@@ -18,7 +18,6 @@ import json
 import multiprocessing
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path

@@ -126,9 +126,9 @@ class TrainConfig(Section):
     )
     lr: LearningRate | None = Field(
         None,
-        description="Peak learning rate of a named schedule's first phase; needed as epochs is, but not with auto: null "
-        f"is then {AUTO_LR:g} for {LR_BATCH} images of a batch; nor with init: null is then what suits pretrained "
-        f"weights, {PRETRAINED_LR:g} for {LR_BATCH} images, and layer_decay too.",
+        description="Peak learning rate of a named schedule's first phase; needed as epochs is, but with auto or init: "
+        f"null is then {AUTO_LR:g} for {LR_BATCH} images of a batch; with init what suits pretrained weights, "
+        f"{PRETRAINED_LR:g}, and layer_decay too.",
     )
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
@@ -216,11 +216,14 @@ class FinetuneConfig(Section):
     lr: LearningRate = Field(description="Peak learning rate.")
 
 
+_OF_OTHERS = ("phases", "total_epochs")
+
+
 def with_phases(train: Any) -> Any:
-    """The section's plain values; with ``epochs`` and no ``phases``, which has always meant the published schedule."""
-    if isinstance(train, dict) and "phases" not in train and train.get("epochs") is not None:
-        return train | {"phases": "progressive_shrinking"}
-    return train
+    """The section's plain values; with ``epochs`` alone, which has always meant the published schedule, its name."""
+    if not isinstance(train, dict) or train.get("epochs") is None or not train.keys().isdisjoint(_OF_OTHERS):
+        return train
+    return train | {"phases": "progressive_shrinking"}
 
 
 def _length_problems(train: TrainConfig) -> list[Problem]:

@@ -190,8 +190,8 @@ def auto(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
 
     Two phases, and few networks a step, because a training of tens of epochs has no steps to spare: at equal training
     compute more small steps were worth more than several networks in each, and than phases that open a role at a time
-    (benchmarks/results/schedules.md). A single epoch has no time for a teacher: it is ``sandwich``. A space without
-    choices has the first phase alone.
+    (benchmarks/results/schedules.md). A single epoch has no time for a teacher: it is the second phase without one. A
+    space without choices has the first phase alone.
 
     Args:
         epochs: of both phases together.
@@ -201,7 +201,7 @@ def auto(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     if all(count == 1 for count in later.open.values()):
         return (Phase("full", epochs, lr),)
     if epochs == 1:
-        return sandwich(space, epochs=1, lr=lr)
+        return (replace(later, teacher="none"),)
     full = max(1, round(FULL_SHARE * epochs))
     return Phase("full", full, lr), replace(later, epochs=epochs - full)
 

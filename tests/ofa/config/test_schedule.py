@@ -60,7 +60,7 @@ def test_the_default_needs_its_epochs_alone(small, given, lr):
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
-@pytest.mark.parametrize("given", ["epochs: 3, lr: 0.2", "epochs: 3, lr: 0.2, total_epochs: null"])
+@pytest.mark.parametrize("given", ["epochs: 3, lr: 0.2", "epochs: 3, lr: 0.2, shrinking_lr_scale: 1.0"])
 def test_recipes_from_before_the_default_mean_what_they_meant(small, given):
     recipe = load_recipe(small, overrides=[f"train={{{given}}}"])
     assert training_phases(recipe) == progressive_shrinking(recipe.space, epochs=3, lr=0.2)
@@ -84,9 +84,10 @@ def test_without_its_first_phase_the_default_is_as_long(small, epochs):
         ("{total_epochs: 0}", "train.total_epochs: must be greater than or equal to 1; it is 0"),
         ("{total_epochs: 2, optimizer: lamb}", "train.lr: missing; what suits auto is known for sgd alone, and opti"),
         ("{total_epochs: 2, phases: auto, epochs: 1}", "train.epochs: not with phases: auto, which takes total_epochs"),
+        ("{total_epochs: 2, epochs: 1}", "train.epochs: not with phases: auto, which takes total_epochs; leave it out"),
         (
-            "{total_epochs: 2, epochs: 1, lr: 0.1}",
-            "train.total_epochs: not with phases: progressive_shrinking, which takes epochs; leave it out",
+            "{total_epochs: 2, phases: random, epochs: 1, lr: 0.1}",
+            "train.total_epochs: not with phases: random, which takes epochs; leave it out",
         ),
         (
             "{total_epochs: 2, phases: [{name: a, epochs: 1, lr: 0.1}]}",

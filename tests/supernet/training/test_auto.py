@@ -1,12 +1,14 @@
 """The default schedule: as long as was asked for, at any length."""
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
-from ofa.supernet.training.phases import SCHEDULES, all_open, auto, everything
+from ofa.supernet.training.phases import all_open, auto, everything
 
 SPACE = SearchSpace.from_dict(families.presets()["tiny_mbv3"])
 LENGTHS = (1, 2, 3, 5, 10, 30, 100, 300)
@@ -28,7 +30,7 @@ def test_epochs_add_up_and_everything_is_trained(epochs):
 def test_longer_trainings_have_no_shorter_phase():
     lengths = [[phase.epochs for phase in auto(SPACE, epochs=epochs, lr=0.1)] for epochs in range(2, 301)]
     assert {len(phases) for phases in lengths} == {2}
-    for before, after in zip(lengths, lengths[1:], strict=False):
+    for before, after in pairwise(lengths):
         assert all(short <= long for short, long in zip(before, after, strict=True))
     shares = [full / (full + later) for full, later in lengths if full + later >= 30]
     assert max(shares) - min(shares) < 0.05, "of long trainings the shares are the same"
@@ -40,8 +42,8 @@ def test_only_the_first_phase_has_nobody_to_learn_from():
     assert later.sort_channels
 
 
-def test_a_single_epoch_trains_every_size():
-    assert auto(SPACE, epochs=1, lr=0.1) == SCHEDULES["sandwich"](SPACE, epochs=1, lr=0.1)
+def test_a_single_epoch_has_no_teacher():
+    assert auto(SPACE, epochs=1, lr=0.1) == (replace(everything(SPACE, epochs=1, lr=0.1), teacher="none"),)
 
 
 def test_a_space_without_choices_is_its_full_network():
