@@ -51,8 +51,8 @@ def _answer(question: Callable[[], bool]) -> bool:
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe file. ``overrides`` are ``"train.total_epochs=3"``, values read as YAML; ``train.phases.0.lr``
-    reaches into a list.
+    """Read and check a recipe file. ``overrides`` are ``"train.total_epochs=3"``, values read as YAML;
+    ``train.phases.0.lr`` reaches into a list.
 
     Raises ``UserError`` that lists every problem, one a line, each with file, key, value and what is allowed.
     """

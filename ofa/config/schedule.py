@@ -20,6 +20,8 @@ def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
         first, *later = SCHEDULES[config.phases](recipe.space, **length)
         if config.phases == "auto" and config.skip_first_phase:
             later = [everything(recipe.space, **length)]
+        if config.warmup_epochs:  # instead of the schedule's own; the settings have it
+            first = replace(first, warmup_epochs=0.0)
         phases = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         phases = tuple(phase.phase(first=index == 0) for index, phase in enumerate(config.phases))

@@ -24,7 +24,7 @@ from ofa.supernet import families
 from ofa.supernet.genome import MAX_OPTIONS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
-from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
+from ofa.supernet.training.phases import SCHEDULES, TEACHERS, WARMUP, Phase
 from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
@@ -167,7 +167,9 @@ class TrainConfig(Section):
         description="How subnets learn soft labels: cross-entropy, KL divergence or AlphaNet's alpha divergence.",
     )
     warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = Field(
-        0.0, description="Epochs of the first phase in which the learning rate rises linearly."
+        0.0,
+        description="Epochs of the first phase in which the learning rate rises linearly; 0 with auto: "
+        f"{WARMUP:g} of total_epochs.",
     )
     clip_grad: real(1e-6, 1e6) | None = Field(None, description="Largest norm of all gradients; null: not clipped.")
     ema: Share | None = Field(

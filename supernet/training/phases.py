@@ -25,6 +25,7 @@ class Phase:
             not open: it has its largest option alone. Resolutions are always open.
         sort_channels: reorder channels by importance before the phase begins.
         sampling: which networks a step runs, a key of ``sampling.SAMPLERS``.
+        warmup_epochs: in which the learning rate rises linearly, of ``epochs``.
         teacher: ``"none"``: labels only. ``"full"``: also the full network as it was when the first such phase began,
             frozen, in eval mode. ``"in_place"``: the step's largest network learns from labels, the others from its
             soft labels alone (BigNAS, arXiv:2003.11142).
@@ -41,6 +42,7 @@ class Phase:
     sort_channels: bool = False
     sampling: str = "uniform"
     teacher: str = "none"
+    warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"phase {self.name!r}"
@@ -109,8 +111,9 @@ SHRINKING = {
 }
 
 
-# Of ``auto``: which part of the epochs the full network gets, and networks a step after it.
+# Of ``auto``: which parts of the epochs the full network and the warm-up in it get, and networks a step after it.
 FULL_SHARE = 0.3
+WARMUP = 0.03
 SUBNETS = 1
 
 
@@ -198,12 +201,13 @@ def auto(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
         lr: of both.
     """
     later = everything(space, epochs=epochs, lr=lr)
+    first = Phase("full", epochs, lr, warmup_epochs=WARMUP * epochs)
     if all(count == 1 for count in later.open.values()):
-        return (Phase("full", epochs, lr),)
+        return (first,)
     if epochs == 1:
         return (replace(later, teacher="none"),)
     full = max(1, round(FULL_SHARE * epochs))
-    return Phase("full", full, lr), replace(later, epochs=epochs - full)
+    return replace(first, epochs=full), replace(later, epochs=epochs - full)
 
 
 def everything(space: SearchSpace, *, epochs: int, lr: float) -> Phase:

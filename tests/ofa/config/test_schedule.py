@@ -69,6 +69,15 @@ def test_recipes_from_before_the_default_mean_what_they_meant(small, given):
     assert Recipe.from_dict(stored) == recipe
 
 
+def test_a_warm_up_of_its_own_is_the_recipe_s(small):
+    recipe = load_recipe(small, overrides=["train={total_epochs: 100, warmup_epochs: 0.5}"])
+    phases = training_phases(recipe)
+    assert [phase.warmup_epochs for phase in phases] == [0, 0]
+    assert training_settings(recipe).warmup_epochs == 0.5
+    usual = load_recipe(small, overrides=["train={total_epochs: 100}"])
+    assert [phase.warmup_epochs > 0 for phase in training_phases(usual)] == [True, False]
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 10])
 def test_without_its_first_phase_the_default_is_as_long(small, epochs):
     given = f"{{total_epochs: {epochs}, init: full.safetensors, skip_first_phase: true}}"

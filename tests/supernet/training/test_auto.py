@@ -40,6 +40,7 @@ def test_only_the_first_phase_has_nobody_to_learn_from():
     full, later = auto(SPACE, epochs=10, lr=0.1)
     assert (full.trains_one_network, full.teacher, later.teacher) == (True, "none", "full")
     assert later.sort_channels
+    assert 0 < full.warmup_epochs < full.epochs and later.warmup_epochs == 0
 
 
 def test_a_single_epoch_has_no_teacher():

@@ -42,7 +42,7 @@ CASES = {
     "sgd, layers": Case(SHRINKING[:2], replace(PLAIN, layer_decay=0.8), (1, 5)),
     "sgd, all": Case(SHRINKING, ALL, EPOCH_ENDS[1::2] + MIDDLES),
     "adamw, all": Case(slower(SHRINKING), replace(ALL, optimizer="adamw"), EPOCH_ENDS[1::2] + MIDDLES[::2]),
-    "auto": Case(auto(SPACE, epochs=3, lr=0.05), PLAIN, (1, 2, 3, 4)),
+    "auto": Case(auto(SPACE, epochs=3, lr=0.05), Settings(), (1, 2, 3, 4)),
     "sandwich": Case(sandwich(SPACE, epochs=3, lr=0.05), PLAIN, (1, 4)),
     "sandwich, all": Case(sandwich(SPACE, epochs=3, lr=0.05), replace(ALL, distill_loss="kl"), (2, 3, 5)),
     "attentive": Case(attentive(SPACE, epochs=3, lr=0.05), replace(PLAIN, distill_loss="alpha"), (1, 4)),
