@@ -43,7 +43,6 @@ class Trial:
 
 
 SANDWICH = {"sampling": "sandwich", "teacher": "in_place"}
-SANDWICH_FULL = {"sampling": "sandwich", "teacher": "full"}
 # Changes of one or two settings from the base.
 SCHEDULES: list[dict[str, Any]] = [
     {},
@@ -54,7 +53,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"schedule": "sandwich"},
     {"schedule": "attentive"},
     SANDWICH,
-    SANDWICH_FULL,
+    {"sampling": "sandwich"},
 ]
 ONE = {"subnets": 1}
 SETTINGS: list[dict[str, Any]] = [
@@ -98,6 +97,36 @@ DIGITS = Trial("digits", images=0, passes=30)
 FASTER = ONE | {"lr": 0.2}
 SHRINKING = {"schedule": "progressive_shrinking", "lr": 0.2, "later_lr": 2.5}
 MEDIUM = replace(SMALL, passes=40)
+LONG = [
+    Trial("cifar10", images=10_000, passes=30),
+    Trial("cifar10", images=5000, passes=100),
+    Trial("cifar10_32", images=50_000, passes=30),
+    Trial("fashion", images=20_000, passes=30),
+]
+# The default, and what it has to beat.
+WAYS: list[dict[str, Any]] = [
+    FASTER,
+    SHRINKING,
+    {"schedule": "progressive_shrinking"},
+    {"schedule": "random", "lr": 0.2, "later_lr": 2.5},
+    {"schedule": "sandwich", "lr": 0.2},
+    {"schedule": "attentive", "lr": 0.2},
+    {"lr": 0.2},
+]
+FINER: list[dict[str, Any]] = [
+    {"subnets": 2, "lr": 0.2},
+    ONE | {"lr": 0.1},
+    ONE | {"lr": 0.4},
+    FASTER | {"later_lr": 0.37},
+    FASTER | {"later_lr": 2.2},
+    FASTER | {"share": 0.1},
+    FASTER | {"share": 0.5},
+    FASTER | {"ema": 0.02},
+    FASTER | {"smoothing": 0.0},
+    FASTER | {"mixup": 0.2},
+    FASTER | {"warmup": 0.05},
+    SANDWICH | {"lr": 0.2},
+]
 ROUNDS: dict[str, Callable[[], Iterator[Trial]]] = {
     "first": lambda: iter(
         [
@@ -117,5 +146,9 @@ ROUNDS: dict[str, Callable[[], Iterator[Trial]]] = {
     ),
     "short": lambda: _changed(SHORT, SCHEDULES + SETTINGS, seeds=range(1)),
     "small": lambda: _changed(SMALL, FEW, seeds=range(1)),
-    "longer": lambda: _changed(replace(SHORT, passes=30), [FASTER, {"lr": 0.2}], seeds=range(1)),
+    "table": lambda: (
+        replace(task, seed=seed, **way) for seed in range(3) for task in (SHORT, SMALL, MEDIUM, FASHION) for way in WAYS
+    ),
+    # For a GPU: what decides whether long trainings want more networks a step, smaller steps, an average.
+    "long": lambda: (replace(task, seed=seed, **way) for seed in range(3) for task in LONG for way in WAYS + FINER),
 }
