@@ -33,7 +33,7 @@ MAX_PHASES = 300
 # Peak learning rates that suit sgd (docs/results.md), for so many images of a batch, to which they are proportional: of
 # a start from nothing, and from pretrained weights, with the factor on it from layer to layer.
 LR_BATCH = 64
-AUTO_LR = 0.1
+AUTO_LR = 0.2
 PRETRAINED_LR = 0.02
 PRETRAINED_LAYER_DECAY = 0.9
 
