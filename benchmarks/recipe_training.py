@@ -3,7 +3,7 @@
     python benchmarks/recipe_training.py quickstart RUNS --way default= \\
         --way before="train={epochs: 16, lr: 0.2, batch_size: 32, warmup_epochs: 2}" [--seeds 0 1 2]
 
-A way is a name and an override of the recipe, as ``ofa run --set`` takes it. Supernets are in RUNS/WAY/SEED, and are not
+A way is a name and an override of the recipe, as of ``ofa run --set``. Supernets are in RUNS/WAY/SEED, and are not
 trained again.
 """
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-import fsdd_features
 import numpy as np
 import torch
 from PIL import Image
-from scipy.signal import resample_poly
 from sklearn.datasets import load_digits
+from speech_features import SOUNDS, Recordings, picture
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,13 +58,11 @@ def read_fashion(folder: Path) -> Arrays:
 
 def read_keywords(folder: Path) -> Arrays:
     """Keywords as pictures of 32 mel bands by 32 frames; validation and test clips are the test images."""
-    with np.load(folder / "kws12.npz") as recordings:
-        samples, offsets = recordings["samples"], recordings["offsets"]
-        labels, split = recordings["labels"], recordings["split"]
-    clips = [samples[start:end].astype(np.float64) for start, end in pairwise(offsets)]
-    pictures = np.stack([fsdd_features.picture(resample_poly(clip, 1, 2)) for clip in clips])[:, None]
+    recordings, sound = Recordings.load(folder, "kws12"), SOUNDS["kws12"]
+    labels, split = recordings.labels, recordings.splits("")
+    pictures = np.stack([picture(recordings[index], sound) for index in range(len(labels))])[:, None]
     order = np.random.default_rng(0).permutation(len(labels))
-    rows = {"train": order[split[order] == 0], "test": order[split[order] > 0]}
+    rows = {"train": order[split[order] == "train"], "test": order[split[order] != "train"]}
     return {name: pictures[own] for name, own in rows.items()} | {
         f"{name}_labels": labels[own] for name, own in rows.items()
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from ofa.pipeline.run_folder import quarantine
 from ofa.supernet.files import write_atomic
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import TEXT_FIELDS, SearchSpace, Subnet
 
 
 def header(subnet: Subnet) -> str:
@@ -107,7 +107,7 @@ def _parse(line: str, space: SearchSpace, where: str) -> tuple[np.ndarray, float
         if len(fields) != len(names):
             raise ValueError(f"{len(fields)} columns instead of {len(names)}")
         lists = {
-            name: tuple(float(value) for value in field.split("-"))
+            name: tuple(value if name in TEXT_FIELDS else float(value) for value in field.split("-"))
             for name, field in zip(names[1:-1], fields[1:-1], strict=True)
         }
         accuracy = float(fields[-1])
