@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 # Training, validation and test images.
-SIZES = {"digits": (500, 500, 797), "fashion": (2000, 1000, 2000), "keywords": (1650, 650, 960)}
+SIZES = {"digits": (500, 500, 797), "fashion": (1500, 1000, 2000), "keywords": (1650, 650, 960)}
 
 
 def write_data(name: str, folder: Path, *, seed: int, keywords: Path) -> dict[str, object]:

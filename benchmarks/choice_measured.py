@@ -1,4 +1,4 @@
-"""What was measured of a supernet's subnets, kept on disk, so that ways of choosing are compared without measuring anew."""
+"""What was measured of a supernet's subnets, on disk, so that ways of choosing are compared without measuring anew."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import pytest
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import Scores
 from ofa.predictors.sampling import stratified_sample
 from ofa.stages import collect
 
@@ -17,11 +18,12 @@ def made_up(monkeypatch):
     """Accuracies by formula, with a millisecond's work; returns the list of subnets that were measured."""
     measured = []
 
-    def top1(subnet, _batches):
+    def scores(subnet, _batches):
         measured.append(subnet)
-        return 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
+        accuracy = 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
+        return Scores(accuracy, 1.0, accuracy / 2)
 
-    monkeypatch.setattr(collect, "top1", top1)
+    monkeypatch.setattr(collect, "scores", scores)
     monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
     return measured
 
