@@ -14,7 +14,7 @@ from ofa.predictors.accuracy.features import features
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
-from ofa.predictors.accuracy.targets import accuracy_line
+from ofa.predictors.accuracy.targets import accuracy_line, rows_measured
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.metrics import networks_of
@@ -55,8 +55,9 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
 
         Args:
             signal: another measurement of each row ``(n,)`` that rises with accuracy and is less noisy. Then the
-                accuracy is learnt that goes with it, by a straight line through the rows; rows whose signal is not
-                finite are left out. Without effect where accuracy does not rise with it (``targets.accuracy_line``).
+                accuracy is learnt that goes with it, by a straight line through the rows
+                (``targets.accuracy_line``); as it is where there is no such line. Rows whose signal is not finite are
+                left out, unless all are such.
 
         Raises ``ValueError`` when shapes disagree, an accuracy is infinite, there are fewer than five rows or two
         networks, ``kind`` is unknown, or ``model`` is no regressor.
@@ -72,7 +73,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
                 f"accuracy[{int(np.argmax(np.isinf(accuracy)))}] is infinite; give NaN for unmeasured ones"
             )
         line = None if signal is accuracy else accuracy_line(accuracy, signal)
-        measured = ~np.isnan(accuracy) & (np.isfinite(signal) if line else True)
+        measured = rows_measured(accuracy, signal)
         self.dropped_ = int((~measured).sum())
         self.noise_ = line.noise if line else 0.0
         codes, accuracy = codes[measured], accuracy[measured]

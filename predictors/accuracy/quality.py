@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.targets import rows_measured
 from ofa.predictors.metrics import kendall_tau, networks_of
 from ofa.supernet.genome import Genome
 from ofa.supernet.integers import ceil_div
@@ -34,7 +35,7 @@ def quality(
     ``ValueError`` below ten rows or three networks.
     """
     codes, accuracy = np.asarray(codes), np.asarray(accuracy, float)
-    measured = ~np.isnan(accuracy)
+    measured = rows_measured(accuracy, signal)
     codes, accuracy = codes[measured], accuracy[measured]
     signal = None if signal is None else np.asarray(signal, float)[measured]
     networks = networks_of(codes)

@@ -48,6 +48,17 @@ TARGETS: dict[str, Target] = {
 }
 
 
+def rows_measured(accuracy: np.ndarray, signal: np.ndarray | None) -> np.ndarray:
+    """Which rows ``(n,)`` have an accuracy, and a finite signal where any row has one.
+
+    A network whose logits are not finite still has an accuracy, by chance: it says nothing.
+    """
+    measured = ~np.isnan(accuracy)
+    if signal is None or not np.isfinite(signal).any():
+        return measured
+    return measured & np.isfinite(signal)
+
+
 @dataclass(frozen=True)
 class AccuracyLine:
     """Accuracy as a line of another measurement; ``noise`` is the standard deviation of accuracies around it."""

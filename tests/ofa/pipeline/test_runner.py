@@ -138,8 +138,20 @@ def test_the_best_collected_network_inside_the_limits_is_a_candidate(finished, r
     assert best.id in candidates and 2 <= len(candidates) <= recipe.search.candidates + 1
     chosen = next(one for one in candidates.values() if one["chosen"])
     measured = [one["measured"] for one in candidates.values() if "accuracy" in one["measured"]]
-    assert chosen["measured"]["smoothed_accuracy"] == max(one["smoothed_accuracy"] for one in measured)
-    assert all(one["loss"] > 0 for one in measured)
+    assert chosen["value"] == max(one["value"] for one in candidates.values() if "value" in one)
+    assert all(one["loss"] > 0 and 0 < one["smoothed_accuracy"] < 1 for one in measured)
+
+
+def test_candidates_can_be_compared_by_accuracy_alone(call, copied):
+    keys = ["--set", "search.choose_by=measured", "--set", "predictor.target=accuracy", "--update"]
+    for stage in ("predict", "search"):
+        code, _, err = call(stage, copied, *keys)
+        assert code == 0, err
+    candidates = json.loads((copied / "search" / "phone.json").read_text())["candidates"]
+    values = {one["id"]: one["value"] for one in candidates if "value" in one}
+    assert values == {one["id"]: one["measured"]["accuracy"] for one in candidates if "accuracy" in one["measured"]}
+    assert [one["value"] for one in candidates if one["chosen"]] == [max(values.values())]
+    assert json.loads((copied / "predictor" / "quality.json").read_text())["target"] == "accuracy"
 
 
 # -- running again ----------------------------------------------------------------------------------------------------

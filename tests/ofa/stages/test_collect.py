@@ -77,3 +77,22 @@ def test_rows_of_other_subnets_are_put_aside(call, copied, unfinished, made_up, 
     assert "has other subnets than this recipe's: moved to accuracy.csv.damaged" in out
     assert path.read_bytes() == whole
     assert len(made_up) == 30 - row // 10 * 10
+
+
+def test_networks_without_a_finite_loss_teach_nothing(call, copied, monkeypatch):
+    """A network whose logits overflowed has an accuracy, by chance, and no loss."""
+    seen = []
+
+    def scores(subnet, _batches):
+        seen.append(subnet)
+        accuracy = 0.2 + 0.05 * sum(subnet.depths) + 0.001 * len(seen)
+        return Scores(0.1, np.inf, np.nan) if len(seen) in (2, 5) else Scores(accuracy, 1 - accuracy, accuracy)
+
+    monkeypatch.setattr(collect, "scores", scores)
+    monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
+    for stage, words in (("collect", "14 subnets"), ("predict", "2 rows without an accuracy left out")):
+        code, out, err = call(stage, copied, "--set", "collect.subnets=14", "--update")
+        assert code == 0, err
+        assert words in " ".join(out.split())
+    with (copied / "accuracy.csv").open() as file:
+        assert sum(",inf,nan" in line for line in file) == 2
