@@ -12,12 +12,16 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from choice_data import SIZES
 from choice_measured import Measured
-from choice_methods import Images, Replay, variants
+from choice_methods import SIGNALS, Images, Replay, variants
+from choice_runs import prepare
 from scipy.stats import t as student
 
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import kendall_tau
 
+_DRAWS_OF_SIGNALS = 6
 SHARES = (0.12, 0.25, 0.5)  # limits, of the largest network's MACs
 DRAWS = {100: 1, 300: 1, None: 1}  # validation images (None: all), and how many draws of them
 
@@ -45,6 +49,26 @@ def replay(run: Path, names: list[str] | None) -> list[dict]:
     costs, tests = macs.predict(codes), measured.test(codes)[:, 0]
     best = {share: float(tests[costs <= share * largest].max()) for share in SHARES}
     return [row | {"regret": best[row["limit"]] - row["accuracy"]} for row in rows]
+
+
+def signals(run: Path) -> str:
+    """Kendall tau of each signal with test accuracy: over all measured networks, and over the better half of them."""
+    measured = Measured(run)
+    codes = measured.codes
+    logits, tests = measured.logits(codes), measured.test(codes)[:, 0]
+    upper = tests >= np.median(tests)
+    lines = [f"{run.name}: {len(codes)} networks, test accuracy {tests.min():.1%} to {tests.max():.1%}"]
+    lines += [f"| images | {' | '.join(SIGNALS)} |", "|---" * (len(SIGNALS) + 1) + "|"]
+    rng = np.random.default_rng(0)
+    for size in (100, 300, len(measured.labels)):
+        taus = []
+        for _ in range(_DRAWS_OF_SIGNALS if size < len(measured.labels) else 1):
+            rows = rng.permutation(len(measured.labels))[:size]
+            values = [[signal(one[rows], measured.labels[rows]) for one in logits] for signal in SIGNALS.values()]
+            taus.append([(kendall_tau(v, tests), kendall_tau(v[upper], tests[upper])) for v in np.array(values)])
+        cells = [f"{every:.2f}, {better:.2f}" for every, better in np.mean(taus, axis=0)]
+        lines.append(f"| {size} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: list[dict], *, baseline: str = "baseline") -> str:
@@ -83,6 +107,13 @@ def _cell(by_net: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
+    prepared = commands.add_parser("prepare", help="train a supernet and measure some of its networks")
+    prepared.add_argument("data", choices=SIZES)
+    prepared.add_argument("seed", type=int)
+    prepared.add_argument("folder", type=Path)
+    prepared.add_argument("--keywords", type=Path, default=Path("../shared/data/speech_commands"))
+    told = commands.add_parser("signals", help="which signal tells test accuracy best")
+    told.add_argument("runs", type=Path, nargs="+")
     replayed = commands.add_parser("replay", help="what each method chooses in some runs")
     replayed.add_argument("runs", type=Path, nargs="+")
     replayed.add_argument("--rows", type=Path, required=True)
@@ -90,6 +121,13 @@ def main() -> None:
     shown = commands.add_parser("table", help="what is better by how much")
     shown.add_argument("rows", type=Path, nargs="+")
     chosen = parser.parse_args()
+    if chosen.command == "prepare":
+        print(prepare(chosen.data, chosen.seed, chosen.folder, keywords=chosen.keywords))
+        return
+    if chosen.command == "signals":
+        for run in chosen.runs:
+            print(signals(run) + "\n", flush=True)
+        return
     if chosen.command == "replay":
         for run in chosen.runs:
             rows = replay(run, chosen.methods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,6 @@ class Measured:
     def save(self) -> None:
         if not self._new:
             return
-        import io
-
         logits, accuracies, losses = (np.array(column) for column in zip(*self._rows.values(), strict=True))
         content = io.BytesIO()
         np.savez(

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from choice_measured import Measured
-from scipy.special import expit, log_softmax
+from scipy.special import log_softmax
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.active import candidates, next_batch
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import smoothed_accuracy
 from ofa.predictors.sampling import biased_sample, mutate, stratified_sample
 from ofa.supernet.integers import ceil_div
+from ofa.supernet.space import SearchSpace
 
 _POOL, _REFINED = 3000, 600
 
@@ -60,10 +62,38 @@ def variants() -> dict[str, Method]:
         "accuracy, active": replace(BASELINE, collect="active"),
         "smooth, active": replace(smooth, collect="active"),
         "smooth, random": replace(smooth, collect="random"),
+        "smooth, log": replace(smooth, collect="log"),
+        "smooth, each resolution": replace(smooth, collect="each resolution"),
         "smooth, 50 subnets": replace(smooth, subnets=50),
         "accuracy, 50 subnets": replace(BASELINE, subnets=50),
     }
     return methods
+
+
+def log_spread(space: SearchSpace, n: int, macs: CostTable, rng: np.random.Generator) -> np.ndarray:
+    """Spread evenly over the logarithm of MACs: half of the networks cost less than the geometric mean of the ends."""
+    return stratified_sample(space, n, _Logarithm(macs), rng)
+
+
+def each_resolution(space: SearchSpace, n: int, macs: CostTable, rng: np.random.Generator) -> np.ndarray:
+    """As many networks of each resolution, of each spread over the logarithm of its MACs."""
+    column = space.genes_of("resolution")[0]
+    pool, parts = biased_sample(space, 40 * n, rng), []
+    for option in np.unique(pool[:, column]):
+        own = pool[pool[:, column] == option]
+        costs = np.log(macs.predict(own))
+        own = own[np.argsort(costs)]
+        levels = np.linspace(costs.min(), costs.max(), ceil_div(n, int(space.num_options[column])))
+        parts.append(own[np.searchsorted(np.sort(costs), levels)])
+    return np.unique(np.concatenate(parts), axis=0)[:n]
+
+
+@dataclass(frozen=True)
+class _Logarithm:
+    table: CostTable
+
+    def predict(self, codes: np.ndarray) -> np.ndarray:
+        return np.log(self.table.predict(codes))
 
 
 class Images:
@@ -100,15 +130,7 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
 
 
-def _smooth(logits: np.ndarray, labels: np.ndarray, width: float = 0.3) -> float:
-    rows = np.arange(len(labels))
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    margins = logits[rows, labels] - others.max(1)
-    return expit(margins / (width * np.median(np.abs(margins)))).mean()
-
-
-SIGNALS = {"accuracy": _accuracy, "loss": _loss, "scaled_loss": _scaled_loss, "smooth": _smooth}
+SIGNALS = {"accuracy": _accuracy, "loss": _loss, "scaled_loss": _scaled_loss, "smooth": smoothed_accuracy}
 
 
 class Replay:
@@ -149,6 +171,10 @@ class Replay:
             return space.sample(n, np.random.default_rng([self.seed, 4]))
         if method.collect == "spread":
             return stratified_sample(space, n, self.macs, rng)
+        if method.collect == "log":
+            return log_spread(space, n, self.macs, rng)
+        if method.collect == "each resolution":
+            return each_resolution(space, n, self.macs, rng)
         codes = stratified_sample(space, 20, self.macs, rng)
         while len(codes) < n:
             scores, costs = self.target(method.signal, codes), self.macs.predict(codes)

@@ -43,7 +43,7 @@ def ways() -> dict[str, Way]:
         found[f"{count} candidates, posterior"] = Way(candidates=count, posterior=True)
     found["6 in 3 rounds"] = Way(candidates=6, rounds=3)
     found["6 in 3 rounds, posterior"] = Way(candidates=6, rounds=3, posterior=True)
-    for collect in ("random", "active"):
+    for collect in ("random", "log", "active"):
         found[collect] = Way(collect=collect)
         found[f"{collect}, posterior"] = Way(collect=collect, posterior=True)
     for subnets in (50, 200):
@@ -70,6 +70,8 @@ class Simulation:
         rng = np.random.default_rng([self.seed, 2])
         if way.collect == "random":
             return rng.permutation(len(self.table.codes))[: way.subnets]
+        if way.collect == "log":
+            return spread(self.table._replace(macs=np.log(self.table.macs)), way.subnets, rng)
         rows = spread(self.table, way.subnets if way.collect == "spread" else BATCH, rng)
         while len(rows) < way.subnets:
             known = self.table.codes[rows], self.seen[rows], self.table.macs[rows]

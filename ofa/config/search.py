@@ -77,7 +77,7 @@ class _SearchSection(Section):
     candidates: whole(1, MAX_CANDIDATES) = Field(
         3, description="Best predicted subnets that are built and measured; the best of them is chosen."
     )
-    choose_by: Literal[tuple(CHOICES)] = Field("expected", description=f"{choices(CHOICES)}.")
+    choose_by: Literal[tuple(CHOICES)] = Field("measured", description=f"{choices(CHOICES)}.")
 
     @property
     def settings(self) -> dict[str, Any]:

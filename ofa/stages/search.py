@@ -1,7 +1,7 @@
 """The stage ``search``: the best subnet inside each target's limits.
 
 Predictions propose, measurements choose: the few best predicted subnets are built and measured, so that one lucky
-prediction does not decide; and the predictor weighs what was measured, so that one lucky measurement does not either.
+prediction does not decide.
 """
 
 from __future__ import annotations

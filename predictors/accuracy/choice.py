@@ -69,11 +69,12 @@ def expected_accuracy(predictor: AccuracyPredictor, known: Measurements, measure
 
 
 CHOICES: dict[str, Choice] = {
-    "expected": Choice(
-        help="by the predictor, fitted again to the candidates' measurements too: a lucky measurement does not win",
-        value=expected_accuracy,
-    ),
     "measured": Choice(
-        help="by the measurement that the predictor learns from", value=lambda _, __, measured: measured.quality()
+        help="by what the predictor learns from (predictor.target), as measured of the candidates",
+        value=lambda _, __, measured: measured.quality(),
+    ),
+    "expected": Choice(
+        help="by the predictor, fitted again with the candidates, for few and noisy validation images",
+        value=expected_accuracy,
     ),
 }
