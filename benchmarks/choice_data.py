@@ -6,10 +6,9 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-from fsdd_features import picture
 from PIL import Image
-from scipy.signal import resample_poly
 from sklearn.datasets import load_digits
+from speech_features import SOUNDS, picture
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 # Training, validation and test images.
@@ -56,7 +55,7 @@ def _write_keywords(folder: Path, source: Path, rng: np.random.Generator, *, val
     """Log-mel pictures of one-second words in ``SPLIT/WORD``; no speaker is in two splits."""
     with np.load(source / "kws12.npz") as arrays:
         samples, offsets, labels, speakers = (arrays[key] for key in ("samples", "offsets", "labels", "speakers"))
-        names, rate = arrays["names"], int(arrays["rate"])
+        names = arrays["names"]
     # Silence has no speaker: each clip counts as one of its own.
     speakers = np.array([who or f"silence {index}" for index, who in enumerate(speakers)])
     split, left = {}, {"test": test, "val": validation}
@@ -69,7 +68,7 @@ def _write_keywords(folder: Path, source: Path, rng: np.random.Generator, *, val
         sound = samples[offsets[index] : offsets[index + 1]].astype(np.float64)
         path = folder / split[speakers[index]] / str(names[label]) / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(resample_poly(sound, 1, rate // 8000))).save(path)
+        Image.fromarray(picture(sound, SOUNDS["kws12"])).save(path)
 
 
 def _write_idx(path: Path, array: np.ndarray) -> None:

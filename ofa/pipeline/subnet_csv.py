@@ -15,7 +15,7 @@ import numpy as np
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.metrics import Scores
 from ofa.supernet.files import write_atomic
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import TEXT_FIELDS, SearchSpace, Subnet
 
 
 def header(subnet: Subnet, *, scores: Sequence[str] = Scores._fields) -> str:
@@ -139,7 +139,10 @@ def _parse(line: str, first_line: str, space: SearchSpace, where: str) -> tuple[
             if numbers[name] < 0 or numbers[name] > highest:
                 raise ValueError(f"{name} {numbers[name]} is not between 0 and {highest}")
         resolution = int(values.pop("resolution"))
-        lists = {name: tuple(float(value) for value in field.split("-")) for name, field in values.items()}
+        lists = {
+            name: tuple(value if name in TEXT_FIELDS else float(value) for value in field.split("-"))
+            for name, field in values.items()
+        }
         return space.encode(Subnet(resolution, **lists)), Scores(**numbers)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -104,8 +104,10 @@ SHRINKING = {
     "kernel": Shrinking(_KERNEL, _KERNEL, subnets=1, at_once=True),
     "depth": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
     "expand": _WIDTHS,
+    "kind": _WIDTHS,
     "width": _WIDTHS,
     "heads": _WIDTHS,
+    "stride": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
 }
 
 

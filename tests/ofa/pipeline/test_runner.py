@@ -28,6 +28,7 @@ FILES = [
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),
+    *("finetune/phone.json", "finetune/NETWORK/weights.safetensors", "finetune/NETWORK/metrics.jsonl"),
     *(
         "models/phone/subnet.json",
         "models/phone/weights.safetensors",
@@ -57,7 +58,8 @@ def data(recipe):
 
 def test_every_artefact_is_there_and_nothing_else(finished, ran):
     files = sorted(str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file())
-    assert files == sorted(FILES)
+    network = json.loads((finished.folder / "finetune" / "phone.json").read_text())["network"]
+    assert files == sorted(name.replace("NETWORK", network) for name in FILES)
     assert ran(finished.out) == list(STAGES)
     assert finished.err == ""  # bars are for terminals
 
@@ -188,7 +190,7 @@ def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, 
     assert (copied / "run.json").read_bytes() == before
 
     code, out, err = call("run", small, "--out", copied, *changes, "--update")
-    assert (code, ran(out)) == (0, ["search", "export", "evaluate", "report"]), err
+    assert (code, ran(out)) == (0, ["search", "finetune", "export", "evaluate", "report"]), err
     target = json.loads((copied / "report.json").read_text())["targets"]["phone"]
     assert target["predicted"]["macs"] <= target["limits"]["macs"]
     assert call("run", copied)[1].startswith(f"{copied}: nothing to do")
