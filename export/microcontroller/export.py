@@ -94,6 +94,7 @@ def write_sources(
     images: np.ndarray,
     name: str = "model",
     names: Sequence[str] = VARIANTS,
+    in_place: bool = True,
 ) -> dict[str, Variant]:
     """Writes the C of ``export_c`` without figures into a new or empty folder; returns the variants ``names``.
 
@@ -111,7 +112,7 @@ def write_sources(
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        variants = write(graph, folder, Path(scratch), c_names, names)
+        variants = write(graph, folder, Path(scratch), c_names, names, in_place=in_place)
     for template in _TEMPLATES:
         (folder / template).write_text(c_names.apply(read_template(template)).replace("bknn_model", c_names.prefix))
     write_examples(folder, examples)
