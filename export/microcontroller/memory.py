@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from ofa.export.microcontroller.scratch import ALIGNMENT, operator_scratch
 from ofa.supernet.integers import round_up
-from ofa.supernet.operators import Operator, Operators, Side, largest, lifetimes
+from ofa.supernet.operators import Operator, Operators, Side, largest, lifetimes, moments
 
 KERNELS = (1, 3, 5, 7)  # sides of those that ``c/model_depthwise.c`` knows
 _BLOCK = {True: 4, False: 2}  # its outputs that are computed at once, with vector instructions or without
@@ -77,12 +78,35 @@ def buffers(
     return list(dict.fromkeys(made.values()))
 
 
-def part_buffers(part: Operators, *, in_place: bool, outside: Collection[int] = ()) -> list[Buffer]:
-    """The memory of the tensors of ``part``."""
-    steps = part_readings(part) if in_place else ()
-    return buffers(lifetimes(part), steps, outside=outside)
-
-
 def buffer_size(buffer: Buffer, sizes: Sequence[Side]) -> Side:
     """The bytes of a buffer whose tensors have ``sizes``."""
     return largest([sizes[tensor] for tensor in buffer.tensors])
+
+
+def arena_moments(
+    part: Operators,
+    sizes: Sequence[Side],
+    widths: Sequence[Side],
+    *,
+    in_place: bool,
+    vectors: bool,
+    outside: Sequence[int] = (),
+) -> list[Side]:
+    """Bytes of the arena that live while each operator of ``part`` runs, its scratch memory included.
+
+    ``sizes`` and ``widths`` are those of its tensors. Tensors in ``outside`` have buffers of their own.
+    """
+    steps = part_readings(part) if in_place else ()
+    shared = buffers(lifetimes(part), steps, outside=outside)
+    rounded = [round_up(size, ALIGNMENT) for size in sizes]
+    live = moments(
+        [(buffer.first, buffer.last) for buffer in shared], [buffer_size(buffer, rounded) for buffer in shared]
+    )
+    live += [0] * (len(part) - len(live))
+    scratch = [
+        ring_bytes(operator.kernel, operator.stride, width, vectors=vectors)
+        if in_place and by_channel(operator)
+        else operator_scratch(operator, part.read_channels(operator), vectors=vectors)
+        for operator, width in zip(part, widths[1:], strict=True)
+    ]
+    return [tensors + round_up(size, ALIGNMENT) for tensors, size in zip(live, scratch, strict=True)]

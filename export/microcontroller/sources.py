@@ -58,18 +58,35 @@ _KINDS = {
 }
 
 
+class Executed(NamedTuple):
+    """A kernel that runs.
+
+    Attributes:
+        kind: bakenn's name of the operator (``"conv2d_s8"``), or ``"by_channel"``.
+        input, output, kernel: shapes of what it reads and writes, and of its weights.
+        padding: above and left of what it reads.
+    """
+
+    kind: str
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: int
+    padding: tuple[int, ...]
+
+
 class Variant(NamedTuple):
     """The C of a model for one kind of processor.
 
     Attributes:
-        plan: bakenn's, whose layout of the arena is not used.
         steps: names of the operators in the order in which they run.
+        executed: what its kernels run, in order; reshapes are none.
         arena, live: bytes of the arena, and the least that it could have.
         weights: bytes of all constants.
     """
 
-    plan: Any
     steps: list[str]
+    executed: list[Executed]
     arena: int
     live: int
     weights: int
@@ -237,7 +254,7 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
     # Our own kernels are called where they need less memory, or fewer instructions.
     source = read_calls(files.model_source.read_text(), kernel_texts[0])
     steps = [number for number, step in enumerate(plan.steps) if not step.kernel_kind.endswith("_view")]
-    calls = []
+    calls, executed = [], []
     for number, call in zip(steps, source.calls, strict=True):
         step, offset, size = plan.steps[number], layout.scratch.get(number), scratch_sizes.get(number, 0)
         call = placed(call, step.inputs, step.outputs[0], layout.tensors)
@@ -248,6 +265,7 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
         elif name != "portable" and call.kernel == "bknn_model_add_s8":
             call = call._replace(kernel=ADD)
         calls.append(call)
+        executed.append(_executed(plan, step, in_place=in_place))
     text = includes(calls) + source._replace(calls=calls).text()
 
     # CMSIS-NN is in a folder of its own.
@@ -255,9 +273,18 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
         kernel_texts = [_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernel_texts[0]), _DESIGNATED.sub("", kernel_texts[1])]
 
     weights = sum(constant.nbytes for constant in plan.constants.values())
-    variant = Variant(plan, [step.name for step in plan.steps], layout.arena, layout.live, weights)
+    variant = Variant([step.name for step in plan.steps], executed, layout.arena, layout.live, weights)
     called = {call.kernel for call in calls}
     return _Generated(variant, text, header, tuple(kernel_texts), weight_texts, called)
+
+
+def _executed(plan: Any, step: Any, *, in_place: bool) -> Executed:
+    shapes = [tuple(plan.tensors[name].tensor_type.shape[1:]) for name in (step.inputs[0], step.outputs[0])]
+    weight = getattr(step, "weight", None)
+    kernel = tuple(plan.constants[weight].shape) if weight else tuple(getattr(step, "kernel", ()))
+    top, _, left, _ = getattr(step, "padding", (0, 0, 0, 0))
+    kind = "by_channel" if in_place and by_channel(plan, step) else step.kernel_kind
+    return Executed(kind, *shapes, kernel, getattr(step, "stride", (1, 1))[0], (top, left))
 
 
 def _profile_calls(calls: Sequence[str]) -> str:

@@ -282,7 +282,10 @@ void bknn_model_depthwise_in_place_s8(
         one_channel(input, weight, output, ring, &map, &channel, side, stride);               \
         continue;                                                                             \
     }
-#if defined(WITH_VECTORS) || defined(WITH_PAIRS)
+#if defined(WITH_VECTORS)
+        KERNEL(kernel_width, 1)
+        KERNEL(kernel_width, 2)
+#elif defined(WITH_PAIRS)
         KERNEL(3, 1)
         KERNEL(3, 2)
         KERNEL(5, 1)
