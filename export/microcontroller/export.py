@@ -16,6 +16,7 @@ from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.bakenn_graph import import_graph
 from ofa.export.microcontroller.folder import replacement, written_files
 from ofa.export.microcontroller.names import names_of
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.microcontroller.sources import VARIANTS, Variant, read_template, write
 from ofa.export.quantization import affine
 
@@ -95,6 +96,7 @@ def write_sources(
     name: str = "model",
     names: Sequence[str] = VARIANTS,
     in_place: bool = True,
+    patches: Patches | None = None,
 ) -> dict[str, Variant]:
     """Writes the C of ``export_c`` without figures into a new or empty folder; returns the variants ``names``.
 
@@ -112,7 +114,7 @@ def write_sources(
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        variants = write(graph, folder, Path(scratch), c_names, names, in_place=in_place)
+        variants = write(graph, folder, Path(scratch), c_names, names, in_place=in_place, patches=patches)
     for template in _TEMPLATES:
         (folder / template).write_text(c_names.apply(read_template(template)).replace("bknn_model", c_names.prefix))
     write_examples(folder, examples)

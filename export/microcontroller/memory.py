@@ -21,7 +21,7 @@ _BYTES = {True: 1, False: 2}  # of a value of its ring
 
 
 class Reading(NamedTuple):
-    """What an operator reads and writes: numbers of tensors. ``in_place``: those it may overwrite, the best first."""
+    """What an operator reads and writes: numbers of tensors. ``in_place``: those that it may overwrite."""
 
     inputs: tuple[int, ...]
     output: int
@@ -69,9 +69,10 @@ def buffers(
     }
     for step, reading in enumerate(readings):
         output = reading.output
-        over = next((tensor for tensor in reading.in_place if tensor in made and living[tensor][1] == step), None)
-        if over is None or output not in made:
+        free = [tensor for tensor in reading.in_place if tensor in made and living[tensor][1] == step]
+        if not free or output not in made:
             continue
+        over = max(free, key=lambda tensor: living[tensor][0])  # the younger one, which no other step may enlarge
         before = made[over]
         merged = Buffer((*before.tensors, output), before.first, living[output][1])
         made.update(dict.fromkeys(merged.tensors, merged))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ofa.export.microcontroller.calls import Call
 
 ADD = "bknn_model_fast_add_s8"
 DEPTHWISE = "bknn_model_depthwise_in_place_s8"
+COPY = "bknn_model_copy_s8"
 # The template in ``c/`` that has each, as a header and a source.
-TEMPLATES = {ADD: "model_add", DEPTHWISE: "model_depthwise"}
+TEMPLATES = {ADD: "model_add", DEPTHWISE: "model_depthwise", COPY: "model_patches"}
 
 
 def placed(call: Call, inputs: Sequence[str], output: str, offsets: Mapping[str, int]) -> Call:
@@ -39,7 +40,6 @@ def depthwise(call: Call, offset: int | None, size: int) -> Call:
     return with_scratch(call, offset, size)._replace(kernel=DEPTHWISE)
 
 
-def includes(calls: Iterable[Call]) -> str:
-    """The lines that include the headers of the kernels that are called."""
-    called = {call.kernel for call in calls}
+def includes(called: Collection[str]) -> str:
+    """The lines that include the headers of the kernels that are ``called``."""
     return "".join(f'#include "bknn_{template}.h"\n' for kernel, template in TEMPLATES.items() if kernel in called)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -26,7 +26,9 @@ from ofa.export.microcontroller.names import (
     only_if,
     with_macros,
 )
-from ofa.export.microcontroller.own_kernels import ADD, TEMPLATES, depthwise, includes, placed, with_scratch
+from ofa.export.microcontroller.own_kernels import ADD, COPY, TEMPLATES, depthwise, includes, placed, with_scratch
+from ofa.export.microcontroller.patched_source import Patched, executed_windows, loop_text, patched_of
+from ofa.export.microcontroller.patches import Patches
 
 VARIANTS = ("portable", "cortex-m4", "cortex-m55")
 _LONG_AGO = 1_000_000_000
@@ -114,12 +116,13 @@ def write(
     variants: Sequence[str] = VARIANTS,
     *,
     in_place: bool = True,
+    patches: Patches | None = None,
 ) -> dict[str, Variant]:
     """Writes ``folder/src``, all that a firmware needs, and ``profile_calls.h``; ``scratch`` is for bakenn's files.
 
     The preprocessor chooses the variant of a program, so all sources of the folder may be compiled at once.
     """
-    outputs = {name: _generate(graph, scratch / name, name, in_place=in_place) for name in variants}
+    outputs = {name: _generate(graph, scratch / name, name, in_place=in_place, patches=patches) for name in variants}
     source_folder, prefix = folder / "src", names.prefix
     (source_folder / "cmsis_nn").mkdir(parents=True)
     texts: dict[str, str] = {}
@@ -222,7 +225,7 @@ def _write_cmsis_nn(folder: Path, bundles: Sequence[Path]) -> None:
         os.utime(folder / name, (_LONG_AGO, _LONG_AGO))
 
 
-def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Generated:
+def _generate(graph: Any, folder: Path, name: str, *, in_place: bool, patches: Patches | None) -> _Generated:
     """The C of variant ``name``, with our layout of its arena."""
     from bakenn import CORTEX_M4, CBackendOptions, KernelPolicy
     from bakenn.backend.portable_c import generate_portable_c
@@ -236,13 +239,14 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
     plan = lower_to_plan(deduplicate_constants(fuse_clamps(legalize_graph(graph))))
 
     # The scratch memory of the steps, and where everything lies.
-    kernels, vectors = select_backend_plan(plan, options).selections, name == "cortex-m55"
+    patched = None if patches is None else patched_of(plan, patches)
+    kernels, memory = select_backend_plan(plan, options).selections, {"in_place": in_place, "patched": patched}
     scratch_sizes = {
-        number: scratch_size(plan, step, kernel, in_place=in_place, vectors=vectors)
+        number: scratch_size(plan, step, kernel, vectors=name == "cortex-m55", **memory)
         for number, (step, kernel) in enumerate(zip(plan.steps, kernels, strict=True))
         if kernel.scratch_size or (in_place and by_channel(plan, step))
     }
-    layout = lay_out(plan, scratch_sizes, in_place=in_place)
+    layout = lay_out(plan, scratch_sizes, **memory)
 
     files = generate_portable_c(plan, folder, model_name="model", options=options)
     header = files.header.read_text()
@@ -257,7 +261,10 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
     calls, executed = [], []
     for number, call in zip(steps, source.calls, strict=True):
         step, offset, size = plan.steps[number], layout.scratch.get(number), scratch_sizes.get(number, 0)
-        call = placed(call, step.inputs, step.outputs[0], layout.tensors)
+        inputs, output, offsets = step.inputs, step.outputs[0], layout.tensors
+        if patched is not None and number >= len(patched.part):
+            offsets = offsets | {patched.cut: layout.patches.map}
+        call = placed(call, inputs, output, offsets)
         if in_place and by_channel(plan, step):
             call = depthwise(call, offset, size)
         elif number in scratch_sizes:
@@ -266,7 +273,15 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
             call = call._replace(kernel=ADD)
         calls.append(call)
         executed.append(_executed(plan, step, in_place=in_place))
-    text = includes(calls) + source._replace(calls=calls).text()
+    called = {call.kernel for call in calls}
+    if patched is not None:
+        count = len(patched.part)
+        first, executed[:count] = executed[:count], []
+        executed = [*_executed_patches(patched, first), *executed]
+        loop = loop_text(patched, calls[:count], layout.patches)
+        source, calls = source._replace(begin=f"{source.begin}{loop}\n"), calls[count:]
+        called.add(COPY)
+    text = includes(called) + source._replace(calls=calls).text()
 
     # CMSIS-NN is in a folder of its own.
     if name != "portable":
@@ -274,7 +289,6 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool) -> _Genera
 
     weights = sum(constant.nbytes for constant in plan.constants.values())
     variant = Variant([step.name for step in plan.steps], executed, layout.arena, layout.live, weights)
-    called = {call.kernel for call in calls}
     return _Generated(variant, text, header, tuple(kernel_texts), weight_texts, called)
 
 
@@ -285,6 +299,17 @@ def _executed(plan: Any, step: Any, *, in_place: bool) -> Executed:
     top, _, left, _ = getattr(step, "padding", (0, 0, 0, 0))
     kind = "by_channel" if in_place and by_channel(plan, step) else step.kernel_kind
     return Executed(kind, *shapes, kernel, getattr(step, "stride", (1, 1))[0], (top, left))
+
+
+def _executed_patches(patched: Patched, operators: Sequence[Executed]) -> Iterator[Executed]:
+    """What runs in patches, where ``operators`` would run on whole maps."""
+    for number, read, written, padding in executed_windows(patched):
+        if number == 0:
+            yield Executed("copy", read, written, (), 1, (0, 0))
+        else:
+            known = operators[number - 1]
+            shapes = {"input": (*read, known.input[2]), "output": (*written, known.output[2])}
+            yield known._replace(**shapes, padding=padding)
 
 
 def _profile_calls(calls: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 
 from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.export import Examples, write_examples, write_sources
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.microcontroller.sources import Executed
 from ofa.export.quantization import affine
 
@@ -60,7 +61,13 @@ class Session:
 
 
 def load(
-    model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", in_place: bool = True, timeout: float = 600
+    model: Path | bytes,
+    *,
+    threads: int = 1,
+    cpu: str = "cortex_m4",
+    in_place: bool = True,
+    patches: Patches | None = None,
+    timeout: float = 600,
 ) -> Session:
     """A program for ``cpu`` (a key of ``microcontroller_build.PROCESSORS``) of an int8 TFLite file or its bytes.
 
@@ -82,7 +89,7 @@ def load(
     _, height, width, channels = micro.input["shape"]
     black = np.zeros((1, channels, height, width), np.float32)
     variant = tools.PROCESSORS[cpu].variant
-    made = write_sources(model, folder, images=black, names=[variant], in_place=in_place)[variant]
+    made = write_sources(model, folder, images=black, names=[variant], in_place=in_place, patches=patches)[variant]
     session = Session(cpu, folder, micro.input, micro.output, made.executed, timeout, owner)
     tools.build(folder, cpu=cpu, timeout=timeout)
     return session
