@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ofa.export.microcontroller.scratch import ALIGNMENT, operator_scratch
@@ -18,6 +19,21 @@ from ofa.supernet.operators import Operator, Operators, Side, largest, lifetimes
 KERNELS = (1, 3, 5, 7)  # sides of those that ``c/model_depthwise.c`` knows
 _BLOCK = {True: 4, False: 2}  # its outputs that are computed at once, with vector instructions or without
 _BYTES = {True: 1, False: 2}  # of a value of its ring
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a program may do to need less RAM.
+
+    Attributes:
+        in_place: outputs are written over inputs.
+        patches: the first blocks are computed in patches (``microcontroller.patches``) where that needs less.
+        overhead: multiply-accumulates that patches may add, as a share of the network's.
+    """
+
+    in_place: bool = True
+    patches: bool = True
+    overhead: float = 0.25
 
 
 class Reading(NamedTuple):

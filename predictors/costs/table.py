@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
 _CHUNK = 2048  # codes whose indices and costs fit the processor's caches
-_SAVED = ("name", "unit", "slope", "intercept", "info", "combine", "floor")
+SAVED = ("name", "unit", "slope", "intercept", "info", "combine", "floor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class Table:
 
     def save(self, path: Path) -> None:
         """As JSON, atomically."""
-        table_file.write(path, self.space, self.parts, {name: getattr(self, name) for name in _SAVED})
+        table_file.write(path, self.space, self.parts, {name: getattr(self, name) for name in SAVED})
 
     @classmethod
     def load(cls, path: Path, *, foreign: bool = False, environment: Mapping[str, Any] | None = None) -> Self:
@@ -131,7 +131,12 @@ class Table:
         document = table_file.read(path)
         try:
             space, parts, values = table_file.parse(document)
-            table = cls(space=space, parts=parts, **values)
+            if "rule" in values:  # of programs for microcontrollers, counted again from a rule
+                from ofa.predictors.costs.microcontroller.patched_table import PatchedTable, Rule
+
+                table = PatchedTable(space=space, parts=parts, **{**values, "rule": Rule.of(values["rule"])})
+            else:
+                table = cls(space=space, parts=parts, **values)
             elsewhere = differences(table.info, environment)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} is damaged: it is no cost table ({error})") from error

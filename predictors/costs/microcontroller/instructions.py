@@ -7,7 +7,7 @@ Instructions are neither cycles nor time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ import numpy as np
 from scipy.optimize import nnls
 from tqdm import tqdm
 
-from ofa.predictors.costs.counts import at_each_side, fold_table, macs_table
+from ofa.export.microcontroller.patches import Windows
+from ofa.predictors.costs.counts import Fold, at_each_side, fold_table, macs_table
 from ofa.predictors.costs.microcontroller.loops import (
     Axis,
     OperatorShape,
@@ -23,12 +24,14 @@ from ofa.predictors.costs.microcontroller.loops import (
     features,
     macs_or_values,
     operator_shapes,
+    paste_shape,
+    window_shapes,
 )
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_quality
 from ofa.predictors.sampling import fit_and_test
 from ofa.supernet import families
-from ofa.supernet.operators import Operator, Side
+from ofa.supernet.operators import Operator, Operators, Side
 from ofa.supernet.space import SearchSpace, Subnet
 
 Kind = tuple[str, int]
@@ -75,8 +78,11 @@ def operator_from_profile(operator: Any) -> OperatorShape:
         known = Operator(kind, (0,), written[2], side, operator.stride, groups, side // 2)
         y, x = (Axis(*sizes) for sizes in zip(read[:2], written[:2], operator.padding, strict=True))
         return convolution(known, y, x, read[2], in_place=operator.kind == "by_channel")
+    if operator.kind == "copy":
+        return OperatorShape("copy", 0, written[0], 0, 1, written[0] * written[1])
     if operator.kind == "add_s8":
-        return OperatorShape("add", 0, written[0] * written[1], 0, written[2])
+        rows = 1 if read[1] == written[1] else written[0]
+        return OperatorShape("add", 0, written[0] * written[1], 0, written[2], 0, rows)
     if operator.kind == "average_pool2d_s8" and written[:2] == (1, 1):
         return OperatorShape("pool", 0, read[0] * read[1], 0, written[2])
     if operator.kind == "linear_s8":
@@ -86,9 +92,28 @@ def operator_from_profile(operator: Any) -> OperatorShape:
 
 def table(space: SearchSpace, model: Model, *, num_classes: int, in_chans: int = 3, in_place: bool = True) -> Table:
     """The predictions of ``model`` for every part of a space."""
-    fold = at_each_side(lambda part, side: sum(map(model.predict, operator_shapes(part, side, in_place=in_place))))
+    fold = instruction_fold(model, in_place=in_place)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     return fold_table(space, "instructions", "instructions", fold, **head)
+
+
+def instruction_fold(model: Model, *, in_place: bool) -> Fold:
+    """The instructions of a part on whole maps."""
+    return at_each_side(
+        lambda part, side: float(sum(map(model.predict, operator_shapes(part, side, in_place=in_place))))
+    )
+
+
+def patch_instructions(model: Model, *, in_place: bool) -> Callable[..., Side]:
+    """The instructions of a part on all patches: a ``patched.Count``."""
+
+    def count(part: Operators, sides: Sequence[Side], windows: Sequence[Windows], cut: np.ndarray, first: bool) -> Side:
+        shapes = window_shapes(part, sides, windows, in_place=in_place, first=first)
+        total = sum(np.broadcast_to(model.predict(shape), shape.pixels.shape).sum((-2, -1)) for shape in shapes)
+        paste = model.predict(paste_shape(part, windows))
+        return total + np.where(cut, paste.sum((-2, -1)), 0)
+
+    return count
 
 
 def measure(

@@ -5,11 +5,13 @@ Figures are integers, or integer arrays of many operators of one kind at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ofa.export.microcontroller.memory import by_channel
+from ofa.export.microcontroller.patches import Windows, padding_before, padding_of_windows
 from ofa.export.microcontroller.scratch import MVE_CHANNELS
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.operators import Operator, Operators, Shape, Side
@@ -27,8 +29,8 @@ class OperatorShape(NamedTuple):
     """The kind and shape of an operator.
 
     Attributes:
-        kind: that of ``Operator``, or ``"by_channel"`` for a depthwise convolution of
-            ``c/model_depthwise.c``.
+        kind: that of ``Operator``, ``"by_channel"`` for a depthwise convolution of
+            ``c/model_depthwise.c``, or ``"copy"`` of ``pixels`` rows with ``kernel_positions`` bytes together.
         pixels: of the output map.
         in_channels: 0 where they do not count (additions and pools).
         kernel_positions: the pairs of an output pixel and a position of the kernel that is inside the input
@@ -131,6 +133,9 @@ def _features(operator: OperatorShape) -> list[Any]:
             *(pixels % 2 * outputs, pixels % 2 * outputs * inputs),
         ]
 
+    if kind == "copy":
+        return [calls, pixels, positions]
+
     # The input is copied position by position before a matrix product of two or four pixels.
     if kind == "conv":
         macs, each = pixels * outputs * inputs * kernel**2, pixels // calls
@@ -160,6 +165,40 @@ def _operator_shape(operator: Operator, read: Shape, written: Shape, *, in_place
     if operator.kind == "linear":
         return OperatorShape("linear", 0, written.positions, read.channels, written.channels)
     raise ValueError(f"no instruction count is known for {operator.kind}")
+
+
+def window_shapes(
+    part: Operators, sides: Sequence[Side], windows: Sequence[Windows], *, in_place: bool, first: bool
+) -> Iterator[OperatorShape]:
+    """The shape of each operator of ``part`` in every patch: figures ``(..., grid, grid)``.
+
+    The ``first`` convolution reads the image, whose rows are copied: for each row of outputs it is called once.
+    """
+    channels = [part.in_channels, *(operator.channels for operator in part)]
+    for number, operator in enumerate(part, 1):
+        read, written = operator.inputs[0], windows[number]
+        size_y, size_x = written.size[..., :, None], written.size[..., None, :]
+        if operator.kind == "add":
+            same = all(np.array_equal(windows[tensor].size, written.size) for tensor in operator.inputs)
+            rows = 1 if same else size_y
+            yield OperatorShape("add", 0, size_y * size_x, 0, operator.channels, 0, rows)
+            continue
+        padding = padding_of_windows(operator, written, padding_before(operator, sides[read], sides[number]))
+        y = Axis(windows[read].size[..., :, None], size_y, padding[..., :, None])
+        x = Axis(windows[read].size[..., None, :], size_x, padding[..., None, :])
+        from_image = first and number == 1
+        calls = size_y if from_image else 1
+        yield convolution(operator, y, x, channels[read], in_place=in_place, calls=calls)
+        if from_image:
+            rows = taps(y, operator.kernel, operator.stride) + 0 * size_x
+            yield OperatorShape("copy", 0, rows, 0, 1, rows * x.inputs * channels[0], calls)
+
+
+def paste_shape(part: Operators, windows: Sequence[Windows]) -> OperatorShape:
+    """The copies of a part's outputs to the map at the cut, in every patch."""
+    size = windows[-1].size
+    rows = size[..., :, None] + 0 * size[..., None, :]
+    return OperatorShape("copy", 0, rows, 0, 1, rows * size[..., None, :] * part.operators[-1].channels)
 
 
 def macs_or_values(operator: OperatorShape) -> int:
