@@ -49,6 +49,8 @@ def export_c(
     images: np.ndarray,
     name: str = "model",
     metadata: Mapping[str, Any] | None = None,
+    in_place: bool = True,
+    patches: Patches | None = None,
     measure: bool = True,
     notice: Callable[[str], object] = warnings.warn,
 ) -> list[Path]:
@@ -72,13 +74,15 @@ def export_c(
     Args:
         images: normalised float32 ``(n, channels, height, width)``; the first 20 are stored for the
             comparison.
+        in_place: whether outputs are written over inputs (``microcontroller.memory``).
+        patches: which operators are computed in patches (``microcontroller.patches``).
 
     Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or
     ``folder`` when that is a file or a link.
     """
     folder = Path(folder)
     with replacement(folder, notice=notice) as new_folder:
-        variants = write_sources(model, new_folder, images=images, name=name)
+        variants = write_sources(model, new_folder, images=images, name=name, in_place=in_place, patches=patches)
         figures = {"metadata": dict(metadata or {}), **_figures(variants)}
         for cpu, entry in figures["cpus"].items():
             entry.update(_measured(new_folder, cpu) if measure else {"verified": False, "reason": "not asked for"})

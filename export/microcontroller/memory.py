@@ -36,6 +36,9 @@ class Memory:
     overhead: float = 0.25
 
 
+DEFAULT = Memory()
+
+
 class Reading(NamedTuple):
     """What an operator reads and writes: numbers of tensors. ``in_place``: those that it may overwrite."""
 

@@ -27,6 +27,7 @@ from ofa.supernet.space import Subnet
 from ofa.supernet.training.errors import Diverged, OutOfMemory
 from ofa.supernet.training.finetune import finetune
 from ofa.targets.deployment import deployment_of, environment
+from ofa.targets.measuring import program_patches
 from ofa.targets.model_files import ExportSettings, write_models
 from ofa.targets.model_formats import ExportSpec
 
@@ -63,7 +64,14 @@ def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verificati
     )
     metadata = _metadata(job, subnet)
     spec = ExportSpec(
-        model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+        model,
+        folder,
+        subnet.resolution,
+        metadata,
+        target.int8_drop,
+        onnx=target.onnx,
+        tflite=target.tflite,
+        patches=program_patches(deployment, job.recipe.space, subnet, job.model_kwargs),
     )
     try:
         written, result = write_models(deployment, spec, images=job.images, settings=settings)

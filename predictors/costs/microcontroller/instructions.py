@@ -1,6 +1,6 @@
 """Instructions of one inference on a Cortex-M, as a table: counted operator by operator, then fitted.
 
-CMSIS-NN's kernels run a fixed number of instructions for each shape, so a count needs no repeats. The count
+The kernels run a fixed number of instructions for each shape, so a count needs no repeats. The count
 is a sum over the kernels' loops, whose iterations ``features`` gives, so a few whole subnets determine it.
 Instructions are neither cycles nor time.
 """
@@ -8,33 +8,29 @@ Instructions are neither cycles nor time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
-from tqdm import tqdm
 
 from ofa.export.microcontroller.patches import Windows
-from ofa.predictors.costs.counts import Fold, at_each_side, fold_table, macs_table
+from ofa.predictors.costs.counts import Fold, at_each_side, fold_table
 from ofa.predictors.costs.microcontroller.loops import (
     Axis,
     OperatorShape,
     convolution,
     features,
-    macs_or_values,
     operator_shapes,
     paste_shape,
     window_shapes,
 )
 from ofa.predictors.costs.table import Table
-from ofa.predictors.metrics import cost_quality
-from ofa.predictors.sampling import fit_and_test
 from ofa.supernet import families
 from ofa.supernet.operators import Operator, Operators, Side
 from ofa.supernet.space import SearchSpace, Subnet
 
 Kind = tuple[str, int]
+_COPY = np.array([30.0, 25.0, 5.0])  # about what a copy takes, where no counted program has one
 
 
 class Model(NamedTuple):
@@ -45,9 +41,11 @@ class Model(NamedTuple):
     def predict(self, operator: OperatorShape) -> Side:
         """The instructions of an operator. Raises ``ValueError`` for a kind that was in no measured subnet."""
         key = (operator.kind, operator.kernel)
+        if key not in self.weights and operator.kind == "copy":
+            return np.tensordot(_COPY, features(operator), 1)
         if key not in self.weights:
             raise ValueError(f"no {operator.kind} with kernel {operator.kernel} was counted; measure more subnets")
-        return self.weights[key] @ features(operator)
+        return np.tensordot(self.weights[key], features(operator), 1)
 
 
 def fit(counted: Iterable[tuple[OperatorShape, int]]) -> Model:
@@ -116,60 +114,6 @@ def patch_instructions(model: Model, *, in_place: bool) -> Callable[..., Side]:
     return count
 
 
-def measure(
-    space: SearchSpace,
-    *,
-    num_classes: int,
-    in_chans: int = 3,
-    cpu: str = "cortex_m4",
-    in_place: bool = True,
-    fit_subnets: int = 10,
-    test_subnets: int = 6,
-    seed: int = 0,
-    progress: bool = True,
-) -> Table:
-    """Instructions for one image on ``cpu`` (``cortex_m4`` or ``cortex_m55``), from int8 programs run under QEMU.
-
-    Every operator of ``fit_subnets`` whole subnets is counted. ``info["quality"]`` has the error on
-    ``test_subnets`` others: ``mape``, ``largest`` relative error and ``kendall_tau``.
-
-    Raises ``ValueError`` when a compiler or QEMU is missing, and naming the layer for whose operator there
-    is no C (in the space ``mcu`` there is C for all).
-    """
-    from ofa.export.runtimes import cortex_m
-
-    environment = cortex_m.environment(threads=1, cpu=cpu)
-    head = {"num_classes": num_classes, "in_chans": in_chans}
-    rng = np.random.default_rng([seed, 2])
-    fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
-    codes = np.concatenate([fitted_codes, test])
-
-    # Operators of the first subnets are counted one by one, the others as a whole.
-    counted: list[tuple[OperatorShape, int]] = []
-    totals = []
-    for index, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
-        session = cortex_m.load(int8_program(space, space.decode(code), **head), cpu=cpu, in_place=in_place)
-        if index < len(fitted_codes):
-            profile = cortex_m.operators(session)
-            counted += [(operator_from_profile(operator), operator.instructions) for operator in profile]
-        else:
-            totals.append(cortex_m.figures(session).instructions)
-
-    # The error is that of whole networks, as a search uses the table.
-    fitted = table(space, fit(counted), **head, in_place=in_place)
-    predicted, measured = fitted.predict(test), np.array(totals, float)
-    info = {
-        "made_with": environment["version"],
-        "cpu": cpu,
-        "operators": _per_value(counted),
-        "quality": {
-            **cost_quality(predicted, measured, fit_subnets=len(fitted_codes)),
-            "largest": float((np.abs(predicted - measured) / measured).max()) if totals else None,
-        },
-    }
-    return replace(fitted, info=info)
-
-
 def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int) -> bytes:
     """The int8 TFLite model of a subnet; its weights and ranges do not matter."""
     from ofa.export.runtimes import cortex_m
@@ -177,14 +121,3 @@ def int8_program(space: SearchSpace, subnet: Subnet, *, num_classes: int, in_cha
     family = families.model(space.family)
     module = family.build(family.describe(space, subnet, num_classes=num_classes, in_chans=in_chans)).eval()
     return cortex_m.convert_int8(module, (in_chans, subnet.resolution, subnet.resolution))
-
-
-def _per_value(counted: Sequence[tuple[OperatorShape, int]]) -> dict[str, float]:
-    """Instructions per multiply-accumulate, or per input value of operators without any, by kind and kernel."""
-    sums: dict[str, list[float]] = {}
-    for operator, count in counted:
-        kind, kernel = operator.kind, operator.kernel
-        total = sums.setdefault(f"{kind} {kernel}x{kernel}" if kernel else kind, [0.0, 0.0])
-        total[0] += count
-        total[1] += macs_or_values(operator)
-    return {name: round(count / size, 3) for name, (count, size) in sums.items()}

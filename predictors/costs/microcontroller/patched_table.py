@@ -192,12 +192,14 @@ def with_patches(table: Table, rule: Rule) -> Table:
     return PatchedTable(space=table.space, parts=table.parts, **values, rule=rule)
 
 
-def patches_of(
-    space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int, cpu: str, memory: Memory
-) -> Patches | None:
-    """The patches of the program of ``subnet`` that ``ram`` counts."""
-    table = ram(space, num_classes=num_classes, in_chans=in_chans, cpu=cpu, memory=memory)
+def patches_of(table: Table, subnet: Subnet) -> Patches | None:
+    """The patches of the program of ``subnet`` that ``table`` (of ``ram``) counts."""
     return table.patches(subnet) if isinstance(table, PatchedTable) else None
+
+
+def as_weights(model: Model) -> tuple[tuple[str, int, tuple[float, ...]], ...]:
+    """A model's weights as ``Rule`` has them."""
+    return tuple((kind, kernel, tuple(values.tolist())) for (kind, kernel), values in model.weights.items())
 
 
 def _cuts(space: SearchSpace) -> int:

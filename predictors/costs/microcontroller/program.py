@@ -19,11 +19,12 @@ from ofa.supernet.space import SearchSpace
 
 # Bytes of the deepest stack (CMSIS-NN's kernels, start-up code, bakenn's wrappers), and of the program's
 # own variables.
-STACK = {"cortex_m4": 820, "cortex_m55": 960}
+STACK = {"cortex_m4": 816, "cortex_m55": 928}
 
 # Upper bounds, from measured programs, of the code of CMSIS-NN's kernels and the program, and of the calls
 # of a block.
 _CODE = {"cortex_m4": 18150, "cortex_m55": 15800}
+_PATCH_CODE = 1200  # of the loop over patches, and its table
 _BLOCK_CODE = {"cortex_m4": 390, "cortex_m55": 420}
 
 
@@ -84,7 +85,9 @@ def arena(part: Operators, side: Side, *, vectors: bool, in_place: bool, outside
     return largest_moment(live)
 
 
-def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4") -> Table:
+def flash(
+    space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str = "cortex_m4", patches: bool = True
+) -> Table:
     """Bytes of flash that the program needs on ``cpu``: weights, their scales, and code, that of ``main.c`` included.
 
     A weight has one byte, and a channel 12: an int32 bias, a multiplier and a shift. The code depends on
@@ -94,7 +97,7 @@ def flash(space: SearchSpace, *, num_classes: int, in_chans: int = 3, cpu: str =
     _check(cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     table = fold_table(space, "flash", "bytes", weight_bytes(1, 12), **head, info={"cpu": cpu})
-    code = [_CODE[cpu], *[_BLOCK_CODE[cpu]] * (len(table.parts) - 1)]
+    code = [_CODE[cpu] + (_PATCH_CODE if patches else 0), *[_BLOCK_CODE[cpu]] * (len(table.parts) - 1)]
     return replace(
         table, parts=tuple(replace(part, costs=part.costs + size) for part, size in zip(table.parts, code, strict=True))
     )
