@@ -12,7 +12,7 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflit
 from ofa.export.microcontroller.build import missing_tools
 from ofa.export.runtimes import cortex_m
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.predictors.costs.microcontroller import instructions
+from ofa.predictors.costs.microcontroller import counting, instructions
 from ofa.predictors.costs.microcontroller.instructions import fit, operator_from_profile, table
 from ofa.predictors.costs.microcontroller.loops import (
     Axis,
@@ -113,7 +113,7 @@ def test_a_counted_operator_that_no_block_has_is_named():
 @emulated
 @pytest.mark.parametrize("cpu", cortex_m.NAMES)
 def test_error_on_programs_that_were_never_seen(cpu, tmp_path):
-    found = instructions.measure(SPACE, **HEAD, cpu=cpu, fit_subnets=5, test_subnets=2, progress=False)
+    found = counting.measure(SPACE, **HEAD, cpu=cpu, fit_subnets=5, test_subnets=2, progress=False)
     quality = found.info["quality"]
     assert (quality["fit_subnets"], quality["test_subnets"], len(quality["pairs"])) == (5, 2, 2)
     assert quality["largest"] < 0.05
@@ -127,4 +127,4 @@ def test_error_on_programs_that_were_never_seen(cpu, tmp_path):
 @emulated
 def test_a_space_with_other_operators_names_the_layer_and_what_would_do():
     with pytest.raises(ValueError, match=r"no C is known for \w+ \(layer .*the space 'mcu'"):
-        instructions.measure(SearchSpace.preset("tiny_mbv3"), **HEAD, progress=False)
+        counting.measure(SearchSpace.preset("tiny_mbv3"), **HEAD, progress=False)

@@ -75,7 +75,7 @@ def test_no_network_needs_more_memory_in_place(name, cpu):
     plain, table = (ram(space, num_classes=10, in_chans=1, cpu=cpu, in_place=in_place) for in_place in (False, True))
     codes = space.sample(500, np.random.default_rng(0))
     assert (table.predict(codes) <= plain.predict(codes)).all()
-    assert table.predict(codes).mean() < 0.9 * plain.predict(codes).mean()
+    assert table.predict(codes).mean() < 0.95 * plain.predict(codes).mean()
 
 
 def test_some_subnets_fit_in_22_kilobytes():
