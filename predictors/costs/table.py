@@ -131,12 +131,7 @@ class Table:
         document = table_file.read(path)
         try:
             space, parts, values = table_file.parse(document)
-            if "rule" in values:  # of programs for microcontrollers, counted again from a rule
-                from ofa.predictors.costs.microcontroller.patched_table import PatchedTable, Rule
-
-                table = PatchedTable(space=space, parts=parts, **{**values, "rule": Rule.of(values["rule"])})
-            else:
-                table = cls(space=space, parts=parts, **values)
+            table = cls._of_file(space, parts, values)
             elsewhere = differences(table.info, environment)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} is damaged: it is no cost table ({error})") from error
@@ -146,3 +141,7 @@ class Table:
                 raise ValueError(f"{message}. Measure again here, or load it with foreign=True")
             warnings.warn(f"{message}. Its costs may not hold here", UserWarning, stacklevel=2)
         return table
+
+    @classmethod
+    def _of_file(cls, space: Genome, parts: tuple[Part, ...], values: Mapping[str, Any]) -> Self:
+        return cls(space=space, parts=parts, **values)

@@ -20,7 +20,7 @@ from ofa.predictors.costs.microcontroller import program
 from ofa.predictors.costs.microcontroller.instructions import Model, instruction_fold, patch_instructions
 from ofa.predictors.costs.microcontroller.patched import IMPOSSIBLE, Walk, walks
 from ofa.predictors.costs.part_genes import end_genes, part_genes
-from ofa.predictors.costs.parts import PartLookup
+from ofa.predictors.costs.parts import Part, PartLookup
 from ofa.predictors.costs.table import SAVED, Table
 from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.operators import macs
@@ -98,6 +98,10 @@ class PatchedTable(Table):
         rule = {**asdict(self.rule), "weights": [[*row] for row in self.rule.weights]}
         values = {name: getattr(self, name) for name in SAVED} | {"rule": rule}
         table_file.write(path, self.space, self.parts, values)
+
+    @classmethod
+    def _of_file(cls, space: Any, parts: tuple[Part, ...], values: Mapping[str, Any]) -> PatchedTable:
+        return cls(space=space, parts=parts, **{**values, "rule": Rule.of(values["rule"])})
 
     def _predict(self, chosen: _Chosen, codes: np.ndarray) -> np.ndarray:
         if self.rule.cost == "instructions":
