@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from ofa.export.microcontroller.calls import read_calls
 from ofa.export.microcontroller.layout import by_channel, lay_out, scratch_size
+from ofa.export.microcontroller.model_body import Executed, body
 from ofa.export.microcontroller.names import (
     Names,
     cmsis_names,
@@ -26,8 +27,8 @@ from ofa.export.microcontroller.names import (
     only_if,
     with_macros,
 )
-from ofa.export.microcontroller.own_kernels import ADD, COPY, TEMPLATES, depthwise, includes, placed, with_scratch
-from ofa.export.microcontroller.patched_source import Patched, executed_windows, loop_text, patched_of
+from ofa.export.microcontroller.own_kernels import TEMPLATES
+from ofa.export.microcontroller.patched_source import patched_of
 from ofa.export.microcontroller.patches import Patches
 
 VARIANTS = ("portable", "cortex-m4", "cortex-m55")
@@ -58,23 +59,6 @@ _KINDS = {
     "cortex-m4": _Kind("cmsis_nn", "cmsis_nn", f"OFA_CMSIS_NN && !{_VECTORS}"),
     "cortex-m55": _Kind("cmsis_nn_vectors", "cmsis_nn", f"OFA_CMSIS_NN && {_VECTORS}"),
 }
-
-
-class Executed(NamedTuple):
-    """A kernel that runs.
-
-    Attributes:
-        kind: bakenn's name of the operator (``"conv2d_s8"``), or ``"by_channel"``.
-        input, output, kernel: shapes of what it reads and writes, and of its weights.
-        padding: above and left of what it reads.
-    """
-
-    kind: str
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    kernel: tuple[int, ...]
-    stride: int
-    padding: tuple[int, ...]
 
 
 class Variant(NamedTuple):
@@ -255,61 +239,16 @@ def _generate(graph: Any, folder: Path, name: str, *, in_place: bool, patches: P
         raise RuntimeError(_OTHER_FORM)
     weight_texts = (files.weights_header.read_text(), files.weights_source.read_text())
 
-    # Our own kernels are called where they need less memory, or fewer instructions.
     source = read_calls(files.model_source.read_text(), kernel_texts[0])
-    steps = [number for number, step in enumerate(plan.steps) if not step.kernel_kind.endswith("_view")]
-    calls, executed = [], []
-    for number, call in zip(steps, source.calls, strict=True):
-        step, offset, size = plan.steps[number], layout.scratch.get(number), scratch_sizes.get(number, 0)
-        inputs, output, offsets = step.inputs, step.outputs[0], layout.tensors
-        if patched is not None and number >= len(patched.part):
-            offsets = offsets | {patched.cut: layout.patches.map}
-        call = placed(call, inputs, output, offsets)
-        if in_place and by_channel(plan, step):
-            call = depthwise(call, offset, size)
-        elif number in scratch_sizes:
-            call = with_scratch(call, offset, size)
-        elif name != "portable" and call.kernel == "bknn_model_add_s8":
-            call = call._replace(kernel=ADD)
-        calls.append(call)
-        executed.append(_executed(plan, step, in_place=in_place))
-    called = {call.kernel for call in calls}
-    if patched is not None:
-        count = len(patched.part)
-        first, executed[:count] = executed[:count], []
-        executed = [*_executed_patches(patched, first), *executed]
-        loop = loop_text(patched, calls[:count], layout.patches)
-        source, calls = source._replace(begin=f"{source.begin}{loop}\n"), calls[count:]
-        called.add(COPY)
-    text = includes(called) + source._replace(calls=calls).text()
+    made = body(plan, source, layout, scratch_sizes, **memory, cmsis_nn=name != "portable")
 
     # CMSIS-NN is in a folder of its own.
     if name != "portable":
         kernel_texts = [_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernel_texts[0]), _DESIGNATED.sub("", kernel_texts[1])]
 
     weights = sum(constant.nbytes for constant in plan.constants.values())
-    variant = Variant([step.name for step in plan.steps], executed, layout.arena, layout.live, weights)
-    return _Generated(variant, text, header, tuple(kernel_texts), weight_texts, called)
-
-
-def _executed(plan: Any, step: Any, *, in_place: bool) -> Executed:
-    shapes = [tuple(plan.tensors[name].tensor_type.shape[1:]) for name in (step.inputs[0], step.outputs[0])]
-    weight = getattr(step, "weight", None)
-    kernel = tuple(plan.constants[weight].shape) if weight else tuple(getattr(step, "kernel", ()))
-    top, _, left, _ = getattr(step, "padding", (0, 0, 0, 0))
-    kind = "by_channel" if in_place and by_channel(plan, step) else step.kernel_kind
-    return Executed(kind, *shapes, kernel, getattr(step, "stride", (1, 1))[0], (top, left))
-
-
-def _executed_patches(patched: Patched, operators: Sequence[Executed]) -> Iterator[Executed]:
-    """What runs in patches, where ``operators`` would run on whole maps."""
-    for number, read, written, padding in executed_windows(patched):
-        if number == 0:
-            yield Executed("copy", read, written, (), 1, (0, 0))
-        else:
-            known = operators[number - 1]
-            shapes = {"input": (*read, known.input[2]), "output": (*written, known.output[2])}
-            yield known._replace(**shapes, padding=padding)
+    variant = Variant([step.name for step in plan.steps], made.executed, layout.arena, layout.live, weights)
+    return _Generated(variant, made.text, header, tuple(kernel_texts), weight_texts, made.called)
 
 
 def _profile_calls(calls: Sequence[str]) -> str:

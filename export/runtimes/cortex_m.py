@@ -17,8 +17,8 @@ from torch import nn
 
 from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.export import Examples, write_examples, write_sources
+from ofa.export.microcontroller.model_body import Executed
 from ofa.export.microcontroller.patches import Patches
-from ofa.export.microcontroller.sources import Executed
 from ofa.export.quantization import affine
 
 NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operator of a model, as ``sources.Executed``, and its ``instructions``."""
+    """One operator of a model, as ``model_body.Executed``, and its ``instructions``."""
 
     kind: str
     input: tuple[int, ...]
