@@ -23,6 +23,7 @@ from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.targets.deployment import deployment_of, environment
+from ofa.targets.measuring import program_patches
 from ofa.targets.model_files import ExportSettings, write_models
 from ofa.targets.model_formats import ExportSpec
 
@@ -56,7 +57,14 @@ def _export(job: Job, name: str, target: Target, how: Finetuning | None) -> tupl
     )
     metadata = _metadata(job, subnet)
     spec = ExportSpec(
-        model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+        model,
+        folder,
+        subnet.resolution,
+        metadata,
+        target.int8_drop,
+        onnx=target.onnx,
+        tflite=target.tflite,
+        patches=program_patches(deployment, job.recipe.space, subnet, job.model_kwargs),
     )
     try:
         written, result = write_models(deployment, spec, images=job.images, settings=settings)

@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from ofa.config.export import OnnxConfig, TfliteConfig
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.runtimes import ModelFormat
 from ofa.targets.deployment import Deployment
 from ofa.targets.quantization_attempts import Attempts, onnx_attempts, tflite_attempts
@@ -19,7 +20,10 @@ from ofa.targets.quantization_attempts import Attempts, onnx_attempts, tflite_at
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What a target's files are made of. ``model`` is in eval mode, on the CPU; ``metadata`` goes into every file."""
+    """What a target's files are made of. ``model`` is in eval mode, on the CPU; ``metadata`` goes into every file.
+
+    ``patches`` are those of a Cortex-M's program.
+    """
 
     model: nn.Module
     folder: Path
@@ -28,6 +32,7 @@ class ExportSpec:
     int8_drop: float
     onnx: OnnxConfig = field(default_factory=OnnxConfig)
     tflite: TfliteConfig = field(default_factory=TfliteConfig)
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _COMBINE: dict[str, tuple[np.ufunc, float]] = {"sum": (np.add, 0.0), "max": (np.maximum, -np.inf)}
 _CHUNK = 2048  # codes whose indices and costs fit the processor's caches
-_SAVED = ("name", "unit", "slope", "intercept", "info", "combine", "floor")
+SAVED = ("name", "unit", "slope", "intercept", "info", "combine", "floor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class Table:
 
     def save(self, path: Path) -> None:
         """As JSON, atomically."""
-        values = {name: getattr(self, name) for name in _SAVED}
+        values = {name: getattr(self, name) for name in SAVED}
         table_file.write(path, self.space, self.parts, values, caches=self.caches)
 
     @classmethod
@@ -156,7 +156,7 @@ class Table:
         document = table_file.read(path)
         try:
             space, parts, values = table_file.parse(document)
-            table = cls(space=space, parts=parts, **values)
+            table = cls._of_file(space, parts, values)
             elsewhere = differences(table.info, environment)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} is damaged: it is no cost table ({error})") from error
@@ -166,3 +166,7 @@ class Table:
                 raise ValueError(f"{message}. Measure again here, or load it with foreign=True")
             warnings.warn(f"{message}. Its costs may not hold here", UserWarning, stacklevel=2)
         return table
+
+    @classmethod
+    def _of_file(cls, space: Genome, parts: tuple[Part, ...], values: Mapping[str, Any]) -> Self:
+        return cls(space=space, parts=parts, **values)

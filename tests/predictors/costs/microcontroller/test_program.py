@@ -39,10 +39,11 @@ def module_of(space, subnet, head):
     return family.build(family.describe(space, subnet, **head)).eval()
 
 
+@pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize(
     "name, in_chans", [("mcu", 3), ("mcu_32", 1), ("mcu_32", 3), ("mcu_32_ir", 1), ("mcu_32_ir", 3), ("odd", 2)]
 )
-def test_arenas_are_those_that_programs_get(name, in_chans, tmp_path):
+def test_arenas_are_those_that_programs_get(name, in_chans, in_place, tmp_path):
     space, head = SPACES[name], {"num_classes": 5, "in_chans": in_chans}
     codes = space.sample(3, np.random.default_rng(4))
     small = np.concatenate([codes, [space.encode(space.smallest)]])
@@ -52,28 +53,45 @@ def test_arenas_are_those_that_programs_get(name, in_chans, tmp_path):
         module = module_of(space, subnet, head)
         names = [details.variant for details in CPUS.values()]
         image = np.zeros((1, *shape), np.float32)
-        made = write_sources(convert_int8(module, shape), tmp_path / f"{number}", images=image, names=names)
+        model, folder = convert_int8(module, shape), tmp_path / f"{number}"
+        made = write_sources(model, folder, images=image, names=names, in_place=in_place)
         for cpu, details in CPUS.items():
-            table = ram(space, **head, cpu=cpu)
+            table = ram(space, **head, cpu=cpu, in_place=in_place)
             arena = table.predict(code[None])[0] - STACK[cpu] - round_up(int(np.prod(shape)), 4) - 8
             assert arena == made[details.variant].arena, (cpu, subnet)
 
 
-def test_larger_kernels_need_more_and_never_less():
+def wider(space, codes):
+    codes = codes.copy()
+    codes[:, space.genes_of("kernel")] = 2
+    return space.canonical(codes)
+
+
+def test_larger_kernels_need_more_and_in_place_hardly():
     space = SPACES["mcu_32_ir"]
-    table = ram(space, num_classes=10, in_chans=1)
+    plain, table = (ram(space, num_classes=10, in_chans=1, in_place=in_place) for in_place in (False, True))
     codes = space.sample(200, np.random.default_rng(0))
-    wider = codes.copy()
-    wider[:, space.genes_of("kernel")] = 2
-    wider = space.canonical(wider)
-    assert (table.predict(wider) >= table.predict(codes)).all()
-    assert (table.predict(wider) > table.predict(codes)).any()
+    more = plain.predict(wider(space, codes)) - plain.predict(codes)
+    assert (more >= 0).all() and more.max() > 10_000
+    more = table.predict(wider(space, codes)) - table.predict(codes)
+    assert (more >= 0).all() and more.max() < 500
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("cpu", CPUS)
+def test_no_network_needs_more_memory_in_place(name, cpu):
+    space = SPACES[name]
+    plain, table = (ram(space, num_classes=10, in_chans=1, cpu=cpu, in_place=in_place) for in_place in (False, True))
+    codes = space.sample(500, np.random.default_rng(0))
+    assert (table.predict(codes) <= plain.predict(codes)).all()
+    assert table.predict(codes).mean() < 0.95 * plain.predict(codes).mean()
 
 
 def test_some_subnets_fit_in_22_kilobytes():
     space = SPACES["mcu_32_ir"]
     share = np.mean(
-        ram(space, num_classes=10, in_chans=1).predict(space.sample(500, np.random.default_rng(0))) <= 22528
+        ram(space, num_classes=10, in_chans=1, in_place=False).predict(space.sample(500, np.random.default_rng(0)))
+        <= 22528
     )
     assert 0.3 < share < 0.95
 
@@ -83,7 +101,7 @@ def test_the_smallest_map_decides_when_its_scratch_is_large():
     space = SPACES["mcu_32_ir"]
     small = dataclasses.replace(space.smallest, kernels=(3,) * 9 + (7,), expands=(2,) * 9 + (6,), depths=(1, 1, 1, 2))
     codes = np.stack([space.encode(space.smallest), space.encode(small)])
-    low, high = ram(space, num_classes=10, in_chans=1).predict(codes)
+    low, high = ram(space, num_classes=10, in_chans=1, in_place=False).predict(codes)
     assert high > low + 2 * 240 * 49 - 8000
     assert high > 2 * 240 * 49
 
