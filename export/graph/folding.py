@@ -5,9 +5,14 @@ In torch, so that gradients pass: what trains for an int8 file (``quantization.f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+
+LayerConstants = Callable[[], tuple[Tensor, Tensor | None]]
 
 
 def conv_constants(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor | None]:
@@ -24,6 +29,11 @@ def norm_constants(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, float32, of a batch norm as a depthwise 1x1 convolution."""
     scale, shift = _scale_and_shift(norm)
     return scale.reshape(-1, 1, 1, 1), shift
+
+
+def linear_constants(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias, float32, of a linear layer."""
+    return linear.weight.float(), None if linear.bias is None else linear.bias.float()
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

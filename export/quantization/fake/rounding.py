@@ -1,0 +1,153 @@
+"""Fake quantization: float numbers rounded to the ones that int8 can represent, with gradients that pass.
+
+Jacob et al., https://arxiv.org/abs/1712.05877, section 3: a rounded number has the gradient of the exact one
+(straight-through). The bounds of an activation's range are trained, too, by the rounding error inside the
+range and by what is clipped at its ends (Esser et al., https://arxiv.org/abs/1902.08153; with a zero point:
+https://arxiv.org/abs/2004.09576).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LOWEST, HIGHEST = -128, 127
+_LEAST_WEIGHT = 1e-9  # the quantizer's, so that no scale is 0
+
+
+class Range(NamedTuple):
+    """What an int8 tensor covers: the real numbers ``low`` to ``high``, in steps of ``scale``, 0 at ``zero_point``.
+
+    Scalars, all of them tensors.
+    """
+
+    low: Tensor
+    high: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+
+def make_ranges(low: Tensor, high: Tensor) -> list[Range]:
+    """The ranges of bounds ``(n,)`` below and above zero; scales and zero points as the quantizer computes them."""
+    scale = (high.detach() - low.detach()) / 255
+    zero_point = torch.round(LOWEST - low.detach() / scale)
+    return [Range(*values) for values in zip(low, high, scale, zero_point, strict=True)]
+
+
+def fixed_range(scale: float, zero_point: int) -> Range:
+    """A range that is not trained."""
+    step = torch.tensor(scale, dtype=torch.float32)
+    zero = torch.tensor(float(zero_point))
+    return Range((LOWEST - zero) * step, (HIGHEST - zero) * step, step, zero)
+
+
+def integers(values: Tensor, range_: Range) -> Tensor:
+    """What an int8 tensor of the range holds for ``values``, as float32; without gradients."""
+    steps = torch.round(values.detach() / range_.scale) + range_.zero_point
+    return steps.clamp(LOWEST, HIGHEST)
+
+
+def activation(
+    values: Tensor, range_: Range, clamp: tuple[float, float] | None = None, *, unit: Tensor | None = None
+) -> Tensor:
+    """``values``, first clamped by an activation function, rounded to what an int8 tensor of the range holds.
+
+    With ``unit``, the real number that one unit of the operator's integer sums stands for, they are rounded as
+    the reference kernels do it (see ``rounded_twice``), else to the nearest.
+    """
+    return _Activation.apply(values, *range_, clamp, unit)
+
+
+def rounded_twice(values: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
+    """``values / scale`` as integers, of integer sums ``values / unit``, in the fixed point of TFLite's kernels.
+
+    A sum is multiplied by 31 bits between a half and one and rounded, then divided by a power of two and
+    rounded again, halves away from zero.
+    """
+    factor, exponent = torch.frexp(unit.double() / scale.double())
+    exponent = exponent.to(values.dtype)
+    left, right = torch.exp2(exponent.clamp(min=0)), torch.exp2(exponent.clamp(max=0))
+    factor = (torch.round(factor * 2.0**31) / 2.0**31).to(values.dtype)
+    once = (values / unit).round_().mul_(factor * left).add_(0.5).floor_().mul_(right)
+    return once.add_(torch.copysign(torch.tensor(0.5), once)).trunc_()
+
+
+class _Activation(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        low: Tensor,
+        high: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        clamp: tuple[float, float] | None,
+        unit: Tensor | None,
+    ) -> Tensor:
+        ctx.save_for_backward(values, scale, zero_point)
+        ctx.limits, ctx.by_range = _limits(scale, zero_point, clamp)
+        steps = (values / scale).round_() if unit is None else rounded_twice(values, unit, scale)
+        return steps.clamp_(*ctx.limits).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        values, scale, zero_point = ctx.saved_tensors
+        lowest, highest = ctx.limits
+        exact = values / scale
+        steps = torch.round(exact)
+        below, above = steps < lowest, steps > highest
+        outside = below | above
+
+        # Inside, a bound moves the scale, and with it the rounding error; outside, the result is the bound.
+        of_low = of_high = None
+        if ctx.needs_input_grad[1]:
+            error = ((steps - exact).masked_fill_(outside, 0) * gradient).sum() / 255
+            of_low = (gradient * below).sum() - error if ctx.by_range[0] else -error
+            of_high = (gradient * above).sum() + error if ctx.by_range[1] else error
+        return gradient.masked_fill(outside, 0), of_low, of_high, None, None, None, None
+
+
+def _limits(
+    scale: Tensor, zero_point: Tensor, clamp: tuple[float, float] | None
+) -> tuple[tuple[float, float], tuple[bool, bool]]:
+    """The lowest and highest number of steps, and whether it is the range that sets them."""
+    zero, step = zero_point.item(), scale.item()
+    lowest, highest = LOWEST - zero, HIGHEST - zero
+    if clamp is None:
+        return (lowest, highest), (True, True)
+    low, high = (round(bound / step) if abs(bound) != float("inf") else bound for bound in clamp)
+    return (max(lowest, low), min(highest, high)), (lowest > low, highest < high)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, _exact: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.clone()
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
+    """``rounded``, with the gradient of ``exact``."""
+    return _StraightThrough.apply(exact, rounded)
+
+
+def weights(weight: Tensor, *, per_channel: bool) -> tuple[Tensor, Tensor]:
+    """Weights rounded to seven bits and a sign, and their scales: one for each output channel, the first axis; or one.
+
+    Scales cover the largest weight and are not trained.
+    """
+    magnitude = weight.detach().abs()
+    largest = magnitude.flatten(1).amax(1) if per_channel else magnitude.max()[None]
+    scale = largest.clamp(min=_LEAST_WEIGHT) / HIGHEST
+    steps = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return straight_through(weight, torch.round(weight.detach() / steps) * steps), scale
+
+
+def bias(values: Tensor, scale: Tensor) -> Tensor:
+    """A bias rounded to multiples of ``scale``, that of the input times that of the weights."""
+    return straight_through(values, torch.round(values.detach() / scale) * scale)
