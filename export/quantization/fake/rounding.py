@@ -67,11 +67,11 @@ def rounded_twice(values: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
     rounded again, halves away from zero.
     """
     factor, exponent = torch.frexp(unit.double() / scale.double())
-    exponent = exponent.to(values.dtype)
-    left, right = torch.exp2(exponent.clamp(min=0)), torch.exp2(exponent.clamp(max=0))
-    factor = (torch.round(factor * 2.0**31) / 2.0**31).to(values.dtype)
-    once = (values / unit).round_().mul_(factor * left).add_(0.5).floor_().mul_(right)
-    return once.add_(torch.copysign(torch.tensor(0.5), once)).trunc_()
+    factor = torch.round(factor * 2.0**31) / 2.0**31
+    left, right = torch.exp2(exponent.clamp(min=0)), torch.exp2(exponent.clamp(max=0).float())
+    sums = (values / unit).round_()
+    once = sums.mul_((factor * left).float()).add_(0.5).floor_().mul_(right)
+    return once.add_(torch.copysign(torch.full_like(right, 0.5), once)).trunc_()
 
 
 class _Activation(torch.autograd.Function):
