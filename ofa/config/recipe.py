@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from ofa.config.data import DataConfig
 from ofa.config.errors import Problem, invalid_keys, recipe_error
+from ofa.config.finetune import FinetuneConfig, or_false
 from ofa.config.renamed import renamed_problems, with_new_names
 from ofa.config.search import MIN_NETWORKS, CollectConfig, MeasureConfig, PredictorConfig, SearchConfig
 from ofa.config.space import whole_space
@@ -62,6 +63,10 @@ class Recipe(Section):
     predictor: PredictorConfig = Field(PredictorConfig(), description="The model that predicts accuracy.")
     measure: MeasureConfig = Field(MeasureConfig(), description="How latency is measured.")
     search: SearchConfig = Field(SearchConfig(), description="How the best subnet is searched for.")
+    finetune: or_false(FinetuneConfig) = Field(
+        FinetuneConfig(),
+        description="How each target's network is trained further after the search; false: it is not.",
+    )
     targets: Annotated[dict[TargetName, Target], Field(min_length=1, max_length=MAX_TARGETS)] = Field(
         description="The devices by name; each gets a network of its own."
     )

@@ -76,7 +76,7 @@ def _loaded(path: Path, overrides: Sequence[str], *, stored: bool) -> Recipe:
     if isinstance(values.get("space"), str):
         values["space"] = {"preset": values["space"]}
     if stored:
-        values = with_new_names(values)
+        values = {"finetune": False} | with_new_names(values)  # a version that wrote no such key did not fine-tune
     values.setdefault("name", path.stem)
     keys = [_override(values, option) for option in overrides]
     return Recipe.from_dict(values, source=str(path), overridden=keys)

@@ -1,4 +1,4 @@
-"""The recipe's section ``train:``, and ``finetune:`` of a target."""
+"""The recipe's section ``train:``."""
 
 from __future__ import annotations
 
@@ -192,13 +192,6 @@ class TrainConfig(Section):
     def lr_factor_of_layers(self) -> float:
         """``layer_decay``, or its default."""
         return self.layer_decay or (PRETRAINED_LAYER_DECAY if self.from_pretrained else 1.0)
-
-
-class FinetuneConfig(Section):
-    """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
-
-    epochs: Epochs = Field(description="Passes over the training images.")
-    lr: LearningRate = Field(description="Peak learning rate.")
 
 
 def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:

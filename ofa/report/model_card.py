@@ -7,6 +7,7 @@ from typing import Any
 
 from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.artefacts.evaluation import Evaluation, Preprocessing
+from ofa.pipeline.artefacts.finetuning import Finetuned
 from ofa.pipeline.artefacts.report import Report, TargetReport
 from ofa.pipeline.artefacts.verification import Quantization, Verified
 from ofa.report.card_snippets import snippets
@@ -102,9 +103,25 @@ def _accuracy(report: Report, target: TargetReport) -> str:
         else:
             result = f"was NOT verified: {markdown(without_folders(program.reason))}"
         paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; the C program {result}.")
+    if verified.finetuned:
+        paragraphs.append(_finetuned(verified.finetuned))
     if verified.int8:
         paragraphs += _quantization(verified.int8)
     return "\n\n".join(paragraphs)
+
+
+def _finetuned(found: Finetuned) -> str:
+    """What training the network further has changed."""
+    before = f"{100 * found.before.accuracy:.2f} %"
+    trained = f"After the search it was trained for {found.epochs} epochs more, with the full network as its teacher"
+    if not found.after:
+        return f"{trained}, which diverged: this is the network before it."
+    after = f"{100 * found.after.accuracy:.2f} %"
+    if found.kept:
+        return f"{trained}: in float32 its validation accuracy was {before} before and {after} after."
+    return (
+        f"{trained}, which was no better ({after} validation accuracy, {before} before): this is the network before it."
+    )
 
 
 def _quantization(int8: Quantization) -> list[str]:

@@ -48,6 +48,14 @@ def error_notes(report: Report) -> list[str]:
     return lines + _difference(which, chosen, costs)
 
 
+def finetuning_notes(report: Report) -> list[str]:
+    """How the table of fine-tuning is to be read."""
+    return [
+        "The same validation images chose the network and decided whether its training was kept, so both accuracies "
+        "are flattered a little; the test images, which decided nothing, say what it is worth."
+    ]
+
+
 def details(report: Report) -> list[str]:
     """When, on what machine and with which versions."""
     versions = ", ".join(f"{package} {number}" for package, number in report.versions.items())

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from ofa.pipeline.artefacts.base import Artefact, OpenValue, Value
+from ofa.pipeline.artefacts.finetuning import Finetuned
 from ofa.predictors.costs.names import COSTS
 
 
@@ -61,7 +62,8 @@ class Verified(OpenValue):
     Attributes:
         images, largest_difference, range, equal_predictions: of the comparison with torch.
         validation_accuracy_float32: of the float32 file that the int8 file was made from.
-        validation_accuracy_before_finetuning: of the torch model.
+        finetuned: what training the network further has changed, in torch. A run of an older version has
+            ``validation_accuracy_before_finetuning`` instead, where its network was trained further.
         resident_bytes: how much a process grows to load and run it.
         input_type: what the TFLite file takes, when the recipe says so.
     """
@@ -79,10 +81,18 @@ class Verified(OpenValue):
     validation_accuracy: float | None = None
     validation_accuracy_float32: float | None = None
     validation_accuracy_before_finetuning: float | None = None
+    finetuned: Finetuned | None = None
     resident_bytes: int | None = None
     input_type: str | None = None
     program: Program | None = None
     int8: Quantization | None = None
+
+    @property
+    def accuracy_before_finetuning(self) -> float | None:
+        """Of the network as it was searched, in torch; ``None`` where that is the network of the file."""
+        if self.finetuned:
+            return self.finetuned.before.accuracy if self.finetuned.kept else None
+        return self.validation_accuracy_before_finetuning
 
 
 class Verification(Artefact, Verified):
