@@ -53,7 +53,6 @@ class Operands:
         """Of the activation function that the operator includes. Raises ``KeyError`` for others."""
         return _CLAMPS[getattr(self.options, "fusedActivationFunction", _ACTS.NONE)]
 
-
     def rounded(self, exact: Tensor, unit: Tensor | None) -> Tensor:
         """The output; ``unit`` is the real number that one unit of the operator's sums stands for, if they round."""
         return activation(exact, self.output, self.clamp, unit=unit if self.reference else None)

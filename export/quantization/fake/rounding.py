@@ -86,14 +86,14 @@ class _Activation(torch.autograd.Function):
         clamp: tuple[float, float] | None,
         unit: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(values, scale, zero_point)
+        ctx.save_for_backward(values, scale)
         ctx.limits, ctx.by_range = _limits(scale, zero_point, clamp)
         steps = (values / scale).round_() if unit is None else rounded_twice(values, unit, scale)
         return steps.clamp_(*ctx.limits).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        values, scale, zero_point = ctx.saved_tensors
+        values, scale = ctx.saved_tensors
         lowest, highest = ctx.limits
         exact = values / scale
         steps = torch.round(exact)
