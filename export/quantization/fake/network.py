@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from ofa.export.graph import layer_constants
 from ofa.export.graph.folding import LayerConstants
 from ofa.export.quantization.fake.operators import ELEMENTWISE, FIXED_RANGE, KEEP_RANGE, OPERATORS, Operands
-from ofa.export.quantization.fake.rounding import Range, activation, fixed_range, make_ranges
+from ofa.export.quantization.fake.rounding import (
+    Range,
+    activation,
+    fixed_range,
+    make_ranges,
+    rounded_once,
+    rounded_twice,
+)
 from ofa.export.quantization.float_operators import float_operators
 from ofa.export.quantization.tflite import quantized_model
 from ofa.export.tflite.flatbuffer import schema, text, unpack
@@ -61,7 +68,7 @@ class FakeQuantized(nn.Module):
         """
         super().__init__()
         self.model = model
-        self._reference = reference
+        self._rescale = rounded_twice if reference else rounded_once
         float32 = unpack(content)
         graph = float32.subgraphs[0]
         if float_operators(float32):
@@ -101,7 +108,7 @@ class FakeQuantized(nn.Module):
                 self._range(step.output, ranges),
                 step.shape,
                 step.options,
-                self._reference,
+                self._rescale,
             )
             values[step.output] = OPERATORS[step.kind](operands)
         return values[end]

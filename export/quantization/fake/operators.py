@@ -1,8 +1,6 @@
 """TFLite's int8 operators in float32 with gradients, one function each.
 
-A tensor is the real numbers that the int8 one stands for; maps are ``(batch, channels, height, width)``. The
-results are those of the reference kernels, but where float32 and their fixed point round a number that is
-almost a half differently.
+A tensor is the real numbers that the int8 one stands for; maps are ``(batch, channels, height, width)``.
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ofa.export.quantization.fake import tables
-from ofa.export.quantization.fake.rounding import LOWEST, Range, activation, bias, integers, straight_through, weights
+from ofa.export.quantization.fake.convolution import integer_conv, weight_scales
+from ofa.export.quantization.fake.rounding import LOWEST, Range, Rescale, activation, integers, straight_through
 from ofa.export.tflite.flatbuffer import schema
 from ofa.supernet.integers import ceil_div
 
@@ -36,7 +35,7 @@ class Operands:
         output: the range of its output.
         shape: of its output in the file.
         options: the operator's in the file.
-        reference: whether kernels round in fixed point, as TensorFlow Lite Micro does, not as XNNPACK does.
+        rescale: how the kernels round.
     """
 
     values: Sequence[Tensor]
@@ -46,35 +45,28 @@ class Operands:
     output: Range
     shape: tuple[int, ...]
     options: Any
-    reference: bool
+    rescale: Rescale
 
     @property
     def clamp(self) -> tuple[float, float] | None:
         """Of the activation function that the operator includes. Raises ``KeyError`` for others."""
         return _CLAMPS[getattr(self.options, "fusedActivationFunction", _ACTS.NONE)]
 
-    def rounded(self, exact: Tensor, unit: Tensor | None) -> Tensor:
-        """The output; ``unit`` is the real number that one unit of the operator's sums stands for, if they round."""
-        return activation(exact, self.output, self.clamp, unit=unit if self.reference else None)
+    def rescaled(self, sums: Tensor, unit: Tensor) -> Tensor:
+        """The output; ``unit`` is the real number that one unit of the operator's integer sums stands for."""
+        return activation(sums, self.output, self.clamp, unit=unit, rescale=self.rescale)
 
 
 Operator = Callable[[Operands], Tensor]
 
 
-def _layer(operands: Operands, *, per_channel: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Input, rounded weight, rounded bias and the bias's scale."""
-    weight, scale = weights(operands.weight, per_channel=per_channel)
-    unit = operands.ranges[0].scale * scale
-    return operands.values[0], weight, bias(operands.bias, unit), unit
-
-
 def _conv(operands: Operands) -> Tensor:
-    x, weight, shift, unit = _layer(operands, per_channel=True)
-    options = operands.options
+    x, options, weight = operands.values[0], operands.options, operands.weight
     strides, dilations = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
     x = _padded(x, weight.shape[2:], strides, dilations, options.padding)
-    exact = F.conv2d(x, weight, shift, strides, 0, dilations, x.shape[1] // weight.shape[1])
-    return operands.rounded(exact, unit.reshape(-1, 1, 1))
+    scale, scales = operands.ranges[0].scale, weight_scales(weight, per_channel=True)
+    sums = integer_conv(x, weight, operands.bias, scale, scales, strides=strides, dilations=dilations)
+    return operands.rescaled(sums, (scale.double() * scales.double()).reshape(-1, 1, 1))
 
 
 def _padded(
@@ -96,18 +88,26 @@ def _padded(
 
 
 def _linear(operands: Operands) -> Tensor:
-    x, weight, shift, unit = _layer(operands, per_channel=False)
-    return operands.rounded(F.linear(x, weight, shift), unit)
+    x, scale, scales = operands.values[0], operands.ranges[0].scale, weight_scales(operands.weight, per_channel=False)
+    sums = integer_conv(x[..., None, None], operands.weight[..., None, None], operands.bias, scale, scales)
+    return operands.rescaled(sums.flatten(1), scale * scales)
 
 
 def _sum(operands: Operands, sign: int) -> Tensor:
-    """Kernels add in 20 more bits, so they round once."""
-    return operands.rounded(torch.add(*operands.values, alpha=sign), None)
+    """In float64: kernels add with 20 more bits than a product has, and round the sum once."""
+    left, right = (_in_float64(*pair) for pair in zip(operands.values, operands.ranges, strict=True))
+    total = torch.add(left, right, alpha=sign)
+    return activation(total, operands.output, operands.clamp).to(operands.values[0].dtype)
+
+
+def _in_float64(values: Tensor, range_: Range) -> Tensor:
+    integers = torch.round(values.detach() / range_.scale).double()
+    return straight_through(values.double(), integers * range_.scale.double())
 
 
 def _product(operands: Operands) -> Tensor:
     left, right = operands.ranges
-    return operands.rounded(torch.mul(*operands.values), left.scale * right.scale)
+    return operands.rescaled(torch.mul(*operands.values), left.scale * right.scale)
 
 
 def _clamp(operands: Operands, bounds: tuple[float, float]) -> Tensor:

@@ -8,13 +8,13 @@ https://arxiv.org/abs/2004.09576).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 LOWEST, HIGHEST = -128, 127
-_LEAST_WEIGHT = 1e-9  # the quantizer's, so that no scale is 0
 
 
 class Range(NamedTuple):
@@ -49,19 +49,32 @@ def integers(values: Tensor, range_: Range) -> Tensor:
     return steps.clamp(LOWEST, HIGHEST)
 
 
+# (values, what one unit of the operator's integer sums stands for, scale of its output) to integers of the output.
+Rescale = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 def activation(
-    values: Tensor, range_: Range, clamp: tuple[float, float] | None = None, *, unit: Tensor | None = None
+    values: Tensor,
+    range_: Range,
+    clamp: tuple[float, float] | None = None,
+    *,
+    unit: Tensor | None = None,
+    rescale: Rescale | None = None,
 ) -> Tensor:
     """``values``, first clamped by an activation function, rounded to what an int8 tensor of the range holds.
 
-    With ``unit``, the real number that one unit of the operator's integer sums stands for, they are rounded as
-    the reference kernels do it (see ``rounded_twice``), else to the nearest.
+    To the nearest; or by ``rescale``, where they are integer sums of ``unit``.
     """
-    return _Activation.apply(values, *range_, clamp, unit)
+    return _Activation.apply(values, *range_, clamp, unit, rescale)
+
+
+def rounded_once(values: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
+    """As XNNPACK does it: a sum is multiplied by a float32, and rounded to the nearest."""
+    return (values / unit.float()).round_().mul_(unit.float() / scale).round_()
 
 
 def rounded_twice(values: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
-    """``values / scale`` as integers, of integer sums ``values / unit``, in the fixed point of TFLite's kernels.
+    """As TensorFlow Lite Micro and LiteRT's reference kernels do it, in fixed point.
 
     A sum is multiplied by 31 bits between a half and one and rounded, then divided by a power of two and
     rounded again, halves away from zero.
@@ -69,8 +82,8 @@ def rounded_twice(values: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
     factor, exponent = torch.frexp(unit.double() / scale.double())
     factor = torch.round(factor * 2.0**31) / 2.0**31
     left, right = torch.exp2(exponent.clamp(min=0)), torch.exp2(exponent.clamp(max=0).float())
-    sums = (values / unit).round_()
-    once = sums.mul_((factor * left).float()).add_(0.5).floor_().mul_(right)
+    sums = (values / unit.float()).round_()
+    once = (sums * (factor * left)).add_(0.5).floor_().to(values.dtype).mul_(right)  # 31 bits need float64
     return once.add_(torch.copysign(torch.full_like(right, 0.5), once)).trunc_()
 
 
@@ -85,10 +98,12 @@ class _Activation(torch.autograd.Function):
         zero_point: Tensor,
         clamp: tuple[float, float] | None,
         unit: Tensor | None,
+        rescale: Rescale | None,
     ) -> Tensor:
         ctx.save_for_backward(values, scale)
         ctx.limits, ctx.by_range = _limits(scale, zero_point, clamp)
-        steps = (values / scale).round_() if unit is None else rounded_twice(values, unit, scale)
+        scale = scale.to(values.dtype)
+        steps = (values / scale).round_() if rescale is None else rescale(values, unit, scale)
         return steps.clamp_(*ctx.limits).mul_(scale)
 
     @staticmethod
@@ -106,7 +121,7 @@ class _Activation(torch.autograd.Function):
             error = ((steps - exact).masked_fill_(outside, 0) * gradient).sum() / 255
             of_low = (gradient * below).sum() - error if ctx.by_range[0] else -error
             of_high = (gradient * above).sum() + error if ctx.by_range[1] else error
-        return gradient.masked_fill(outside, 0), of_low, of_high, None, None, None, None
+        return gradient.masked_fill(outside, 0), of_low, of_high, None, None, None, None, None
 
 
 def _limits(
@@ -134,20 +149,3 @@ class _StraightThrough(torch.autograd.Function):
 def straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
     """``rounded``, with the gradient of ``exact``."""
     return _StraightThrough.apply(exact, rounded)
-
-
-def weights(weight: Tensor, *, per_channel: bool) -> tuple[Tensor, Tensor]:
-    """Weights rounded to seven bits and a sign, and their scales: one for each output channel, the first axis; or one.
-
-    Scales cover the largest weight and are not trained.
-    """
-    magnitude = weight.detach().abs()
-    largest = magnitude.flatten(1).amax(1) if per_channel else magnitude.max()[None]
-    scale = largest.clamp(min=_LEAST_WEIGHT) / HIGHEST
-    steps = scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return straight_through(weight, torch.round(weight.detach() / steps) * steps), scale
-
-
-def bias(values: Tensor, scale: Tensor) -> Tensor:
-    """A bias rounded to multiples of ``scale``, that of the input times that of the weights."""
-    return straight_through(values, torch.round(values.detach() / scale) * scale)
