@@ -18,6 +18,7 @@ from ofa.export.quantization.equalize import equalize_channels
 from ofa.export.quantization.float_operators import float_operators
 from ofa.export.quantization.plan import store_plan
 from ofa.export.quantization.ranges import calibration_images, ranges
+from ofa.export.quantization.small_weights import with_room_for_biases
 from ofa.export.quantization.sums import with_near_ranges
 from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
 from ofa.supernet.image_batches import Normalisation
@@ -103,6 +104,7 @@ def quantize_tflite(
     if input_range is not None:
         measured[run.ends[0]] = input_range
     used = with_near_ranges(run.model, {**measured, **(bounds or {})})
+    model = with_room_for_biases(model, used)
     result = unpack(quantized_model(model, run.model, used))  # moves large weights into the flatbuffer
 
     # By the version of an operator, an old runtime sees whether it supports int8.

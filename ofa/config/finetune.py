@@ -50,9 +50,7 @@ class TargetFinetuneConfig(Section):
 
 
 class QuantizationAwareConfig(Section):
-    """Training of an int8 target's network as int8 computes it, with its float32 network as the teacher; else as
-    ``train:`` says.
-    """
+    """Training of an int8 target's network as int8 computes it, by AdamW, with its float32 network as the teacher."""
 
     epochs: EpochsOrShare = Field("0.05x", description=f"{_EPOCHS}.")
-    lr: LearningRateOrShare = Field("0.01x", description=f"{_LR}.")
+    lr: LearningRate = Field(5e-5, description="Peak learning rate, of AdamW whatever trains the supernet.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def _training(job: Job, name: str, target: Target, resolution: int) -> Quantizat
         return None
     data, batch_size = job.data, job.recipe.train.batch_size
     epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
+    # Folded batch norms keep no gradient in proportion to its weights; AdamW's steps are in any case.
+    settings = replace(training_settings(job.recipe), optimizer="adamw", weight_decay=0.0)
 
     def train(student: nn.Module, teacher: nn.Module) -> None:
         tqdm.write(f"{name}: int8 loses more than int8_drop however it is quantised; it is trained for int8")
@@ -107,7 +110,7 @@ def _training(job: Job, name: str, target: Target, resolution: int) -> Quantizat
                 lr=how.lr,
                 resolution=resolution,
                 normalize=data.normalize,
-                settings=training_settings(job.recipe),
+                settings=settings,
                 check_interrupt=job.check_interrupt,
             )
 

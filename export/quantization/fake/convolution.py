@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ofa.export.quantization.fake.rounding import HIGHEST
+from ofa.export.quantization.small_weights import LEAST
 
 _LEAST_WEIGHT = 1e-9  # the quantizer's, so that no scale is 0
 
@@ -19,6 +20,17 @@ def weight_scales(weight: Tensor, *, per_channel: bool) -> Tensor:
     magnitude = weight.detach().abs()
     largest = magnitude.flatten(1).amax(1) if per_channel else magnitude.max()[None]
     return largest.clamp(min=_LEAST_WEIGHT) / HIGHEST
+
+
+def with_room_for_biases(weight: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+    """The weights as the exporter changes them, so that biases fit (see ``quantization.small_weights``)."""
+    flat = weight.flatten(1)
+    least = bias.detach().abs() * (torch.tensor(LEAST, dtype=torch.float32) / scale)
+    short = flat.detach().abs().amax(1) < least
+    if not short.any():
+        return weight
+    first = torch.where(short, least, flat[:, 0])
+    return torch.cat([first[:, None], flat[:, 1:]], dim=1).reshape(weight.shape)
 
 
 def integer_conv(

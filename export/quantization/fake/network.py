@@ -33,6 +33,7 @@ from ofa.export.tflite.xnnpack import WIDE_PARTS
 
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_RATE = 10.0  # ranges learn so many times as fast as weights, with an optimizer such as Adam
 _HARD_SIGMOID_OFFSET = 3.0  # which the exporter adds to the bias of a convolution in front of one
 
 
@@ -53,7 +54,8 @@ class FakeQuantized(nn.Module):
 
     Attributes:
         model: the plain model, whose parameters it trains. Statistics of its batch norms stay.
-        low, high: logarithms of the factors on the bounds of the activations' ranges, trained too.
+        low, high: of the activations' ranges, trained too: ten times these are the logarithms of factors on the
+            bounds that they had at first.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class FakeQuantized(nn.Module):
         learns = torch.ones_like(self.low)
         learns[self._rows[self._ends[0]]] = 0
         low, high = self.initial_bounds.unbind(1)
-        return low * torch.exp(self.low * learns), high * torch.exp(self.high * learns)
+        return low * torch.exp(_RATE * learns * self.low), high * torch.exp(_RATE * learns * self.high)
 
     def _range(self, index: int, ranges: list[Range]) -> Range | None:
         owner = self._owners.get(index, index)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ofa.export.quantization.fake import tables
-from ofa.export.quantization.fake.convolution import integer_conv, weight_scales
+from ofa.export.quantization.fake.convolution import integer_conv, weight_scales, with_room_for_biases
 from ofa.export.quantization.fake.rounding import LOWEST, Range, Rescale, activation, integers, straight_through
 from ofa.export.tflite.flatbuffer import schema
 from ofa.supernet.integers import ceil_div
@@ -61,10 +61,11 @@ Operator = Callable[[Operands], Tensor]
 
 
 def _conv(operands: Operands) -> Tensor:
-    x, options, weight = operands.values[0], operands.options, operands.weight
+    x, options, scale = operands.values[0], operands.options, operands.ranges[0].scale
+    weight = with_room_for_biases(operands.weight, operands.bias, scale)
     strides, dilations = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
     x = _padded(x, weight.shape[2:], strides, dilations, options.padding)
-    scale, scales = operands.ranges[0].scale, weight_scales(weight, per_channel=True)
+    scales = weight_scales(weight, per_channel=True)
     sums = integer_conv(x, weight, operands.bias, scale, scales, strides=strides, dilations=dilations)
     return operands.rescaled(sums, (scale.double() * scales.double()).reshape(-1, 1, 1))
 
