@@ -94,7 +94,7 @@ def _training(job: Job, name: str, target: Target, resolution: int) -> Quantizat
         return None
     data, batch_size = job.data, job.recipe.train.batch_size
     epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
-    # Folded batch norms keep no gradient in proportion to its weights; AdamW's steps are in any case.
+    # Behind folded batch norms, the gradients of weights have no common scale, which AdamW does not need.
     settings = replace(training_settings(job.recipe), optimizer="adamw", weight_decay=0.0)
 
     def train(student: nn.Module, teacher: nn.Module) -> None:
