@@ -31,8 +31,8 @@ from ofa.targets.quantization_aware import QuantizationAware
 SIDE, CLASSES = 16, 4
 SETTINGS = ExportSettings(threads=1, calibration_images=32, target_names=["m"])
 TFLM = Deployment("tflm", 8)
-# Activations are clipped to less than half of what they are: no network keeps its accuracy so.
-BAD = {"clipped": {"percentile": 60.0}}
+# Almost all of the first map is clipped: no network keeps its accuracy so.
+BAD = {"clipped": {"bounds": {"conv_stem": (0.0, 1e-3)}}}
 
 
 def data(seed, count):
