@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, create_model, model_
 
 from ofa.config.errors import Problem
 from ofa.config.export import MemoryConfig, OnnxConfig, TfliteConfig, export_problems
-from ofa.config.finetune import TargetFinetuneConfig, or_false
+from ofa.config.finetune import QuantizationAwareConfig, TargetFinetuneConfig, or_false
 from ofa.config.types import MIN_FRACTION, Absolute, Section, Takes, as_fraction, real, reserved
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote.address import valid_address
@@ -136,6 +136,10 @@ class Target(Section):
     )
     finetune: or_false(TargetFinetuneConfig) | None = Field(
         None, description="Training of the target's own network after the search; false: none; null: as finetune says."
+    )
+    quantization_aware: QuantizationAwareConfig | None = Field(
+        QuantizationAwareConfig(),
+        description="Training of an int8 network that loses more than int8_drop however it is quantised; null: none.",
     )
     limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
     remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
