@@ -1,4 +1,4 @@
-"""The recipe's section ``finetune:``, and that of a target."""
+"""The recipe's section ``finetune:``, and that of a target; and ``quantization_aware:`` of a target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def or_false(section: Any) -> Any:
     return Annotated[options, Discriminator(lambda value: "<off>" if value is False else "<section>")]
 
 
-_Epochs, _LearningRate = _number_or_share(Epochs), _number_or_share(LearningRate)
+EpochsOrShare, LearningRateOrShare = _number_or_share(Epochs), _number_or_share(LearningRate)
 _EPOCHS = "Passes over the training images; a share is one of the supernet's epochs, at least one"
 _LR = "Peak learning rate; a share is one of the highest of the supernet's phases"
 
@@ -38,12 +38,19 @@ class FinetuneConfig(Section):
     ``train:`` says. It is kept where it is better on the validation images.
     """
 
-    epochs: _Epochs = Field("0.2x", description=f"{_EPOCHS}.")
-    lr: _LearningRate = Field("0.4x", description=f"{_LR}.")
+    epochs: EpochsOrShare = Field("0.2x", description=f"{_EPOCHS}.")
+    lr: LearningRateOrShare = Field("0.4x", description=f"{_LR}.")
 
 
 class TargetFinetuneConfig(Section):
     """What is otherwise for one target."""
 
-    epochs: _Epochs | None = Field(None, description=f"{_EPOCHS}; null: as in finetune.")
-    lr: _LearningRate | None = Field(None, description=f"{_LR}; null: as in finetune.")
+    epochs: EpochsOrShare | None = Field(None, description=f"{_EPOCHS}; null: as in finetune.")
+    lr: LearningRateOrShare | None = Field(None, description=f"{_LR}; null: as in finetune.")
+
+
+class QuantizationAwareConfig(Section):
+    """Training of an int8 target's network as int8 computes it, by AdamW, with its float32 network as the teacher."""
+
+    epochs: EpochsOrShare = Field("0.05x", description=f"{_EPOCHS}.")
+    lr: LearningRate = Field(5e-5, description="Peak learning rate, of AdamW whatever trains the supernet.")

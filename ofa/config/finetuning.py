@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ofa.config.finetune import FinetuneConfig
 from ofa.config.recipe import Recipe
 from ofa.config.schedule import training_phases
+from ofa.config.target import Target
 from ofa.config.types import as_fraction
 
 
@@ -19,8 +20,6 @@ class Finetuning(NamedTuple):
 
 def finetunings(recipe: Recipe) -> dict[str, Finetuning]:
     """By target; those whose network is not fine-tuned are left out."""
-    phases = training_phases(recipe)
-    supernet_epochs, highest_lr = sum(phase.epochs for phase in phases), max(phase.lr for phase in phases)
     found = {}
     for name, target in recipe.targets.items():
         usual, own = recipe.finetune, target.finetune
@@ -29,8 +28,19 @@ def finetunings(recipe: Recipe) -> dict[str, Finetuning]:
         # A target that says how is fine-tuned even where the others are not.
         usual = usual or FinetuneConfig()
         epochs, lr = (getattr(own, key, None) or getattr(usual, key) for key in ("epochs", "lr"))
-        found[name] = Finetuning(
-            max(1, round(as_fraction(epochs) * supernet_epochs)) if isinstance(epochs, str) else epochs,
-            as_fraction(lr) * highest_lr if isinstance(lr, str) else lr,
-        )
+        found[name] = _resolved(recipe, epochs, lr)
     return found
+
+
+def quantization_aware(recipe: Recipe, target: Target) -> Finetuning | None:
+    """How the network of an int8 target is trained when nothing else keeps its accuracy; None: it is not."""
+    how = target.quantization_aware
+    return _resolved(recipe, how.epochs, how.lr) if how and target.bits == 8 else None
+
+
+def _resolved(recipe: Recipe, epochs: int | str, lr: float | str) -> Finetuning:
+    """Shares of the supernet's epochs and of its highest learning rate, as numbers."""
+    phases = training_phases(recipe)
+    if isinstance(epochs, str):
+        epochs = max(1, round(as_fraction(epochs) * sum(phase.epochs for phase in phases)))
+    return Finetuning(epochs, as_fraction(lr) * max(phase.lr for phase in phases) if isinstance(lr, str) else lr)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, create_model, model_serializer
 
 from ofa.config.errors import Problem
-from ofa.config.export import OnnxConfig, TfliteConfig, export_problems
-from ofa.config.finetune import TargetFinetuneConfig, or_false
+from ofa.config.export import MemoryConfig, OnnxConfig, TfliteConfig, export_problems
+from ofa.config.finetune import QuantizationAwareConfig, TargetFinetuneConfig, or_false
 from ofa.config.types import MIN_FRACTION, Absolute, Section, Takes, as_fraction, real, reserved
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote.address import valid_address
@@ -137,6 +137,10 @@ class Target(Section):
     finetune: or_false(TargetFinetuneConfig) | None = Field(
         None, description="Training of the target's own network after the search; false: none; null: as finetune says."
     )
+    quantization_aware: QuantizationAwareConfig | None = Field(
+        QuantizationAwareConfig(),
+        description="Training of an int8 network that loses more than int8_drop however it is quantised; null: none.",
+    )
     limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
     remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
         None, description="Device that LiteRT is timed on when it is not this machine."
@@ -146,6 +150,7 @@ class Target(Section):
     )
     onnx: OnnxConfig = Field(OnnxConfig(), description="What the ONNX files look like.")
     tflite: TfliteConfig = Field(TfliteConfig(), description="What the TFLite file looks like.")
+    memory: MemoryConfig = Field(MemoryConfig(), description="How a Cortex-M's program saves RAM.")
 
     @property
     def spec(self) -> RuntimeSpec:
@@ -172,6 +177,9 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
     where = f"targets.{name}"
     problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
     problems += [(f"{where}.limits", text) for text in _limit_problems(target)]
+    if target.memory != MemoryConfig() and target.spec.format != "c":
+        known = " or ".join(runtime for runtime, spec in RUNTIMES.items() if spec.format == "c")
+        problems.append((f"{where}.memory", f"is of C programs (runtime: {known}); leave it out"))
     if target.remote and target.costs:
         problems.append((f"{where}.costs", "costs from a file are not timed on another device; leave remote out"))
     if target.remote and not target.spec.remote:

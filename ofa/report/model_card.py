@@ -133,6 +133,15 @@ def _quantization(int8: Quantization) -> list[str]:
         f"Quantised on {int8.calibration_images} training images{fewer} ({markdown(int8.used)}); "
         f"the loss is {within} the {100 * int8.allowed_drop:g} points that the recipe allows."
     )
+    if int8.trained:
+        (other, accuracy), training = int8.untrained, int8.training
+        text += (
+            f" However the network was quantised before, it lost more: float32 had {100 * training.float32_before:.2f} "
+            f"%, int8 at best {100 * accuracy:.2f} % ({markdown(other)}). So it was trained for {training.epochs} "
+            "epochs more as int8 computes it; weights.safetensors and model.onnx are of the network after that."
+        )
+    if int8.not_trained:
+        text += f" {markdown(int8.not_trained)}."
     return [text, *([note] if (note := cpu_note(int8)) else [])]
 
 

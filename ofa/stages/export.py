@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
-from ofa.config.finetuning import Finetuning, finetunings
+from ofa.config.finetuning import Finetuning, finetunings, quantization_aware
+from ofa.config.schedule import training_phases, training_settings
 from ofa.config.target import Target
 from ofa.data.preprocess import METADATA
 from ofa.errors import UserError
@@ -17,14 +20,18 @@ from ofa.pipeline.artefacts.search import SearchRecord
 from ofa.pipeline.artefacts.verification import Verification
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
+from ofa.pipeline.threads import training_threads
 from ofa.report.escape import without_folders_inside
 from ofa.stages.finetune import load_finetuned
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
+from ofa.supernet.training.student import train_student
 from ofa.targets.deployment import deployment_of, environment
+from ofa.targets.measuring import program_patches
 from ofa.targets.model_files import ExportSettings, write_models
 from ofa.targets.model_formats import ExportSpec
+from ofa.targets.quantization_aware import QuantizationAware
 
 
 def run(job: Job) -> Outcome:
@@ -56,7 +63,15 @@ def _export(job: Job, name: str, target: Target, how: Finetuning | None) -> tupl
     )
     metadata = _metadata(job, subnet)
     spec = ExportSpec(
-        model, folder, subnet.resolution, metadata, target.int8_drop, onnx=target.onnx, tflite=target.tflite
+        model,
+        folder,
+        subnet.resolution,
+        metadata,
+        target.int8_drop,
+        onnx=target.onnx,
+        tflite=target.tflite,
+        patches=program_patches(deployment, job.recipe.space, subnet, job.model_kwargs),
+        training=_training(job, name, target, subnet.resolution),
     )
     try:
         written, result = write_models(deployment, spec, images=job.images, settings=settings)
@@ -72,6 +87,36 @@ def _export(job: Job, name: str, target: Target, how: Finetuning | None) -> tupl
     write_atomic(labels, "".join(f"{label}\n" for label in job.data.classes))
     saved = [folder / "weights.safetensors", folder / "subnet.json", verification.save(job.folder, name)]
     return [labels, *written, *saved], verification
+
+
+def _training(job: Job, name: str, target: Target, resolution: int) -> QuantizationAware | None:
+    """How the target's network is trained for int8, should it be needed: by this process, with the run's own data."""
+    how = quantization_aware(job.recipe, target)
+    if how is None:
+        return None
+    data, batch_size = job.data, job.recipe.train.batch_size
+    epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
+    # Behind folded batch norms, the gradients of weights have no common scale, which AdamW does not need.
+    settings = replace(training_settings(job.recipe), optimizer="adamw", weight_decay=0.0)
+
+    def train(student: nn.Module, teacher: nn.Module) -> None:
+        tqdm.write(f"{name}: int8 loses more than int8_drop however it is quantised; it is trained for int8")
+        with training_threads().used():
+            train_student(
+                student.to(job.device),
+                teacher.to(job.device),
+                # Augmentation goes on where the supernet's ended.
+                lambda epoch, start: data.train_batches(epochs_before + epoch, batch_size, start=start),
+                epochs=how.epochs,
+                steps_per_epoch=data.steps(batch_size),
+                lr=how.lr,
+                resolution=resolution,
+                normalize=data.normalize,
+                settings=settings,
+                check_interrupt=job.check_interrupt,
+            )
+
+    return QuantizationAware(how.epochs, how.lr, train)
 
 
 def _metadata(job: Job, subnet: Subnet) -> dict[str, Any]:

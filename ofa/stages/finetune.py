@@ -31,7 +31,7 @@ from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.stage_inputs import finetuned_from
 from ofa.pipeline.threads import training_threads
 from ofa.pipeline.training_log import EpochRows, epoch_line
-from ofa.predictors.metrics import accuracy_and_loss
+from ofa.predictors.metrics import scores
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped
@@ -217,7 +217,7 @@ def _record(
 
 
 def _scores(job: Job, model: nn.Module, subnet: Subnet) -> Scores:
-    accuracy, loss = accuracy_and_loss(model, job.images("validation", subnet.resolution))
+    accuracy, loss, _ = scores(model, job.images("validation", subnet.resolution))
     return Scores(accuracy=accuracy, loss=loss)
 
 

@@ -10,6 +10,20 @@ from ofa.pipeline.artefacts.base import Artefact, OpenValue, Value
 from ofa.pipeline.artefacts.finetuning import Finetuned
 from ofa.predictors.costs.names import COSTS
 
+TRAINED = "quantization-aware training"  # the name of this way to quantise
+
+
+class Int8Training(Value):
+    """How a network was trained for int8 when no way to quantise it kept its accuracy.
+
+    Attributes:
+        float32_before: its validation accuracy in float32 before, from which the loss is counted.
+    """
+
+    epochs: int
+    lr: float
+    float32_before: float
+
 
 class Quantization(Value):
     """How the int8 file was made. Accuracies are shares of the validation images.
@@ -21,6 +35,8 @@ class Quantization(Value):
         unoptimised: accuracies with ONNX Runtime's optimisations off.
         depends_on_cpu: whether a processor with other instructions for int8 scores differently.
         cpu_has_vnni: whether this one has x86's VNNI; None: it is no x86.
+        training: of the network for int8, if there was one; kept when it is what is ``used``.
+        not_trained: why there was none although it was wanted, or its end.
     """
 
     calibration_images: int
@@ -32,6 +48,19 @@ class Quantization(Value):
     unoptimised: dict[str, float] = Field(default_factory=dict)
     depends_on_cpu: bool = False
     cpu_has_vnni: bool | None = None
+    training: Int8Training | None = None
+    not_trained: str | None = None
+
+    @property
+    def untrained(self) -> tuple[str, float] | None:
+        """The best way to quantise the network as it was, and its accuracy, where a trained one was kept."""
+        others = {name: accuracy for name, accuracy in self.tried.items() if name != self.used}
+        return max(others.items(), key=lambda item: item[1]) if self.trained and others else None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the file is of the network that was trained for int8."""
+        return self.training is not None and self.used == TRAINED
 
 
 class Program(OpenValue):

@@ -13,7 +13,8 @@ SHIPPED = sorted(path.stem for path in find_recipe("quickstart").parent.glob("*.
 
 
 def test_a_plan_names_every_phase_subnet_step_and_target():
-    recipe = load_recipe(find_recipe("quickstart"), overrides=["train.epochs=2", "collect.subnets=12"])
+    overrides = ["train={epochs: 2, lr: 0.2}", "collect.subnets=12"]
+    recipe = load_recipe(find_recipe("quickstart"), overrides=overrides)
     lines = list(plan(recipe))
     steps = 1092 // recipe.train.batch_size
     trained = [line for line in lines if line.startswith("train ")]
@@ -61,6 +62,16 @@ def test_fine_tuning_is_counted(small):
     )
 
 
+def test_the_default_schedule_is_shown_as_any_other(small):
+    lines = list(plan(load_recipe(small, overrides=["train={total_epochs: 10}"])))
+    full, later = (line for line in lines if line.startswith("train "))
+    assert re.match(r"train     full: \d+ epochs = \d+ steps, ", full)
+    assert re.match(
+        r"train     all: \d+ epochs = \d+ steps, learning rate 0\.\d+, \d subnet\(s\) a step, open: ", later
+    )
+    assert sum(int(re.search(r"(\d+) epochs", line)[1]) for line in (full, later)) == 10
+
+
 def test_absolute_limits_have_their_unit(small):
     lines = plan(load_recipe(small, overrides=["targets.phone.limits={macs: 5e6, latency_ms: 0.8}"]))
     (line,) = (line for line in lines if line.startswith("target "))
@@ -80,7 +91,7 @@ def test_microcontrollers_are_not_timed(small, monkeypatch):
 def test_every_shipped_recipe_is_checked_and_missing_data_is_an_error(call, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ofa.pipeline.estimate.check_installed", lambda _: None)  # test_installed.py has that
-    code, out, err = call("check", name, *(["--set", "train.epochs=1"] if name == "quickstart" else []))
+    code, out, err = call("check", name, *(["--set", "train={total_epochs: 2}"] if name == "quickstart" else []))
     assert out.startswith(f"{name}: a valid recipe\n")
     recipe = load_recipe(find_recipe(name))
     place = recipe.data.folder or recipe.data.idx

@@ -151,7 +151,7 @@ def test_phones_are_told_apart_by_serial(monkeypatch, small):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch", "tflm", "cortex_m4", "cortex_m55"])
 def test_only_litert_runs_elsewhere(runtime):
     values = {"limits": {"macs": "1x"}, "remote": "adb"}
-    space = SearchSpace.preset("mcu_32")
+    space = SearchSpace.preset("mcu_32_ir")
     ((key, text),) = target_problems("board", Target.model_validate({**values, "runtime": runtime}), space)
     assert key == "targets.board.remote" and "use runtime: litert" in text
     assert target_problems("board", Target.model_validate({**values, "runtime": "litert"}), space) == []
