@@ -75,7 +75,7 @@ def test_the_same_command_evaluates_once_and_discards_nothing(call, ran, older):
     assert (code, ran(out)) == (0, ["evaluate", "report"]), err
     assert " moved to " not in out and not list(older.rglob("*.old")) + list(older.rglob("*.damaged"))
     changed = {path.relative_to(older).as_posix() for path, content in before.items() if path.read_bytes() != content}
-    assert changed <= {NAME, COPY, "report.json", "report.md", "report.html", "models/phone/card.md"}
+    assert changed <= {NAME, COPY, "recipe.yaml", "report.json", "report.md", "report.html", "models/phone/card.md"}
     for stage in ("train", "collect", "predict", "measure", "search", "export"):
         assert RunManifest(older).outputs(stage) == json.loads(before[older / NAME])[stage]["files"]
     assert call("run", older)[1].startswith(f"{older}: nothing to do, all stages are finished")
@@ -102,7 +102,7 @@ def test_its_networks_are_fine_tuned_only_when_that_is_asked_for(call, ran, olde
     assert err.startswith(
         f"{older} belongs to another recipe (finetune: false, now absent; finetune.epochs: absent, now "
     )
-    assert "--update to change this run (finetune, export, evaluate and report run again, which took " in err
+    assert "--update to change this run (finetune, export and report run again, which took " in err
     assert all(path.read_bytes() == content for path, content in before.items())
 
     code, out, err = call("run", small, "--out", older, "--update")
@@ -124,6 +124,6 @@ def test_networks_that_were_fine_tuned_in_export_are_not_trained_again_unasked(c
     code, _, err = call("run", older)
     assert (code, err.count("\n")) == (2, 1)
     assert f"{older}: what it was made from has changed (the stage finetune has not run yet); nothing is thrown" in err
-    assert "(finetune, export, evaluate and report run again, which took " in err
+    assert "(finetune, export and report run again, which took " in err
     code, out, err = call("run", older, "--update")
     assert (code, ran(out)) == (0, ["finetune", "export", "evaluate", "report"]), err
