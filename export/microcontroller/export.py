@@ -16,6 +16,7 @@ from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.bakenn_graph import import_graph
 from ofa.export.microcontroller.folder import replacement, written_files
 from ofa.export.microcontroller.names import names_of
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.microcontroller.sources import VARIANTS, Variant, read_template, write
 from ofa.export.quantization import affine
 
@@ -48,6 +49,8 @@ def export_c(
     images: np.ndarray,
     name: str = "model",
     metadata: Mapping[str, Any] | None = None,
+    in_place: bool = True,
+    patches: Patches | None = None,
     measure: bool = True,
     notice: Callable[[str], object] = warnings.warn,
 ) -> list[Path]:
@@ -71,13 +74,15 @@ def export_c(
     Args:
         images: normalised float32 ``(n, channels, height, width)``; the first 20 are stored for the
             comparison.
+        in_place: whether outputs are written over inputs (``microcontroller.memory``).
+        patches: which operators are computed in patches (``microcontroller.patches``).
 
     Raises ``ValueError`` naming the layer whose operator has no C, the packages that are not installed, or
     ``folder`` when that is a file or a link.
     """
     folder = Path(folder)
     with replacement(folder, notice=notice) as new_folder:
-        variants = write_sources(model, new_folder, images=images, name=name)
+        variants = write_sources(model, new_folder, images=images, name=name, in_place=in_place, patches=patches)
         figures = {"metadata": dict(metadata or {}), **_figures(variants)}
         for cpu, entry in figures["cpus"].items():
             entry.update(_measured(new_folder, cpu) if measure else {"verified": False, "reason": "not asked for"})
@@ -94,6 +99,8 @@ def write_sources(
     images: np.ndarray,
     name: str = "model",
     names: Sequence[str] = VARIANTS,
+    in_place: bool = True,
+    patches: Patches | None = None,
 ) -> dict[str, Variant]:
     """Writes the C of ``export_c`` without figures into a new or empty folder; returns the variants ``names``.
 
@@ -111,7 +118,7 @@ def write_sources(
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        variants = write(graph, folder, Path(scratch), c_names, names)
+        variants = write(graph, folder, Path(scratch), c_names, names, in_place=in_place, patches=patches)
     for template in _TEMPLATES:
         (folder / template).write_text(c_names.apply(read_template(template)).replace("bknn_model", c_names.prefix))
     write_examples(folder, examples)

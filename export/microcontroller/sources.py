@@ -16,7 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ofa.export.lifetimes import Lifetime, peak, place
+from ofa.export.microcontroller.calls import read_calls
+from ofa.export.microcontroller.layout import by_channel, lay_out, scratch_size
+from ofa.export.microcontroller.model_body import Executed, body
 from ofa.export.microcontroller.names import (
     Names,
     cmsis_names,
@@ -25,12 +27,12 @@ from ofa.export.microcontroller.names import (
     only_if,
     with_macros,
 )
-from ofa.export.microcontroller.scratch import ALIGNMENT, scratch_bytes
-from ofa.supernet.integers import round_up
+from ofa.export.microcontroller.own_kernels import TEMPLATES
+from ofa.export.microcontroller.patched_source import patched_of
+from ofa.export.microcontroller.patches import Patches
 
 VARIANTS = ("portable", "cortex-m4", "cortex-m55")
 _LONG_AGO = 1_000_000_000
-_SCRATCH = re.compile(r"^( +)\(void \*\)\(arena \+ \d+u\), (\d+),$", re.MULTILINE)
 _ARENA_SIZE = re.compile(r"^#define BKNN_MODEL_ARENA_SIZE \d+u$", re.MULTILINE)
 # bakenn writes designated initialisers, which C++ before C++20 does not have. All fields are there, in order.
 _DESIGNATED = re.compile(r"(?<=[ {])\.\w+ = ")
@@ -41,7 +43,6 @@ _OTHER_FORM = "bakenn writes C in another form than version 1.0 did: install bak
 _CMSIS_HEADER = re.compile(r'^#include "arm_nnfunctions.h"$', re.MULTILINE)
 _CMSIS_HEADERS = '#include "cmsis_nn/names.h"\n#include "cmsis_nn/arm_nnfunctions.h"'
 _INCLUDE = '#include "src/{names}"'
-FAST_ADD = "bknn_model_fast_add_s8"
 _VECTORS = "defined(__ARM_FEATURE_MVE)"
 
 
@@ -64,37 +65,48 @@ class Variant(NamedTuple):
     """The C of a model for one kind of processor.
 
     Attributes:
-        plan: bakenn's, with our layout of the arena.
         steps: names of the operators in the order in which they run.
+        executed: what its kernels run, in order; reshapes are none.
         arena, live: bytes of the arena, and the least that it could have.
         weights: bytes of all constants.
     """
 
-    plan: Any
     steps: list[str]
+    executed: list[Executed]
     arena: int
     live: int
     weights: int
 
 
 class _Generated(NamedTuple):
-    """The texts that bakenn wrote for one variant: ``source`` runs the model; pairs are a header and a source."""
+    """The texts of one variant: ``source`` runs the model; pairs are a header and a source.
+
+    ``called`` are the names of its kernels.
+    """
 
     variant: Variant
     source: str
     header: str
     kernels: tuple[str, str]
     weights: tuple[str, str]
+    called: set[str]
 
 
 def write(
-    graph: Any, folder: Path, scratch: Path, names: Names, variants: Sequence[str] = VARIANTS
+    graph: Any,
+    folder: Path,
+    scratch: Path,
+    names: Names,
+    variants: Sequence[str] = VARIANTS,
+    *,
+    in_place: bool = True,
+    patches: Patches | None = None,
 ) -> dict[str, Variant]:
     """Writes ``folder/src``, all that a firmware needs, and ``profile_calls.h``; ``scratch`` is for bakenn's files.
 
     The preprocessor chooses the variant of a program, so all sources of the folder may be compiled at once.
     """
-    outputs = {name: _generate(graph, scratch / name, name) for name in variants}
+    outputs = {name: _generate(graph, scratch / name, name, in_place=in_place, patches=patches) for name in variants}
     source_folder, prefix = folder / "src", names.prefix
     (source_folder / "cmsis_nn").mkdir(parents=True)
     texts: dict[str, str] = {}
@@ -110,10 +122,12 @@ def write(
         condition = "OFA_CMSIS_NN" if kind.kernels == "cmsis_nn" else "!OFA_CMSIS_NN"
         texts[f"{prefix}_{kind.kernels}_kernels.h"] = apply(for_both_languages(header))
         texts[f"{prefix}_{kind.kernels}_kernels.c"] = apply(only_if(condition, source))
-        if FAST_ADD in generated.source:
-            calls.add(FAST_ADD)
-            for suffix in "ch":
-                texts[f"{prefix}_add.{suffix}"] = apply(read_template(f"model_add.{suffix}"))
+        for kernel, template in TEMPLATES.items():
+            if kernel in generated.called:
+                calls.add(kernel)
+                for suffix in "ch":
+                    text = names.apply(read_template(f"{template}.{suffix}"), kernels="cmsis_nn")
+                    texts[f"{template.replace('model', prefix, 1)}.{suffix}"] = text
 
     # Weights and the public header are the same for all variants.
     header, source = _all_weights([generated.weights for generated in outputs.values()])
@@ -195,7 +209,7 @@ def _write_cmsis_nn(folder: Path, bundles: Sequence[Path]) -> None:
         os.utime(folder / name, (_LONG_AGO, _LONG_AGO))
 
 
-def _generate(graph: Any, folder: Path, name: str) -> _Generated:
+def _generate(graph: Any, folder: Path, name: str, *, in_place: bool, patches: Patches | None) -> _Generated:
     """The C of variant ``name``, with our layout of its arena."""
     from bakenn import CORTEX_M4, CBackendOptions, KernelPolicy
     from bakenn.backend.portable_c import generate_portable_c
@@ -208,91 +222,40 @@ def _generate(graph: Any, folder: Path, name: str) -> _Generated:
         options = replace(options, kernel_policy=KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=True, target=CORTEX_M4)
     plan = lower_to_plan(deduplicate_constants(fuse_clamps(legalize_graph(graph))))
 
-    # The steps whose kernels need scratch memory, and how much it is.
-    kernels = select_backend_plan(plan, options).selections
-    steps = [step for step, kernel in enumerate(kernels) if kernel.scratch_size]
-    scratch_sizes = {step: _scratch_size(plan, plan.steps[step], kernels[step], name) for step in steps}
-    plan, scratch_offsets, live = _lay_out(plan, scratch_sizes)
+    # The scratch memory of the steps, and where everything lies.
+    patched = None if patches is None else patched_of(plan, patches)
+    kernels, memory = select_backend_plan(plan, options).selections, {"in_place": in_place, "patched": patched}
+    scratch_sizes = {
+        number: scratch_size(plan, step, kernel, vectors=name == "cortex-m55", **memory)
+        for number, (step, kernel) in enumerate(zip(plan.steps, kernels, strict=True))
+        if kernel.scratch_size or (in_place and by_channel(plan, step))
+    }
+    layout = lay_out(plan, scratch_sizes, **memory)
 
     files = generate_portable_c(plan, folder, model_name="model", options=options)
-    source = _with_scratch(files.model_source.read_text(), steps, scratch_offsets, scratch_sizes)
     header = files.header.read_text()
+    kernel_texts = [path.read_text() for path in (files.kernels_header, files.kernels_source)]
     if len(_ARENA_SIZE.findall(header)) != 1:
         raise RuntimeError(_OTHER_FORM)
-    kernel_texts = (files.kernels_header.read_text(), files.kernels_source.read_text())
     weight_texts = (files.weights_header.read_text(), files.weights_source.read_text())
 
-    # CMSIS-NN is in a folder of its own, and its addition is replaced by a faster one.
+    source = read_calls(files.model_source.read_text(), kernel_texts[0])
+    made = body(plan, source, layout, scratch_sizes, **memory, cmsis_nn=name != "portable")
+
+    # CMSIS-NN is in a folder of its own.
     if name != "portable":
-        if "    bknn_model_add_s8(" in source:
-            source = '#include "bknn_model_add.h"\n' + source.replace("    bknn_model_add_s8(", f"    {FAST_ADD}(")
-        kernel_texts = (_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernel_texts[0]), _DESIGNATED.sub("", kernel_texts[1]))
+        kernel_texts = [_CMSIS_HEADER.sub(_CMSIS_HEADERS, kernel_texts[0]), _DESIGNATED.sub("", kernel_texts[1])]
 
     weights = sum(constant.nbytes for constant in plan.constants.values())
-    variant = Variant(plan, [step.name for step in plan.steps], plan.arena_size, live, weights)
-    return _Generated(variant, source, header, kernel_texts, weight_texts)
-
-
-def _with_scratch(source: str, steps: Sequence[int], offsets: Mapping[int, int], sizes: Mapping[int, int]) -> str:
-    """bakenn's source with our scratch memory as the arguments of the kernels of ``steps``."""
-    remaining = iter(steps)
-
-    def arguments(match: re.Match[str]) -> str:
-        step = next(remaining)
-        pointer = f"(void *)(arena + {offsets[step]}u), {sizes[step]}" if step in offsets else "NULL, 0"
-        return f"{match[1]}{pointer},"
-
-    source, count = _SCRATCH.subn(arguments, source)
-    if count != len(steps):
-        raise RuntimeError(_OTHER_FORM)
-    return source
-
-
-def _scratch_size(plan: Any, step: Any, kernel: Any, variant: str) -> int:
-    """Bytes of scratch memory that a step needs: less than bakenn reserves for its kernel, or more on a Cortex-M55."""
-    vectors = variant == "cortex-m55"
-    if not kernel.kernel_id.startswith("cmsis_nn"):
-        return kernel.scratch_size
-    if step.kernel_kind == "average_pool2d_s8":
-        return 0 if vectors else kernel.scratch_size  # with vector instructions it sums in registers
-    weight = getattr(step, "weight", None)
-    known = None if weight is None else scratch_bytes(step, plan.constants[weight].shape, vectors=vectors)
-    if known is None and vectors:
-        raise ValueError(f"{step.name}: how much scratch memory a Cortex-M55 needs for it is not known")
-    return kernel.scratch_size if known is None else known
-
-
-def _lay_out(plan: Any, scratch_sizes: Mapping[int, int]) -> tuple[Any, dict[int, int], int]:
-    """The plan with our layout of the arena, the offset of each step's scratch memory, and the bytes that live at once.
-
-    Tensors of one alias group share their memory, which is named by the group's root.
-    """
-    roots = list(plan.lifetimes)
-    sizes = [max(plan.tensors[member].tensor_type.nbytes for member in plan.alias_groups[root]) for root in roots]
-    lifetimes = [
-        Lifetime(round_up(size, ALIGNMENT), plan.lifetimes[root].birth, plan.lifetimes[root].death - 1)
-        for root, size in zip(roots, sizes, strict=True)
-    ]
-    steps = [step for step, size in scratch_sizes.items() if size]
-    lifetimes += [Lifetime(round_up(scratch_sizes[step], ALIGNMENT), step, step) for step in steps]
-    offsets, arena = place(lifetimes)
-
-    # Offsets of the tensors first, then those of the scratch memory.
-    offset_of = {name: offset for root, offset in zip(roots, offsets, strict=False) for name in plan.alias_groups[root]}
-    tensors = {
-        name: replace(tensor, offset=offset_of[name]) if name in offset_of else tensor
-        for name, tensor in plan.tensors.items()
-    }
-    size = round_up(max(arena, 1), plan.arena_alignment)
-    plan = replace(plan, tensors=tensors, activation_arena_size=size, arena_size=size)
-    return plan, dict(zip(steps, offsets[len(roots) :], strict=True)), peak(lifetimes)
+    variant = Variant([step.name for step in plan.steps], made.executed, layout.arena, layout.live, weights)
+    return _Generated(variant, made.text, header, tuple(kernel_texts), weight_texts, made.called)
 
 
 def _profile_calls(calls: Sequence[str]) -> str:
     """A header in which each call of an operator also calls ``profile_mark``, without a second copy of the model."""
     lines = ['#include "profile.h"', '#include "src/bknn_model.h"', "#if OFA_CMSIS_NN"]
     lines += [_INCLUDE.format(names="bknn_model_cmsis_nn_kernels.h")]
-    lines += [_INCLUDE.format(names="bknn_model_add.h")] if FAST_ADD in calls else []
     lines += ["#else", _INCLUDE.format(names="bknn_model_portable_kernels.h"), "#endif"]
+    lines += [_INCLUDE.format(names=f"bknn_{template}.h") for kernel, template in TEMPLATES.items() if kernel in calls]
     lines += [f"#define {name}(...) ({name}(__VA_ARGS__), profile_mark())" for name in calls]
     return "\n".join(lines) + "\n"

@@ -17,6 +17,8 @@ from torch import nn
 
 from ofa.export.microcontroller import build as tools
 from ofa.export.microcontroller.export import Examples, write_examples, write_sources
+from ofa.export.microcontroller.model_body import Executed
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.quantization import affine
 
 NAMES = tuple(tools.CPUS)  # those that a recipe's target may be; ``load`` takes any of ``PROCESSORS``
@@ -34,15 +36,14 @@ class Figures(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operator of a model: bakenn's name of its ``kind`` (``"conv2d_s8"``), shapes of what it reads, writes and of
-    its weights, and ``instructions``."""
+    """One operator of a model, as ``model_body.Executed``, and its ``instructions``."""
 
     kind: str
     input: tuple[int, ...]
     output: tuple[int, ...]
     kernel: tuple[int, ...]
     stride: int
-    padding: int
+    padding: tuple[int, ...]
     instructions: int
 
 
@@ -54,12 +55,20 @@ class Session:
     folder: Path
     input: dict[str, Any]
     output: dict[str, Any]
-    plan: Any
+    executed: list[Executed]
     timeout: float
     _owner: tempfile.TemporaryDirectory = field(repr=False)
 
 
-def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeout: float = 600) -> Session:
+def load(
+    model: Path | bytes,
+    *,
+    threads: int = 1,
+    cpu: str = "cortex_m4",
+    in_place: bool = True,
+    patches: Patches | None = None,
+    timeout: float = 600,
+) -> Session:
     """A program for ``cpu`` (a key of ``microcontroller_build.PROCESSORS``) of an int8 TFLite file or its bytes.
 
     ``timeout`` in seconds holds for each build and each run. Raises ``ValueError`` naming the file when it is no model
@@ -80,8 +89,8 @@ def load(model: Path | bytes, *, threads: int = 1, cpu: str = "cortex_m4", timeo
     _, height, width, channels = micro.input["shape"]
     black = np.zeros((1, channels, height, width), np.float32)
     variant = tools.PROCESSORS[cpu].variant
-    plan = write_sources(model, folder, images=black, names=[variant])[variant].plan
-    session = Session(cpu, folder, micro.input, micro.output, plan, timeout, owner)
+    made = write_sources(model, folder, images=black, names=[variant], in_place=in_place, patches=patches)[variant]
+    session = Session(cpu, folder, micro.input, micro.output, made.executed, timeout, owner)
     tools.build(folder, cpu=cpu, timeout=timeout)
     return session
 
@@ -118,9 +127,9 @@ def figures(session: Session, image: np.ndarray | None = None) -> Figures:
 def operators(session: Session, image: np.ndarray | None = None) -> list[Operator]:
     """Instructions of every operator, in the order they run. Reshapes, which take none, are not among them."""
     output = _execute(session, _one(session, image), out="build-profile", options=["PROFILE=1"])
-    plan, counts = session.plan, output.numbers["operator"]
-    steps = [step for step in plan.steps if not step.kernel_kind.endswith("_view")]
-    return [_operator(plan, step, count) for step, count in zip(steps, counts, strict=True)]
+    return [
+        Operator(*executed, count) for executed, count in zip(session.executed, output.numbers["operator"], strict=True)
+    ]
 
 
 def convert_int8(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
@@ -169,11 +178,3 @@ def _execute(session: Session, images: np.ndarray, *, out: str | None = None, op
     write_examples(session.folder, Examples(images, nothing))
     tools.build(session.folder, cpu=session.cpu, out=out, options=options or (), timeout=session.timeout)
     return tools.run(session.folder, cpu=session.cpu, out=out, timeout=session.timeout)
-
-
-def _operator(plan: Any, step: Any, instructions: int) -> Operator:
-    shapes = [tuple(plan.tensors[name].tensor_type.shape[1:]) for name in (step.inputs[0], step.outputs[0])]
-    weight = getattr(step, "weight", None)
-    kernel = tuple(plan.constants[weight].shape) if weight else tuple(getattr(step, "kernel", ()))
-    stride, padding = getattr(step, "stride", (1, 1))[0], max(getattr(step, "padding", (0,)))
-    return Operator(step.kernel_kind, *shapes, kernel, stride, padding, instructions)

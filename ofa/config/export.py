@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ofa.config.errors import Problem
-from ofa.config.types import Section
+from ofa.config.types import Section, real
 from ofa.export.formats import INT8_OPSET, MAX_OPSET, MIN_OPSET
 from ofa.export.runtimes import RUNTIMES
 
@@ -38,6 +38,18 @@ class TfliteConfig(Section):
         None,
         description="Type of the input: uint8 takes pixels and normalises them itself; null: normalised values in the "
         "network's own type.",
+    )
+
+
+class MemoryConfig(Section):
+    """What the C program of a Cortex-M does to need less RAM; its outputs stay the same bytes."""
+
+    in_place: bool = Field(True, description="Whether depthwise convolutions and additions overwrite their inputs.")
+    patches: bool = Field(
+        True, description="Whether the first blocks are computed patch by patch where that needs less RAM."
+    )
+    overhead: real(0, 10) = Field(
+        0.25, description="Multiply-accumulates that patches may add, as a share of the network's."
     )
 
 

@@ -39,7 +39,7 @@ class FinetuneConfig(Section):
     """
 
     epochs: EpochsOrShare = Field("0.1x", description=f"{_EPOCHS}.")
-    lr: LearningRateOrShare = Field("0.05x", description=f"{_LR}.")
+    lr: LearningRateOrShare = Field("0.2x", description=f"{_LR}.")
 
 
 class TargetFinetuneConfig(Section):

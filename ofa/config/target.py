@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, create_model, model_serializer
 
 from ofa.config.errors import Problem
-from ofa.config.export import OnnxConfig, TfliteConfig, export_problems
+from ofa.config.export import MemoryConfig, OnnxConfig, TfliteConfig, export_problems
 from ofa.config.finetune import QuantizationAwareConfig, TargetFinetuneConfig, or_false
 from ofa.config.types import MIN_FRACTION, Absolute, Section, Takes, as_fraction, real, reserved
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
@@ -150,6 +150,7 @@ class Target(Section):
     )
     onnx: OnnxConfig = Field(OnnxConfig(), description="What the ONNX files look like.")
     tflite: TfliteConfig = Field(TfliteConfig(), description="What the TFLite file looks like.")
+    memory: MemoryConfig = Field(MemoryConfig(), description="How a Cortex-M's program saves RAM.")
 
     @property
     def spec(self) -> RuntimeSpec:
@@ -176,6 +177,9 @@ def target_problems(name: str, target: Target, space: SearchSpace) -> list[Probl
     where = f"targets.{name}"
     problems = export_problems(where, target.onnx, target.tflite, runtime=target.runtime, bits=target.bits)
     problems += [(f"{where}.limits", text) for text in _limit_problems(target)]
+    if target.memory != MemoryConfig() and target.spec.format != "c":
+        known = " or ".join(runtime for runtime, spec in RUNTIMES.items() if spec.format == "c")
+        problems.append((f"{where}.memory", f"is of C programs (runtime: {known}); leave it out"))
     if target.remote and target.costs:
         problems.append((f"{where}.costs", "costs from a file are not timed on another device; leave remote out"))
     if target.remote and not target.spec.remote:

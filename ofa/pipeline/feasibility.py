@@ -44,7 +44,9 @@ def check_limits(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
             exact = known(deployment, recipe.space, model_kwargs, seed=recipe.seed)
             estimated = {}
             if not deployment.has_latency:
-                estimated = microcontroller.estimates(deployment.module, recipe.space, **model_kwargs)
+                estimated = microcontroller.estimates(
+                    deployment.module, recipe.space, **model_kwargs, memory=deployment.memory
+                )
             line = _check(target, exact, estimated, recipe)
         except (UserError, ValueError) as error:
             problems.append(f"targets.{name}: {error}")
@@ -113,7 +115,7 @@ def _measure_ends(deployment: Deployment, recipe: Recipe, model_kwargs: ModelKwa
     space = recipe.space
     pair = [space.smallest, space.largest]
     if not deployment.has_latency:
-        figures = microcontroller.costs(deployment.module, space, pair, **model_kwargs)
+        figures = microcontroller.costs(deployment.module, space, pair, **model_kwargs, memory=deployment.memory)
         return {name: (figures[0][name], figures[1][name]) for name in figures[0] if name in deployment.spec.tool_costs}
     options: dict[str, Any] = {"runtime": deployment.module, "threads": recipe.measure.threads, **model_kwargs}
     options["part"] = deployment.convert

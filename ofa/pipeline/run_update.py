@@ -113,9 +113,9 @@ def _would_discard(manifest: RunManifest, name: str, folder: Path) -> bool:
 
 
 def _added(manifest: RunManifest, recipe: Recipe) -> list[str]:
-    """Stages that never ran, though one that is made from what they make is finished: this version added them, or what
-    the recipe left out is asked for now."""
-    unknown = [name for name in stages_of(recipe) if manifest.inputs(name) is None]
+    """Optional stages that never ran, though one that is made from what they make is finished: an older version did
+    their work elsewhere, or what the recipe left out is asked for now."""
+    unknown = [name for name in stages_of(recipe) if STAGE_TABLE[name].optional and manifest.inputs(name) is None]
     return [name for name in unknown if any(manifest.finished(later) and name in all_needs(later) for later in STAGES)]
 
 

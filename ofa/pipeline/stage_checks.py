@@ -81,8 +81,7 @@ def _training(recipe: Recipe, model_kwargs: ModelKwargs, *, steps: int) -> None:
         make_mixup(same, num_classes=net.num_classes)
         for number, phase in enumerate(schedule):
             optimizer = make_optimizer(net, same, lr=phase.lr)
-            length = {"steps_per_epoch": steps, "total_steps": phase.epochs * steps}
-            make_scheduler(optimizer, same, **length, warm=number == 0).step_update(0)
+            make_scheduler(optimizer, same, phase, steps_per_epoch=steps, first=number == 0).step_update(0)
             scorer = CandidateScorer(macs=macs, loss=lambda codes: np.zeros(len(codes)))
             sample_subnets(space, phase, rng=np.random.default_rng(0), resolution=0, scorer=scorer)
         for how in finetunings(recipe).values():

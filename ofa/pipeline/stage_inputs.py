@@ -102,6 +102,8 @@ def _sections(name: str, recipe: Recipe) -> dict[str, Any]:
     values = recipe.to_dict() | {of: read(recipe) for of, read in _FROM_TARGETS.items() if of in sections}
     if name != "report":
         del values["data"]["licence"]
+    for target in values["targets"].values():
+        del target["finetune"]  # which is in ``finetuning``, with what is said of all targets
     for section, keys in _IDLE.items():
         for key in keys:
             del values[section][key]

@@ -26,8 +26,9 @@ def notes(report: Report) -> list[str]:
 def error_notes(report: Report) -> list[str]:
     """How far predictions were from measurements, on subnets that nothing was fitted to and on the chosen ones."""
     predictor, targets, costs = report.predictor, report.targets.values(), measured_costs(report)
+    learnt = f" (of {predictor.target.replace('_', ' ')})" if predictor.target not in (None, "accuracy") else ""
     lines = [
-        f"Accuracy predictor on held-out subnets: Kendall tau {predictor.kendall_tau:.2f}, RMSE "
+        f"Accuracy predictor{learnt} on held-out subnets: Kendall tau {predictor.kendall_tau:.2f}, RMSE "
         f"{100 * predictor.rmse:.2f} points.",
         *_table_errors(report),
     ]

@@ -21,7 +21,8 @@ class Stage:
         partial: files that an interrupted stage leaves, and a later start goes on from.
         logs: files that grow while it runs.
         costly: whether it trains or measures for long. What such a stage made is never discarded without ``--update``.
-            The other stages run again, in seconds, whenever something that they read has changed.
+            The other stages run again whenever something that they read has changed: in seconds, but for ``finetune``,
+            which keeps each network that it would train alike.
         shared: whether all processes of torchrun do it together.
         renders: whether it only shows what files of other stages say: it is given no images and imports no torch.
         optional: whether a recipe can leave it out (``ofa.pipeline.stage_inputs.stages_of``).
@@ -80,7 +81,6 @@ STAGE_TABLE: dict[str, Stage] = {
         needs=("train", "search"),
         splits=("train", "validation"),
         partial=("finetune/*/checkpoint-*.safetensors",),
-        costly=True,
         shared=True,
         optional=True,
     ),

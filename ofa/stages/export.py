@@ -28,6 +28,7 @@ from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.student import train_student
 from ofa.targets.deployment import deployment_of, environment
+from ofa.targets.measuring import program_patches
 from ofa.targets.model_files import ExportSettings, write_models
 from ofa.targets.model_formats import ExportSpec
 from ofa.targets.quantization_aware import QuantizationAware
@@ -69,6 +70,7 @@ def _export(job: Job, name: str, target: Target, how: Finetuning | None) -> tupl
         target.int8_drop,
         onnx=target.onnx,
         tflite=target.tflite,
+        patches=program_patches(deployment, job.recipe.space, subnet, job.model_kwargs),
         training=_training(job, name, target, subnet.resolution),
     )
     try:

@@ -31,7 +31,7 @@ from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.stage_inputs import finetuned_from
 from ofa.pipeline.threads import training_threads
 from ofa.pipeline.training_log import EpochRows, epoch_line
-from ofa.predictors.metrics import accuracy_and_loss
+from ofa.predictors.metrics import scores
 from ofa.supernet.saving import save_weights
 from ofa.supernet.space import Subnet
 from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped
@@ -195,12 +195,10 @@ def _record(
 ) -> FinetuningRecord:
     """Writes the better of two networks, and for each target the record that is returned."""
     subnet, path = training.subnet, job.folder / FOLDER / training.network / "weights.safetensors"
-    before, after, diverged = _scores(job, original, subnet), None, None
-    if isinstance(trained, str):
-        diverged = trained
-    else:
+    before, outcome, kept = _scores(job, original, subnet), {"diverged": trained}, False
+    if not isinstance(trained, str):
         after = _scores(job, job.calibrated(trained, subnet.resolution), subnet)
-    kept = after is not None and _better(after, before)
+        outcome, kept = {"after": after}, _better(after, before)
     save_weights(trained if kept else original, path)
     record = FinetuningRecord(
         id=subnet.id,
@@ -209,8 +207,7 @@ def _record(
         lr=training.how.lr,
         kept=kept,
         before=before,
-        after=after,
-        diverged=diverged,
+        **outcome,
         weights=file_digest(path),
         made_from=made_from,
     )
@@ -220,7 +217,7 @@ def _record(
 
 
 def _scores(job: Job, model: nn.Module, subnet: Subnet) -> Scores:
-    accuracy, loss = accuracy_and_loss(model, job.images("validation", subnet.resolution))
+    accuracy, loss, _ = scores(model, job.images("validation", subnet.resolution))
     return Scores(accuracy=accuracy, loss=loss)
 
 

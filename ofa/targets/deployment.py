@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ofa.config.target import Target
 from ofa.errors import UserError
+from ofa.export.microcontroller.memory import DEFAULT, Memory
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.remote.link import RemoteError
@@ -28,17 +29,22 @@ class Deployment:
         bits: of a weight or activation.
         remote: address of the device that it is timed on; None: this machine.
         costs: the user's own file of latencies, which are then not measured.
+        memory: what a Cortex-M's program does to need less RAM.
     """
 
     runtime: str
     bits: Literal[32, 8]
     remote: str | None = None
     costs: Path | None = None
+    memory: Memory = DEFAULT
 
     @property
     def name(self) -> str:
         where = f" on {self.remote}" if self.remote else f" with the costs of {self.costs.name}" if self.costs else ""
-        return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}{where}"
+        changed = ", ".join(
+            f"{key} {value}" for key, value in asdict(self.memory).items() if value != getattr(DEFAULT, key)
+        )
+        return f"{self.runtime} {'int8' if self.bits == 8 else 'float32'}{where}{f' with {changed}' if changed else ''}"
 
     @property
     def spec(self) -> RuntimeSpec:
@@ -85,7 +91,8 @@ def _load_runtime(name: str) -> ModuleType:
 
 
 def deployment_of(target: Target) -> Deployment:
-    return Deployment(target.runtime, target.bits, target.remote, target.costs)
+    memory = Memory(**target.memory.model_dump())
+    return Deployment(target.runtime, target.bits, target.remote, target.costs, memory)
 
 
 def environment(deployment: Deployment, *, threads: int) -> dict[str, Any]:

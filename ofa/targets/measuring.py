@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ofa.config.search import MeasureConfig
 from ofa.errors import UserError
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.runtimes.remote import connect as remote
 from ofa.export.runtimes.timing import lower_quartile
 from ofa.predictors.costs import names
@@ -61,7 +62,10 @@ def measure_tables(
             "test_subnets": min(_MAX_TEST_PROGRAMS, config.test_subnets),
         }
         try:
-            return own | microcontroller.tables(deployment.module, space, **model_kwargs, **counts, seed=seed)
+            tables = microcontroller.tables(
+                deployment.module, space, **model_kwargs, **counts, memory=deployment.memory, seed=seed
+            )
+            return own | tables
         except ValueError as error:
             raise UserError(f"{deployment.name}: {error}") from error
     if own:
@@ -103,7 +107,7 @@ def measure_subnets(
     Empty where they are measured elsewhere, if at all.
     """
     if not deployment.has_latency:
-        return microcontroller.costs(deployment.module, space, subnets, **model_kwargs)
+        return microcontroller.costs(deployment.module, space, subnets, **model_kwargs, memory=deployment.memory)
     if not deployment.timed:
         return [{} for _ in subnets]
     with remote_errors(deployment):
@@ -118,6 +122,15 @@ def measure_subnets(
             reference=tables["latency"].info.get("reference"),
         )
     return [{"latency": float(time)} for time in times]
+
+
+def program_patches(
+    deployment: Deployment, space: SearchSpace, subnet: Subnet, model_kwargs: Mapping[str, int]
+) -> Patches | None:
+    """The patches of the C program of ``subnet``, as the table of RAM counts them; None for other files."""
+    if deployment.spec.format != "c":
+        return None
+    return microcontroller.patches(deployment.module, space, subnet, **model_kwargs, memory=deployment.memory)
 
 
 def measure_remote_latency(

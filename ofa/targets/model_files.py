@@ -114,7 +114,8 @@ def _write_c(
     examples = np.concatenate([batch.cpu().numpy() for batch, _ in batches])
     folder = spec.folder / "c"
     name = distinct(spec.folder.name, list(names))
-    files = export_c(path, folder, images=examples, name=name, metadata=spec.metadata, notice=tqdm.write)
+    how = {"in_place": deployment.memory.in_place, "patches": spec.patches}
+    files = export_c(path, folder, images=examples, name=name, metadata=spec.metadata, notice=tqdm.write, **how)
     figures = {"name": name, **read_json(folder / "figures.json")["cpus"][deployment.runtime]}
     if figures.get("different_bytes"):
         raise VerificationError(

@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from ofa.config.export import OnnxConfig, TfliteConfig
+from ofa.export.microcontroller.patches import Patches
 from ofa.export.runtimes import ModelFormat
 from ofa.targets.deployment import Deployment
 from ofa.targets.quantization_attempts import Attempts, onnx_attempts, tflite_attempts
@@ -22,6 +23,7 @@ from ofa.targets.quantization_aware import QuantizationAware
 class ExportSpec:
     """What a target's files are made of. ``model`` is in eval mode, on the CPU; ``metadata`` goes into every file.
 
+    ``patches`` are those of a Cortex-M's program.
     ``training`` is how the network may be trained for int8, as the last remedy; None: it may not.
     """
 
@@ -32,6 +34,7 @@ class ExportSpec:
     int8_drop: float
     onnx: OnnxConfig = field(default_factory=OnnxConfig)
     tflite: TfliteConfig = field(default_factory=TfliteConfig)
+    patches: Patches | None = None
     training: QuantizationAware | None = None
 
 

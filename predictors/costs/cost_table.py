@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
+from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
 
 
@@ -63,3 +66,12 @@ class CostTable(Table):
         from ofa.predictors.costs.latency.table import measure
 
         return cls.of(measure(space, **options))
+
+    @classmethod
+    def _of_file(cls, space: Genome, parts: tuple[Part, ...], values: Mapping[str, Any]) -> Table:
+        """Of a microcontroller's programs with patches, a table that is counted again from its rule."""
+        if "rule" not in values:
+            return super()._of_file(space, parts, values)
+        from ofa.predictors.costs.microcontroller.patched_table import PatchedTable
+
+        return PatchedTable._of_file(space, parts, values)

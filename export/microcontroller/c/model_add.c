@@ -7,26 +7,13 @@
 
 #define ADD_SHIFT 20 /* TensorFlow Lite's, for int8 additions */
 
-void bknn_model_fast_add_s8(
-    const int8_t *input_a, const int8_t *input_b, int8_t *output,
-    size_t dim0, size_t dim1, size_t dim2, size_t dim3,
-    size_t a_stride0, size_t a_stride1, size_t a_stride2, size_t a_stride3,
-    size_t b_stride0, size_t b_stride1, size_t b_stride2, size_t b_stride3,
+static inline void add_row(
+    const int8_t *input_a, const int8_t *input_b, int8_t *output, int32_t count,
     int32_t input_a_zero_point, int32_t input_b_zero_point, int32_t output_zero_point,
     int32_t input_a_multiplier, int32_t input_a_shift,
     int32_t input_b_multiplier, int32_t input_b_shift,
     int32_t output_multiplier, int32_t output_shift,
     int32_t activation_min, int32_t activation_max) {
-    int32_t count = (int32_t)(dim0 * dim1 * dim2 * dim3);
-    if (dim0 != 1 || a_stride3 != 1 || b_stride3 != 1 || a_stride2 != dim3 || b_stride2 != dim3 ||
-        a_stride1 != dim2 * dim3 || b_stride1 != dim2 * dim3) { /* one of them is broadcast */
-        bknn_model_add_s8(
-            input_a, input_b, output, dim0, dim1, dim2, dim3, a_stride0, a_stride1, a_stride2, a_stride3, b_stride0,
-            b_stride1, b_stride2, b_stride3, input_a_zero_point, input_b_zero_point, output_zero_point,
-            input_a_multiplier, input_a_shift, input_b_multiplier, input_b_shift, output_multiplier, output_shift,
-            activation_min, activation_max);
-        return;
-    }
 #if defined(ARM_MATH_MVEI)
     for (; count > 0; count -= 4, input_a += 4, input_b += 4, output += 4) {
         mve_pred16_t live = vctp32q((uint32_t)count);
@@ -50,5 +37,36 @@ void bknn_model_fast_add_s8(
         *output++ = (int8_t)MIN(MAX(a, activation_min), activation_max);
     }
 #endif
+}
+
+void bknn_model_fast_add_s8(
+    const int8_t *input_a, const int8_t *input_b, int8_t *output,
+    size_t dim0, size_t dim1, size_t dim2, size_t dim3,
+    size_t a_stride0, size_t a_stride1, size_t a_stride2, size_t a_stride3,
+    size_t b_stride0, size_t b_stride1, size_t b_stride2, size_t b_stride3,
+    int32_t input_a_zero_point, int32_t input_b_zero_point, int32_t output_zero_point,
+    int32_t input_a_multiplier, int32_t input_a_shift,
+    int32_t input_b_multiplier, int32_t input_b_shift,
+    int32_t output_multiplier, int32_t output_shift,
+    int32_t activation_min, int32_t activation_max) {
+    int32_t rows = (int32_t)dim1, size = (int32_t)(dim2 * dim3);
+    if (dim0 != 1 || a_stride3 != 1 || b_stride3 != 1 || a_stride2 != dim3 || b_stride2 != dim3) { /* broadcast */
+        bknn_model_add_s8(
+            input_a, input_b, output, dim0, dim1, dim2, dim3, a_stride0, a_stride1, a_stride2, a_stride3, b_stride0,
+            b_stride1, b_stride2, b_stride3, input_a_zero_point, input_b_zero_point, output_zero_point,
+            input_a_multiplier, input_a_shift, input_b_multiplier, input_b_shift, output_multiplier, output_shift,
+            activation_min, activation_max);
+        return;
+    }
+    if (a_stride1 == dim2 * dim3 && b_stride1 == dim2 * dim3) { /* no window of a larger map */
+        size *= rows;
+        rows = 1;
+    }
+    for (; rows > 0; --rows, input_a += a_stride1, input_b += b_stride1) {
+        add_row(input_a, input_b, output, size, input_a_zero_point, input_b_zero_point, output_zero_point,
+                input_a_multiplier, input_a_shift, input_b_multiplier, input_b_shift, output_multiplier, output_shift,
+                activation_min, activation_max);
+        output += size;
+    }
 }
 #endif

@@ -5,7 +5,7 @@
 #include "board.h"
 
 #if defined(PROFILE)
-#define PROFILE_MOST 512u
+#define PROFILE_MOST 8192u
 #ifdef __cplusplus
 extern "C" {
 #endif

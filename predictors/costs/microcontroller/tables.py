@@ -17,9 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ofa.export.microcontroller.build import missing_tools
+from ofa.export.microcontroller.memory import DEFAULT, Memory
+from ofa.export.microcontroller.patches import Patches
 from ofa.predictors.costs import memory
 from ofa.predictors.costs.counts import macs_table
-from ofa.predictors.costs.microcontroller import instructions, program
+from ofa.predictors.costs.microcontroller import counting, patched_table, program
+from ofa.predictors.costs.microcontroller.instructions import int8_program
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_quality
 from ofa.predictors.sampling import fit_and_test
@@ -36,12 +39,14 @@ def tables(
     in_chans: int,
     fit_subnets: int = 10,
     test_subnets: int = 6,
+    memory: Memory = DEFAULT,
     seed: int,
 ) -> dict[str, Table]:
     """The cost tables of a microcontroller's runtime, each with its error on unseen subnets in ``info["quality"]``.
 
-    Where instructions are counted, ``fit_subnets`` programs are counted operator by operator. The tables of
-    RAM and flash are fitted to four whole programs.
+    ``memory`` is what programs for a Cortex-M do to need less. Where instructions are counted,
+    ``fit_subnets`` programs are counted operator by operator. The tables of RAM and flash are fitted to four
+    whole programs.
 
     Where a Cortex-M's compiler or emulator is not installed, there are only RAM and flash, unchecked: their
     quality is None.
@@ -50,7 +55,7 @@ def tables(
     have none).
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    predicted = _predicted_tables(runtime, space, head, fit_subnets=fit_subnets, seed=seed)
+    predicted = _predicted_tables(runtime, space, head, memory=memory, fit_subnets=fit_subnets, seed=seed)
 
     # RAM and flash have no noise, so a few whole programs suffice to fit them. Others measure the error.
     rng = np.random.default_rng([seed, 3])
@@ -61,7 +66,7 @@ def tables(
         fit, test = fit[:0], test[:0]
     codes = np.concatenate([fit, test])
     progress = tqdm([space.decode(code) for code in codes], desc=f"measure on {runtime.NAME}", disable=None)
-    measured = [costs(runtime, space, [subnet], **head)[0] for subnet in progress]
+    measured = [costs(runtime, space, [subnet], **head, memory=memory)[0] for subnet in progress]
 
     # Each table is fitted to the first programs, and its error measured on the others.
     fitted_tables = {}
@@ -83,17 +88,25 @@ def tables(
     return fitted_tables
 
 
-def estimates(runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int) -> dict[str, Table]:
+def estimates(
+    runtime: ModuleType, space: SearchSpace, *, num_classes: int, in_chans: int, memory: Memory = DEFAULT
+) -> dict[str, Table]:
     """RAM and flash before any program is built, without what compiler and runtime add.
 
     Raises ``ValueError`` as ``tables`` does.
     """
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    return {name: replace(table, name=name) for name, (table, _) in _memory(runtime, space, head).items()}
+    return {name: replace(table, name=name) for name, (table, _) in _memory(runtime, space, head, memory).items()}
 
 
 def costs(
-    runtime: ModuleType, space: SearchSpace, subnets: list[Subnet], *, num_classes: int, in_chans: int
+    runtime: ModuleType,
+    space: SearchSpace,
+    subnets: list[Subnet],
+    *,
+    num_classes: int,
+    in_chans: int,
+    memory: Memory = DEFAULT,
 ) -> list[dict[str, float]]:
     """The measured costs of whole int8 programs of the subnets, whose weights do not matter.
 
@@ -102,7 +115,21 @@ def costs(
     if not measurable(runtime):
         return [{} for _ in subnets]
     head = {"num_classes": num_classes, "in_chans": in_chans}
-    return [costs_of_model(runtime, instructions.int8_program(space, subnet, **head)) for subnet in subnets]
+    chosen = [patches(runtime, space, subnet, **head, memory=memory) for subnet in subnets]
+    return [
+        costs_of_model(runtime, int8_program(space, subnet, **head), in_place=memory.in_place, patches=of_subnet)
+        for subnet, of_subnet in zip(subnets, chosen, strict=True)
+    ]
+
+
+def patches(
+    runtime: ModuleType, space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int, memory: Memory
+) -> Patches | None:
+    """The patches that the program of ``subnet`` has: those of the table of RAM."""
+    if runtime.NAME == "tflm":
+        return None
+    head = {"num_classes": num_classes, "in_chans": in_chans}
+    return patched_table.patches_of(patched_table.ram(space, **head, cpu=runtime.NAME, memory=memory), subnet)
 
 
 def measurable(runtime: ModuleType) -> bool:
@@ -110,11 +137,13 @@ def measurable(runtime: ModuleType) -> bool:
     return runtime.NAME == "tflm" or missing_tools() is None
 
 
-def costs_of_model(runtime: ModuleType, model: bytes) -> dict[str, float]:
-    """The measured costs of an int8 TFLite model."""
+def costs_of_model(
+    runtime: ModuleType, model: bytes, *, in_place: bool = True, patches: Patches | None = None
+) -> dict[str, float]:
+    """The measured costs of an int8 TFLite model, on a Cortex-M of its program."""
     if runtime.NAME == "tflm":
         return {"sram": float(runtime.allocations(model)[0]), "flash": float(len(model))}
-    figures = runtime.figures(runtime.load(model))
+    figures = runtime.figures(runtime.load(model, in_place=in_place, patches=patches))
     return {
         "instructions": float(figures.instructions),
         "sram": float(figures.ram),
@@ -127,23 +156,23 @@ Fit = Callable[[Table, np.ndarray, np.ndarray], Table]
 
 
 def _predicted_tables(
-    runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, fit_subnets: int, seed: int
+    runtime: ModuleType, space: SearchSpace, head: dict[str, int], *, memory: Memory, fit_subnets: int, seed: int
 ) -> dict[str, tuple[Table, Fit]]:
     """For each cost its table, and the function that fits it to measured programs."""
     cpu, counted = runtime.NAME, {}
     if cpu != "tflm" and measurable(runtime):
-        options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed}
-        counted["instructions"] = (instructions.measure(space, **head, cpu=cpu, **options), _unchanged)
-    return counted | _memory(runtime, space, head)
+        options = {"fit_subnets": fit_subnets, "test_subnets": 0, "seed": seed, "memory": memory}
+        counted["instructions"] = (counting.measure(space, **head, cpu=cpu, **options), _unchanged)
+    return counted | _memory(runtime, space, head, memory)
 
 
-def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int]) -> dict[str, tuple[Table, Fit]]:
+def _memory(runtime: ModuleType, space: SearchSpace, head: dict[str, int], how: Memory) -> dict[str, tuple[Table, Fit]]:
     if runtime.NAME == "tflm":
         arena = memory.peak_memory(space, **head, bits=8, planner="tflm")
         return {"sram": (arena, _raised), "flash": (memory.flash(space, **head, bits=8), _scaled)}
     return {
-        "sram": (program.ram(space, **head, cpu=runtime.NAME), _raised),
-        "flash": (program.flash(space, **head, cpu=runtime.NAME), _shifted),
+        "sram": (patched_table.ram(space, **head, cpu=runtime.NAME, memory=how), _raised),
+        "flash": (program.flash(space, **head, cpu=runtime.NAME, patches=how.patches), _shifted),
     }
 
 
