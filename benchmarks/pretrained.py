@@ -6,11 +6,11 @@ A supernet from trained weights, one from nothing, and the plain network fine-tu
     python benchmarks/pretrained.py RESULTS --weights WEIGHTS.safetensors --cifar10 FOLDER --trashnet FOLDER
     python benchmarks/pretrained_tables.py RESULTS
 
-First a sweep with seed 0: learning rates and layer-wise decay for each start. What scores best on the validation images
-is then trained with the seeds 1, 2, ...; only these runs are shown. ``weights``: the supernet from trained weights,
-``nothing``: from random ones, ``plain``: timm's own network from trained weights, at each resolution that the supernet
-has. A plain network gets as many multiply-accumulates of forward and backward passes as the supernet; a pass without a
-backward one (the teacher's) counts a third. One supernet from nothing gets twice that.
+First a sweep with seed 0: learning rates and layer-wise decay for each start (not with ``--no-sweep``). What scores
+best on the validation images is then trained with the seeds 1, 2, ...; only these runs are shown. ``weights``: the
+supernet from trained weights, ``nothing``: from random ones, ``plain``: timm's own network from trained weights, at
+each resolution that the supernet has. A plain network gets as many multiply-accumulates of forward and backward passes
+as the supernet; a pass without a backward one (the teacher's) counts a third. One supernet from nothing has twice that.
 
 Every subnet is calibrated on training images; test images are not looked at before the rows are written. Rows are
 appended to RESULTS/rows.jsonl; what is there is not done again. Data and augmentation are on the device, so that a few
@@ -63,11 +63,11 @@ LATER_LR = (
 SHOWN, MEASURED = 20, 40  # subnets of the table, and further ones that the accuracy predictor learns from
 LIMITS = (0.5, 0.25, 0.125)  # of the largest subnet's multiply-accumulates
 CALIBRATION_IMAGES = 1000
-# (learning rate for 64 images of a batch, layer decay) for each start, tried with seed 0.
+# (learning rate for 64 images of a batch, layer decay) for each start, tried with seed 0; the first without a sweep.
 SWEEP = {
-    "weights": [(0.006, 1.0), (0.02, 1.0), (0.02, 0.9), (0.06, 0.9)],
-    "nothing": [(0.05, 1.0), (0.15, 1.0)],
-    "plain": [(0.006, 1.0), (0.02, 1.0), (0.02, 0.9)],
+    "weights": [(0.02, 0.9), (0.006, 1.0), (0.02, 1.0), (0.06, 0.9)],
+    "nothing": [(0.15, 1.0)],
+    "plain": [(0.02, 0.9), (0.02, 1.0)],
 }
 LONGER = 2  # times the compute, from nothing, with the first of the seeds
 
@@ -107,6 +107,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the images of {name}")
         parser.add_argument(f"--{name}-epochs", type=int, default=4, help="of each of the supernet's two phases")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--no-sweep", action="store_true", help="take the first learning rate and layer decay of each")
     parser.add_argument("--images", type=int, help="use so many of each split only, to try it out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1)
@@ -130,6 +131,7 @@ def main() -> None:
             for name in epochs
             for start, settings in SWEEP.items()
             for setting in settings
+            if not options.no_sweep
         ]
         if not run_all(pool, sweep, options.out, ends=ends):
             return
@@ -140,7 +142,8 @@ def main() -> None:
             for job in chosen(read_rows(options.out), name, epochs[name], seed=seed)
         ]
         longer = [job for job in finals if (job.start, job.seed) == ("nothing", options.seeds[0])]
-        finals = [replace(job, epochs=LONGER * job.epochs) for job in longer] + finals
+        finals.sort(key=lambda job: job.resolution != RESOLUTIONS[-1])  # what there may be no time for comes last
+        finals += [replace(job, epochs=LONGER * job.epochs) for job in longer]
         run_all(pool, finals, options.out, ends=ends)
 
 
@@ -177,9 +180,7 @@ def chosen(rows: Sequence[Row], data: str, epochs: int, *, seed: int) -> Iterato
         for row in tried:
             if row.job["epochs"] == epochs and row.kind in ("shown", "plain"):
                 by_setting.setdefault((row.job["lr"], row.job["layer_decay"]), []).append(row.val)
-        if not by_setting:
-            continue
-        best = max(by_setting, key=lambda setting: mean(by_setting[setting]))
+        best = max(by_setting or SWEEP[start][:1], key=lambda setting: mean(by_setting.get(setting, [0.0])))
         for resolution in RESOLUTIONS if start == "plain" else RESOLUTIONS[-1:]:
             yield Job(data, start, *best, seed=seed, epochs=epochs, resolution=resolution)
 

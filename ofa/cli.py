@@ -63,7 +63,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
 
     Stages that are finished and whose inputs have not changed are skipped.
 
-    Example: ofa run recipes/quickstart.yaml --out runs/first --set train.epochs=3
+    Example: ofa run recipes/quickstart.yaml --out runs/first --set train.total_epochs=3
     """
     recipe, folder = _open(source, out, set_)
     from ofa.stages import STAGES

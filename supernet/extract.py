@@ -33,19 +33,24 @@ def assign_state(target: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def extract_state(model: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+def extract_state(
+    model: nn.Module, target: nn.Module, *, replaced: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
     """A copy of the weights of the elastic ``model`` that the plain model ``target`` of a subnet uses.
 
     The shapes of ``target`` say which: a prefix of every axis, unless the leaf has an ``active_tensor`` of its own.
+    ``replaced`` are the blocks that others stand for, and the names of those in ``model``.
     """
     source = model.state_dict()
     state = {}
     for name, tensor in target.state_dict().items():
-        leaf_name, _, key = name.rpartition(".")
+        block = next((path for path in replaced or {} if name.startswith(f"{path}.")), None)
+        own = name if block is None else replaced[block] + name.removeprefix(block)
+        leaf_name, _, key = own.rpartition(".")
         leaf = model.get_submodule(leaf_name)
         if hasattr(type(leaf), "active_tensor"):
             part = leaf.active_tensor(key, tensor.shape)
         else:
-            part = source[name][tuple(slice(size) for size in tensor.shape)]
+            part = source[own][tuple(slice(size) for size in tensor.shape)]
         state[name] = part.detach().clone(memory_format=torch.contiguous_format)
     return state

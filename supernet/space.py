@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -28,7 +28,10 @@ _FIELDS = {
     "expand": "expands",
     "width": "widths",
     "heads": "heads",
+    "kind": "kinds",
+    "stride": "strides",
 }
+TEXT_FIELDS = frozenset({"kinds"})  # those whose values are names; the others' are numbers
 _REQUIRED = ("resolution", "depths")
 
 
@@ -37,8 +40,9 @@ class Subnet:
     """One network of a space.
 
     Every list holds the values of all genes of one role, in the order of the space's genes: depths one a stage; kernels
-    and expands one a block of the largest network, stage after stage. Values of blocks that ``depths`` switches off
-    mean nothing and are each block's first option in canonical form. Roles that a space lacks are empty.
+    and expands one a block of the largest network, stage after stage, or kinds, names of settings that are chosen
+    together. Values of blocks that ``depths`` switches off mean nothing and are each block's first option in canonical
+    form. Roles that a space lacks are empty.
     """
 
     resolution: int
@@ -47,6 +51,8 @@ class Subnet:
     expands: tuple[float, ...] = ()
     widths: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; empty lists are left out."""
@@ -214,8 +220,12 @@ class SearchSpace(Genome, BaseModel):
         raise NotImplementedError
 
     def sizes(self, resolution: int) -> tuple[int, ...]:
-        """Side of the square feature map that each block reads, and last that the head reads."""
+        """Side of the square feature map that each block of the largest network reads, and last that its head reads."""
         raise NotImplementedError
+
+    def strided_sizes(self, resolution: int, strides: Mapping[str, int]) -> tuple[int, ...]:
+        """As ``sizes``, of networks with other ``strides``, by the keys of their genes: of a family that has such."""
+        return self.sizes(resolution)
 
     def shapes(self, subnet: Subnet) -> tuple[BlockShape, ...]:
         """The blocks of ``subnet`` that run, in order."""
@@ -229,6 +239,17 @@ class SearchSpace(Genome, BaseModel):
             for block in self.blocks
         )
         return PartColumns({}, blocks, {})
+
+    def sizes_of(self, subnet: Subnet) -> tuple[int, ...]:
+        """Side of the map that each block of ``subnet`` reads, and last that its head reads."""
+        genes = [self.genes[column] for column in self.genes_of("stride").tolist()]
+        strides = {gene.key: stride for gene, stride in zip(genes, subnet.strides, strict=True)}
+        return self.strided_sizes(subnet.resolution, strides)
+
+    def replaced(self, subnet: Subnet) -> dict[str, str]:
+        """By their names in the model, the blocks of ``subnet`` that another block stands for, and that one's name in
+        the elastic model; empty unless a family has such blocks."""
+        return {}
 
     # -- one subnet -----------------------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ from ofa.supernet.space import SearchSpace, Subnet
 class Supernet(nn.Module):
     """A timm model whose leaves were made elastic.
 
-    ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms. A new supernet is
-    active as its largest subnet, and then equals the timm model that it was made from.
+    ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms, and the
+    ``alternatives`` of blocks in whose place others may run. A new supernet is active as its largest subnet, and then
+    equals the timm model that it was made from.
 
     ``net.opened`` says which options the weights were trained with: how many of each role, counted from the largest,
     and 1 of a role that is not named. Training keeps it up to date; channels are sorted only as far as it allows.
@@ -117,7 +118,7 @@ class Supernet(nn.Module):
         target = build_empty(description)
         target.description = description  # what ``save_subnet`` writes
         tell_images(target, subnet.resolution, **(self.pretrained_cfg or {}))
-        assign_state(target, extract_state(self.model, target))
+        assign_state(target, extract_state(self.model, target, replaced=self.space.replaced(subnet)))
         return target.to(memory_format=torch.channels_last).eval()
 
     def describe(self, subnet: Subnet) -> dict:

@@ -92,7 +92,7 @@ def test_runtimes_lists_the_toy():
 
 
 def test_the_family_goes_through_every_file(run):
-    assert (run / "accuracy.csv").read_text().startswith("resolution,depths,widths,accuracy\n")
+    assert (run / "accuracy.csv").read_text().startswith("resolution,depths,widths,accuracy,loss,smoothed_accuracy\n")
     assert "is a `toy.Toy`" in (run / "models" / "phone" / "card.md").read_text()
     target = json.loads((run / "report.json").read_text())["targets"]["phone"]
     assert set(target["subnet"]) == {"resolution", "depths", "widths"}

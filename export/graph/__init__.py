@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import onnx
@@ -19,6 +21,7 @@ from timm.models import vision_transformer
 from torch import fx, nn
 
 from ofa.export.graph.calls import CALLS
+from ofa.export.graph.folding import LayerConstants, conv_constants, linear_constants, norm_constants
 from ofa.export.graph.layers import folded_norm, is_layer, keeps_shape, write_layer
 from ofa.export.graph.tokens import COMPOSITES
 from ofa.export.graph.writer import BATCH, Computed, Writer
@@ -53,6 +56,31 @@ def onnx_graph(module: nn.Module, shape: tuple[int, ...]) -> onnx.ModelProto:
         else:
             values[node] = _value(writer, node, module, args, kwargs)
     raise AssertionError("a traced graph has an output")
+
+
+def layer_constants(module: nn.Module) -> dict[str, LayerConstants]:
+    """How the constants that the graph of ``module`` holds follow from its parameters, by the layer's path.
+
+    Of convolutions, of batch norms that are not folded into one, and of linear layers. Each gives weight and
+    bias (or None) as they are now, float32. A layer that is called more than once is left out.
+    """
+    module, traced = _traced(module)
+    nodes = [node for node in traced.nodes if node.op == "call_module"]
+    calls = Counter(str(node.target) for node in nodes)
+    found: dict[str, LayerConstants] = {}
+    for node in nodes:
+        leaf, norm = module.get_submodule(str(node.target)), folded_norm(node, module)
+        if isinstance(leaf, nn.Conv2d):
+            constants = partial(conv_constants, leaf, norm)
+        elif isinstance(leaf, nn.BatchNorm2d) and norm is not leaf:
+            constants = partial(norm_constants, leaf)
+        elif isinstance(leaf, nn.Linear):
+            constants = partial(linear_constants, leaf)
+        else:
+            continue
+        if calls[str(node.target)] == 1:
+            found[str(node.target)] = constants
+    return found
 
 
 def _traced(module: nn.Module) -> tuple[nn.Module, fx.Graph]:

@@ -22,6 +22,7 @@ from timm.layers.padding import pad_same_arg
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import fx, nn
 
+from ofa.export.graph.folding import conv_constants, norm_constants
 from ofa.export.graph.norms import NORMS
 from ofa.export.graph.tokens import TOKENS, linear
 from ofa.export.graph.writer import Computed, Writer
@@ -78,20 +79,13 @@ def folded_norm(node: fx.Node, root: nn.Module) -> nn.BatchNorm2d | None:
     return layer(norm) if found else None
 
 
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    """A batch norm as ``x * scale + shift``, per channel."""
-    mean, variance = _array(norm.running_mean), _array(norm.running_var)
-    scale = (1 if norm.weight is None else _array(norm.weight)) / np.sqrt(variance + np.float32(norm.eps))
-    return scale, (0 if norm.bias is None else _array(norm.bias)) - mean * scale
-
-
 def _batch_norm(writer: Writer, leaf: nn.BatchNorm2d, x: Computed, *, folded: bool) -> str:
     """A batch norm that follows no convolution is a depthwise one of 1x1, which every runtime has."""
     name = x.name
     if not folded:
-        scale, shift = _scale_and_shift(leaf)
-        weights = [writer.weight(scale.reshape(-1, 1, 1, 1)), writer.weight(shift)]
-        name = writer.add("Conv", [name, *weights], kernel_shape=[1, 1], group=len(scale))
+        weight, bias = norm_constants(leaf)
+        weights = [writer.weight(weight), writer.weight(bias)]
+        name = writer.add("Conv", [name, *weights], kernel_shape=[1, 1], group=len(weight))
     if not isinstance(leaf, BatchNormAct2d):
         if type(leaf).forward is not nn.BatchNorm2d.forward:
             raise NotImplementedError(f"{writer.layer}: no ONNX operator is known for {type(leaf).__name__}")
@@ -101,15 +95,7 @@ def _batch_norm(writer: Writer, leaf: nn.BatchNorm2d, x: Computed, *, folded: bo
 
 
 def _conv(writer: Writer, conv: nn.Conv2d, x: Computed, norm: nn.BatchNorm2d | None) -> str:
-    weight = _array(conv.weight)
-    bias = None if conv.bias is None else _array(conv.bias)
-
-    # norm(conv(x)) is one convolution with scaled weights.
-    if norm is not None:
-        scale, shift = _scale_and_shift(norm)
-        weight = weight * scale[:, None, None, None]
-        bias = shift + (0 if bias is None else bias * scale)
-
+    weight, bias = conv_constants(conv, norm)
     inputs = [x.name, writer.weight(weight)] + ([] if bias is None else [writer.weight(bias)])
     return writer.add(
         "Conv",

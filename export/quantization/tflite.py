@@ -18,6 +18,7 @@ from ofa.export.quantization.equalize import equalize_channels
 from ofa.export.quantization.float_operators import float_operators
 from ofa.export.quantization.plan import store_plan
 from ofa.export.quantization.ranges import calibration_images, ranges
+from ofa.export.quantization.small_weights import with_room_for_biases
 from ofa.export.quantization.sums import with_near_ranges
 from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
 from ofa.supernet.image_batches import Normalisation
@@ -60,6 +61,7 @@ def quantize_tflite(
     percentile: float = 100.0,
     equalize: bool = False,
     correct_bias: bool = False,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> bytes:
     """The int8 TFLite file of a float32 one (from ``tflite_bytes``), with int8 input and output.
 
@@ -76,6 +78,8 @@ def quantize_tflite(
             ``image_batches``), on which the ranges of activations are measured.
         normalisation: that of the model's images, if known.
         input_range: the range of the input, where it is not that of the images.
+        bounds: ranges of tensors by name, instead of those on the images: what they were trained with (see
+            ``quantization.fake``).
 
     These raise the accuracy of networks that lose some in int8:
 
@@ -96,11 +100,12 @@ def quantize_tflite(
         run = Activations(model)
 
     # Input and output keep their whole range: clipped, they would lose extreme pixels and the winning logits.
-    bounds = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
+    measured = ranges(images, lambda image: run(image).items(), percentile=percentile, whole=run.ends)
     if input_range is not None:
-        bounds[run.ends[0]] = input_range
-    bounds = with_near_ranges(run.model, bounds)
-    result = unpack(_quantized(model, run.model, bounds))  # moves large weights into the flatbuffer
+        measured[run.ends[0]] = input_range
+    used = with_near_ranges(run.model, {**measured, **(bounds or {})})
+    model = with_room_for_biases(model, used)
+    result = unpack(quantized_model(model, run.model, used))  # moves large weights into the flatbuffer
 
     # By the version of an operator, an old runtime sees whether it supports int8.
     for code in result.operatorCodes:
@@ -111,7 +116,7 @@ def quantize_tflite(
     return pack(result)
 
 
-def _quantized(content: bytes, model: Any, bounds: Mapping[str, tuple[float, float]]) -> bytes:
+def quantized_model(content: bytes, model: Any, bounds: Mapping[str, tuple[float, float]]) -> bytes:
     """The int8 file with these bounds of activations. The quantizer's own are moving averages, which clip."""
     engine = quantizer.Quantizer(bytearray(content))
     engine.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)

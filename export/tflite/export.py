@@ -150,11 +150,13 @@ def _quantised(
     from ofa.export.quantization.activations import logits
     from ofa.export.quantization.calibration_data import refuse_collapse
     from ofa.export.quantization.tflite import quantize_tflite
-    from ofa.export.tflite.input_type import PIXELS, pixels
+    from ofa.export.tflite.input_type import NORMALISED, PIXELS, pixels
 
     if pixels_of is not None:
         images = pixels(images, pixels_of)
         options |= {"normalisation": UNCHANGED, "input_range": PIXELS}
+        if bounds := options.get("bounds"):  # of the network behind the normalisation, whose input is its output
+            options["bounds"] = {NORMALISED if name == "input" else name: span for name, span in bounds.items()}
     result = quantize_tflite(content, [images], **options)
     if check:
         refuse_collapse(logits(content), logits(result), images)

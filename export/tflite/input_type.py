@@ -17,6 +17,7 @@ from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
 from ofa.supernet.image_batches import Normalisation
 
 PIXELS = (0.0, 255.0)
+NORMALISED = "normalise"  # the tensor of normalised pixels
 _KINDS = {"float32": schema.TensorType.FLOAT32, "uint8": schema.TensorType.UINT8}
 _CODES = schema.BuiltinOperator
 
@@ -46,7 +47,7 @@ def with_normalisation(graph: onnx.ModelProto, normalisation: Normalisation) -> 
         "Conv",
         [pixels_name, *(f"normalise.{name}" for name in weights)],
         [normalised_name],
-        name="normalise",
+        name=NORMALISED,
         kernel_shape=[1, 1],
         strides=[1, 1],
         pads=[0, 0, 0, 0],

@@ -16,6 +16,13 @@ from onnx import helper, numpy_helper
 
 from ofa.export.tflite.source import layer
 
+# The convolutions that a 7x7 depthwise one becomes: rows and columns of its kernel, and dilations.
+WIDE_PARTS = {
+    "inner": ((slice(1, 6), slice(1, 6)), [1, 1]),
+    "rows": ((slice(None, None, 6), slice(None)), [6, 1]),
+    "columns": ((slice(1, 6), slice(None, None, 6)), [1, 6]),
+}
+
 
 def for_xnnpack(graph: onnx.ModelProto, *, int8: bool) -> onnx.ModelProto:
     """The same graph with three convolutions for each 7x7 depthwise one and, for int8, products for hard swishes.
@@ -53,17 +60,13 @@ def _split_wide_depthwise(graph: onnx.GraphProto, node: onnx.NodeProto, weight: 
     The outer ones are dilated, so that all three have the same centre.
     """
     strides = _attributes(node).get("strides", [1, 1])
-    parts = {
-        "inner": (weight[:, :, 1:6, 1:6], [1, 1]),
-        "rows": (weight[:, :, ::6, :], [6, 1]),
-        "columns": (weight[:, :, 1:6, ::6], [1, 6]),
-    }
     label = layer(node)
-    outputs = [f"{node.output[0]}.{part}" for part in parts]
+    outputs = [f"{node.output[0]}.{part}" for part in WIDE_PARTS]
 
     # One convolution for each part of the kernel; the first one has the bias.
-    for output, (part, (kernel, dilations)) in zip(outputs, parts.items(), strict=True):
-        tensor = numpy_helper.from_array(np.ascontiguousarray(kernel), f"{label}.{part}.weight")
+    for output, (part, ((rows, columns), dilations)) in zip(outputs, WIDE_PARTS.items(), strict=True):
+        kernel = np.ascontiguousarray(weight[:, :, rows, columns])
+        tensor = numpy_helper.from_array(kernel, f"{label}.{part}.weight")
         graph.initializer.append(tensor)
         halves = [(size - 1) * dilation // 2 for size, dilation in zip(kernel.shape[2:], dilations, strict=True)]
         graph.node.append(

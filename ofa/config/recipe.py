@@ -15,11 +15,12 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from ofa.config.data import DataConfig
 from ofa.config.errors import Problem, invalid_keys, recipe_error
+from ofa.config.finetune import FinetuneConfig, or_false
 from ofa.config.renamed import renamed_problems, with_new_names
 from ofa.config.search import MIN_NETWORKS, CollectConfig, MeasureConfig, PredictorConfig, SearchConfig
 from ofa.config.space import whole_space
 from ofa.config.target import Target, TargetName, target_problems
-from ofa.config.train import TrainConfig, train_problems
+from ofa.config.train import TrainConfig, train_problems, with_phases
 from ofa.config.types import MAX_FILE_NAME, UNPRINTABLE, Section, Takes, reserved, whole
 from ofa.errors import UserError
 from ofa.supernet.space import SearchSpace, space_class_of
@@ -62,6 +63,10 @@ class Recipe(Section):
     predictor: PredictorConfig = Field(PredictorConfig(), description="The model that predicts accuracy.")
     measure: MeasureConfig = Field(MeasureConfig(), description="How latency is measured.")
     search: SearchConfig = Field(SearchConfig(), description="How the best subnet is searched for.")
+    finetune: or_false(FinetuneConfig) = Field(
+        FinetuneConfig(),
+        description="How each target's network is trained further after the search; false: it is not.",
+    )
     targets: Annotated[dict[TargetName, Target], Field(min_length=1, max_length=MAX_TARGETS)] = Field(
         description="The devices by name; each gets a network of its own."
     )
@@ -81,6 +86,8 @@ class Recipe(Section):
         values["space"], problems = whole_space(values.get("space"))
         problems += renamed_problems(values)
         values = with_new_names(values)  # so that one run of the command shows every problem
+        if "train" in values:
+            values["train"] = with_phases(values["train"])
         try:
             # Strict JSON mode is what YAML needs: lists become tuples, but "3" is no number and true is no 1.
             recipe = cls.model_validate_json(_as_json(values), strict=True)

@@ -51,8 +51,8 @@ def _answer(question: Callable[[], bool]) -> bool:
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe file. ``overrides`` are ``"train.epochs=3"``, values read as YAML; ``train.phases.0.lr``
-    reaches into a list.
+    """Read and check a recipe file. ``overrides`` are ``"train.total_epochs=3"``, values read as YAML;
+    ``train.phases.0.lr`` reaches into a list.
 
     Raises ``UserError`` that lists every problem, one a line, each with file, key, value and what is allowed.
     """
@@ -76,7 +76,7 @@ def _loaded(path: Path, overrides: Sequence[str], *, stored: bool) -> Recipe:
     if isinstance(values.get("space"), str):
         values["space"] = {"preset": values["space"]}
     if stored:
-        values = with_new_names(values)
+        values = {"finetune": False} | with_new_names(values)  # a version that wrote no such key did not fine-tune
     values.setdefault("name", path.stem)
     keys = [_override(values, option) for option in overrides]
     return Recipe.from_dict(values, source=str(path), overridden=keys)
@@ -103,9 +103,9 @@ def _override(values: dict[str, Any], option: str) -> str:
     *sections, last = key.split(".")
     shown = short_text(option)
     if not equals or not all([*sections, last]):
-        raise UserError(f"--set {shown}: write it as key=value, such as train.epochs=3")
+        raise UserError(f"--set {shown}: write it as key=value, such as train.total_epochs=3")
     if len(key) > MAX_KEY or len(sections) > MAX_PARTS:
-        raise UserError(f"--set {shown}: too long for a key; write it as key=value, such as train.epochs=3")
+        raise UserError(f"--set {shown}: too long for a key; write it as key=value, such as train.total_epochs=3")
     place: Any = values
     for number, part in enumerate([*sections, last]):
         here = ".".join(sections[:number])
@@ -119,7 +119,7 @@ def _override(values: dict[str, Any], option: str) -> str:
             place[part] = parse_yaml(text, f"--set {shown}")
             break
         child = place[part] if isinstance(place, list) else place.get(part)
-        if child is None:
+        if child is None or child is False:  # a section that was left out
             child = place[part] = {}
         place = child
     return key

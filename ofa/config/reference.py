@@ -27,11 +27,11 @@ OF_TIMM = "space: {timm: NAME}"  # the other form of ``space``
 COMMAND = "python -m ofa.config.reference > docs/recipe.md"
 # What a section looks like in a recipe; a test loads each.
 EXAMPLES = {
-    "": "name: my\nseed: 0\nspace: tiny_mbv3\ntrain: {epochs: 30, lr: 0.2}\ntargets: {phone: {limits: {macs: 0.5x}}}",
+    "": "name: my\nseed: 0\nspace: tiny_mbv3\ntrain: {total_epochs: 100}\ntargets: {phone: {limits: {macs: 0.5x}}}",
     "space": "space: {preset: tiny_mbv3, resolutions: [32, 40, 48, 56, 64]}   # `ofa spaces` lists the presets",
     OF_TIMM: "space: {timm: mobilenetv4_conv_small, resolutions: [160, 192, 224], expands: [0.5, 0.75, 1.0]}",
     "data": "data: {folder: my_images, workers: 4, augment: {hflip: 0.5, scale: [0.35, 1.0]}}",
-    "train": "train: {epochs: 30, lr: 0.2, batch_size: 64, warmup_epochs: 1, checkpoint: {minutes: 5}}",
+    "train": "train: {total_epochs: 100, batch_size: 64, checkpoint: {minutes: 5}}",
     "train.phases.N": "train:\n  phases:\n    - {name: full, epochs: 30, lr: 0.2}\n"
     "    - {name: all, epochs: 60, lr: 0.1, subnets: 4, open: {kernel: 3, depth: 2, expand: 3},\n"
     "       sampling: sandwich}",
@@ -49,7 +49,7 @@ Generated from the schema in `ofa/config/` by `{COMMAND}`.
 
 A recipe is a YAML file. `space`, `train` and `targets` are needed, everything else has a default.
 `ofa check RECIPE` names every wrong key and value at once; `--set KEY=VALUE` changes one for a call,
-such as `--set train.epochs=3` or `--set targets.phone.limits.latency=0.4x`. `null` is no value.
+such as `--set train.total_epochs=3` or `--set targets.phone.limits.latency=0.4x`. `null` is no value.
 """
 
 

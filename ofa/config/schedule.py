@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ofa.config.recipe import Recipe
-from ofa.supernet.training.phases import SCHEDULES, Phase
+from ofa.supernet.training.phases import SCHEDULES, Phase, everything
 from ofa.supernet.training.settings import Settings
 
 
 def training_phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """The phases in order; those of a named schedule are made from its epochs and learning rate."""
+    """The phases in order; those of a named schedule are made from its epochs and learning rate.
+
+    Without the first phase of ``auto``, the other one has all of its epochs.
+    """
     config = recipe.train
     if isinstance(config.phases, str):
-        first, *later = SCHEDULES[config.phases](recipe.space, epochs=config.epochs, lr=config.first_lr)
+        length = {"epochs": config.first_epochs, "lr": config.first_lr}
+        first, *later = SCHEDULES[config.phases](recipe.space, **length)
+        if config.phases == "auto" and config.skip_first_phase:
+            later = [everything(recipe.space, **length)]
+        if config.warmup_epochs:  # instead of the schedule's own; the settings have it
+            first = replace(first, warmup_epochs=0.0)
         phases = (first, *(replace(phase, lr=phase.lr * config.shrinking_lr_scale) for phase in later))
     else:
         phases = tuple(phase.phase(first=index == 0) for index, phase in enumerate(config.phases))

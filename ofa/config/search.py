@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, create_model
 
 from ofa.config.types import MAX_COUNT, MAX_IMAGES, Section, real, whole
+from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.predictors.accuracy.targets import TARGETS
 from ofa.strategies.table import STRATEGIES, all_settings
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
@@ -46,6 +48,11 @@ class PredictorConfig(Section):
     """The model that predicts a subnet's accuracy from its choices."""
 
     kind: Literal[(*KINDS, AUTO)] = Field("gp", description=f"{choices(KINDS)}; {AUTO}: what predicts best here.")
+    target: Literal[tuple(TARGETS)] = Field(
+        "smoothed_accuracy",
+        description="What accuracy is told from when it is predicted, and when the best of the measured candidates is "
+        f"chosen: {choices(TARGETS)}.",
+    )
 
 
 class MeasureConfig(Section):
@@ -68,8 +75,9 @@ def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
 class _SearchSection(Section):
     strategy: Literal[tuple(STRATEGIES)] = Field("evolution", description=f"{choices(STRATEGIES)}.")
     candidates: whole(1, MAX_CANDIDATES) = Field(
-        3, description="Best predicted subnets that are built and measured; the best measured one is chosen."
+        3, description="Best predicted subnets that are built and measured; the best of them is chosen."
     )
+    choose_by: Literal[tuple(CHOICES)] = Field("measured", description=f"{choices(CHOICES)}.")
 
     @property
     def settings(self) -> dict[str, Any]:

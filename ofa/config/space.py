@@ -40,6 +40,7 @@ def _options(item: Any) -> Any:
 _SIDES = Takes("list of whole numbers, or auto", f"sides from {MIN_RESOLUTION} to {MAX_RESOLUTION:,} pixels")
 _DEPTHS = Takes("whole number, list of lists, or auto", "a number from 0 to 511, or numbers of blocks for each stage")
 _KERNELS = Takes("list of whole numbers, or auto", "odd sizes to 31, and 0 to leave a layer out")
+_KINDS = Takes("list of pairs, or auto", "an odd kernel to 31 and a share from 0.01 to 1 in each, the largest last")
 _SHARES = Takes("list of numbers, or auto", "shares of the model's own from 0.01 to 1, with 1 among them")
 _Shares = _auto_or(_options(real(0.01, 1)), _SHARES, "[0.5, 0.75, 1.0]")
 
@@ -63,6 +64,11 @@ class TimmSpace(Section):
     expands: _Shares = Field(_AUTO, description="Shares of each block's middle channels; auto: 0.5, 0.75 and 1.")
     widths: _Shares = Field(_AUTO, description="Shares of the channels that blocks hand on; auto: 0.75 and 1.")
     heads: _Shares = Field(_AUTO, description="Shares of the attention heads; auto: 0.5, 0.75 and 1.")
+    kinds: _auto_or(_options(tuple[whole(1, 31), real(0.01, 1)]), _KINDS, "[[3, 0.5], [5, 1]]") = Field(
+        _AUTO,
+        description="Pairs of a kernel and a share of middle channels to choose together, in place of `kernels` and "
+        "`expands`, from the smallest to the model's own; auto: none.",
+    )
 
 
 def is_of_timm(given: Any) -> bool:

@@ -18,8 +18,8 @@ from pydantic import (
 
 from ofa.config.errors import Problem
 from ofa.config.export import MemoryConfig, OnnxConfig, TfliteConfig, export_problems
-from ofa.config.train import FinetuneConfig
-from ofa.config.types import Absolute, Section, Takes, real, reserved
+from ofa.config.finetune import QuantizationAwareConfig, TargetFinetuneConfig, or_false
+from ofa.config.types import MIN_FRACTION, Absolute, Section, Takes, as_fraction, real, reserved
 from ofa.export.runtimes import RUNTIMES, RuntimeSpec
 from ofa.export.runtimes.remote.address import valid_address
 from ofa.predictors.costs.names import COSTS, LimitKey, limitable_on
@@ -28,7 +28,7 @@ from ofa.supernet.space import SearchSpace
 if TYPE_CHECKING:
     from ofa.predictors.costs.table import Table
 
-MIN_LIMIT, MAX_LIMIT = 1e-6, 1e18  # in any unit
+MIN_LIMIT, MAX_LIMIT = MIN_FRACTION, 1e18  # in any unit
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,8 @@ class Limit:
         return self.value * float(table.predict(table.space.encode(table.space.largest)[None])[0])
 
 
-def _as_fraction(text: str) -> float | None:
-    """``"0.5x"`` as 0.5; ``None`` when it is not a fraction above 0x and up to 1x."""
-    match = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
-    return float(match[1]) if match and MIN_LIMIT <= float(match[1]) <= 1 else None
-
-
 def _check_fraction(value: Any, *, cost: str) -> str | None:
-    if value is None or (isinstance(value, str) and _as_fraction(value)):
+    if value is None or (isinstance(value, str) and as_fraction(value)):
         return value
     example = f"{value}x" if isinstance(value, int | float) and 0 < value <= 1 else "0.5x"
     keys = [key.name for key in COSTS[cost].limits if key.accepts != "fraction"]
@@ -64,7 +58,7 @@ def _check_fraction(value: Any, *, cost: str) -> str | None:
 
 
 def _check_amount_or_fraction(value: Any) -> float | str | None:
-    if value is None or (isinstance(value, str) and _as_fraction(value)):
+    if value is None or (isinstance(value, str) and as_fraction(value)):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and MIN_LIMIT <= value <= MAX_LIMIT:
         return float(value)
@@ -147,7 +141,13 @@ class Target(Section):
     int8_drop: real(0, 0.99) = Field(
         0.01, description="Accuracy that an int8 model may lose; one that loses more is quantised in other ways."
     )
-    finetune: FinetuneConfig | None = Field(None, description="Training of the target's own network after the search.")
+    finetune: or_false(TargetFinetuneConfig) | None = Field(
+        None, description="Training of the target's own network after the search; false: none; null: as finetune says."
+    )
+    quantization_aware: QuantizationAwareConfig | None = Field(
+        QuantizationAwareConfig(),
+        description="Training of an int8 network that loses more than int8_drop however it is quantised; null: none.",
+    )
     limits_config: LimitsConfig = Field(alias="limits", description="The most that the network may cost; at least one.")
     remote: Annotated[str | None, PlainValidator(_check_address), _AN_ADDRESS] = Field(
         None, description="Device that LiteRT is timed on when it is not this machine."
@@ -183,7 +183,7 @@ class Target(Section):
         for key, value in self.limits_config.model_dump().items():
             cost, unit = _LIMIT_KEYS[key]
             relative = isinstance(value, str)
-            limits.append(Limit(cost, _as_fraction(value) if relative else value * unit, relative))
+            limits.append(Limit(cost, as_fraction(value) if relative else value * unit, relative))
         return tuple(limits)
 
 

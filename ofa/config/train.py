@@ -1,8 +1,8 @@
-"""The recipe's section ``train:``, and ``finetune:`` of a target."""
+"""The recipe's section ``train:``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, create_model
 
@@ -24,15 +24,17 @@ from ofa.supernet import families
 from ofa.supernet.genome import MAX_OPTIONS
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.training.names import LR_SCHEDULE_NAMES, SOFT_LOSS_NAMES, SUBNETS_PER_RANK
-from ofa.supernet.training.phases import SCHEDULES, TEACHERS, Phase
+from ofa.supernet.training.phases import SCHEDULES, TEACHERS, WARMUP, Phase
 from ofa.supernet.training.sampling import SAMPLERS
 
 MAX_BATCH = 65_536
 MAX_SUBNETS = 64
 MAX_PHASES = 300
-# What suits pretrained weights with sgd (docs/results.md): the peak learning rate for so many images of a batch, to
-# which it is proportional, and the factor on it from layer to layer.
-PRETRAINED_LR, PRETRAINED_BATCH = 0.02, 64
+# Peak learning rates that suit sgd (docs/results.md), for so many images of a batch, to which they are proportional: of
+# a start from nothing, and from pretrained weights, with the factor on it from layer to layer.
+LR_BATCH = 64
+AUTO_LR = 0.2
+PRETRAINED_LR = 0.02
 PRETRAINED_LAYER_DECAY = 0.9
 
 
@@ -44,8 +46,10 @@ _PLURALS = {
     "kernel": "kernel sizes",
     "depth": "stage depths",
     "expand": "expand ratios",
+    "kind": "kinds of blocks",
     "width": "stage widths",
     "heads": "numbers of attention heads",
+    "stride": "strides",
 }
 
 
@@ -111,16 +115,22 @@ class TrainConfig(Section):
     """How the supernet is trained."""
 
     phases: Phases = Field(
-        "progressive_shrinking", description="A schedule by its name, or a list of phases written out."
+        "auto",
+        description="A schedule by its name, or a list of phases written out; where epochs is given "
+        "and this is not, progressive_shrinking.",
+    )
+    total_epochs: Epochs | None = Field(
+        None, description="Epochs of all phases of auto together; auto needs it, and needs nothing else."
     )
     epochs: Epochs | None = Field(
         None,
-        description="Epochs of a named schedule's first phase; a named schedule needs it, listed phases have theirs.",
+        description="Epochs of the first phase of another named schedule, which needs it; listed phases have theirs.",
     )
     lr: LearningRate | None = Field(
         None,
-        description="Peak learning rate of a named schedule's first phase; needed as epochs is, but with init: "
-        f"null is then what suits pretrained weights, {PRETRAINED_LR:g} for 64 images of a batch, and layer_decay too.",
+        description="Peak learning rate of a named schedule's first phase; needed as epochs is, but with auto or init: "
+        f"null is then {AUTO_LR:g} for {LR_BATCH} images of a batch; with init what suits pretrained weights, "
+        f"{PRETRAINED_LR:g}, and layer_decay too.",
     )
     shrinking_lr_scale: real(1e-3, 1e3) = Field(
         1.0, description="Factor on the learning rates of a named schedule's phases after the first."
@@ -159,7 +169,9 @@ class TrainConfig(Section):
         description="How subnets learn soft labels: cross-entropy, KL divergence or AlphaNet's alpha divergence.",
     )
     warmup_epochs: zero_or(1e-6, MAX_EPOCHS) = Field(
-        0.0, description="Epochs of the first phase in which the learning rate rises linearly."
+        0.0,
+        description="Epochs of the first phase in which the learning rate rises linearly; 0 with auto: "
+        f"{WARMUP:g} of total_epochs.",
     )
     clip_grad: real(1e-6, 1e6) | None = Field(None, description="Largest norm of all gradients; null: not clipped.")
     ema: Share | None = Field(
@@ -184,9 +196,16 @@ class TrainConfig(Section):
         return self.init is not None and self.lr is None and isinstance(self.phases, str)
 
     @property
+    def first_epochs(self) -> int | None:
+        """What a named schedule is made from: its first phase's epochs, or those of all phases of auto."""
+        return self.total_epochs if self.phases == "auto" else self.epochs
+
+    @property
     def first_lr(self) -> float | None:
         """Peak learning rate of a named schedule's first phase."""
-        return PRETRAINED_LR * self.batch_size / PRETRAINED_BATCH if self.from_pretrained else self.lr
+        if self.lr is not None:
+            return self.lr
+        return (PRETRAINED_LR if self.init else AUTO_LR) * self.batch_size / LR_BATCH
 
     @property
     def lr_factor_of_layers(self) -> float:
@@ -194,22 +213,38 @@ class TrainConfig(Section):
         return self.layer_decay or (PRETRAINED_LAYER_DECAY if self.from_pretrained else 1.0)
 
 
-class FinetuneConfig(Section):
-    """Training of a target's own network after the search, distilled from the full network; otherwise as ``train:``."""
+_OF_OTHERS = ("phases", "total_epochs")
 
-    epochs: Epochs = Field(description="Passes over the training images.")
-    lr: LearningRate = Field(description="Peak learning rate.")
+
+def with_phases(train: Any) -> Any:
+    """The section's plain values; with ``epochs`` alone, which has always meant the published schedule, its name."""
+    if not isinstance(train, dict) or train.get("epochs") is None or not train.keys().isdisjoint(_OF_OTHERS):
+        return train
+    return train | {"phases": "progressive_shrinking"}
+
+
+def _length_problems(train: TrainConfig) -> list[Problem]:
+    """Epochs and learning rates that the schedule lacks, or that are another one's."""
+    if not isinstance(train.phases, str):
+        given = [key for key in ("epochs", "lr") if getattr(train, key) is not None]
+        problems = [(f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on") for key in given]
+        if train.total_epochs is not None:
+            problems.append(("train.total_epochs", "not with listed phases; set train.phases.0.epochs and so on"))
+        return problems
+    needed, other = ("total_epochs", "epochs") if train.phases == "auto" else ("epochs", "total_epochs")
+    problems = []
+    if getattr(train, needed) is None:
+        problems.append((f"train.{needed}", f"missing; phases: {train.phases} needs it"))
+    if getattr(train, other) is not None:
+        problems.append((f"train.{other}", f"not with phases: {train.phases}, which takes {needed}; leave it out"))
+    if train.lr is None and not train.init and train.phases != "auto":
+        problems.append(("train.lr", f"missing; phases: {train.phases} needs it"))
+    return problems
 
 
 def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
     """Keys that do not fit each other or the space."""
-    problems = []
-    for key in ("epochs", "lr"):
-        value = getattr(train, key)
-        if isinstance(train.phases, str) and value is None and not (key == "lr" and train.init):
-            problems.append((f"train.{key}", f"missing; phases: {train.phases} needs it"))
-        elif not isinstance(train.phases, str) and value is not None:
-            problems.append((f"train.{key}", f"not with listed phases; set train.phases.0.{key} and so on"))
+    problems = _length_problems(train)
     if train.grad_accum_steps > train.batch_size // 2:
         text = f"must be at most {train.batch_size // 2}, so that a piece of a batch has two images"
         problems.append(("train.grad_accum_steps", f"{text}; it is {train.grad_accum_steps}"))
@@ -217,8 +252,9 @@ def train_problems(train: TrainConfig, space: SearchSpace) -> list[Problem]:
         problems.append(("train.momentum", "0 does not work with sgd, which has Nesterov's momentum; give 0.9"))
     if train.shrinking_lr_scale != 1 and not isinstance(train.phases, str):
         problems.append(("train.shrinking_lr_scale", "not with listed phases; set train.phases.1.lr and so on"))
-    if train.from_pretrained and train.optimizer != "sgd":
-        text = f"missing; what suits pretrained weights is known for sgd alone, and optimizer is {train.optimizer}"
+    if train.lr is None and (train.from_pretrained or train.phases == "auto") and train.optimizer != "sgd":
+        of = "pretrained weights" if train.init else "auto"
+        text = f"missing; what suits {of} is known for sgd alone, and optimizer is {train.optimizer}"
         problems.append(("train.lr", text))
     if train.init == "pretrained" and not getattr(space, "timm", ""):
         text = "pretrained needs a space of a timm model (space: {timm: NAME}); give a .safetensors file of weights"

@@ -19,6 +19,7 @@ MAX_IMAGES = 1_000_000_000
 MAX_TEXT = 300
 MAX_FILE_NAME = 255  # bytes; the usual file systems' own bound
 MAX_PATH = 4000
+MIN_FRACTION = 1e-6
 # Control characters, line and paragraph separators, what turns the direction of text, halves of characters.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Names that Windows keeps for devices, whatever follows the first dot.
@@ -65,6 +66,12 @@ def zero_or(low: float, high: float) -> Any:
 def reserved(name: str) -> bool:
     """Whether Windows cannot have a file or folder of this name."""
     return re.fullmatch(_DEVICES, name) is not None
+
+
+def as_fraction(text: str) -> float | None:
+    """``"0.5x"`` as 0.5; ``None`` when it is not a fraction above 0x and up to 1x."""
+    match = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
+    return float(match[1]) if match and MIN_FRACTION <= float(match[1]) <= 1 else None
 
 
 def _one_line(value: str) -> str:

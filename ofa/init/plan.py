@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofa.config.recipe import Recipe
-from ofa.config.schedule import training_phases
 from ofa.data.loader import open_data
 from ofa.errors import UserError
 from ofa.init.devices import ChosenTarget
@@ -32,8 +31,7 @@ class Plan:
 
     candidate: Candidate
     batch_size: int
-    epochs: int  # of the full network
-    later_epochs: int  # of the phases after it
+    epochs: int  # of the whole training
     subnets: int
     limits: dict[str, dict[str, float]]  # by target
     seconds: float
@@ -42,13 +40,6 @@ class Plan:
     @property
     def fits(self) -> bool:
         return self.seconds <= self.budget
-
-    @property
-    def lr(self) -> float | None:
-        """Peak learning rate; ``None`` with weights to start from, of which the product knows what suits them."""
-        if self.candidate.init:
-            return None
-        return float(f"{self.candidate.lr * self.batch_size / _LARGEST_BATCH:.2g}")
 
 
 def seconds_of(text: str) -> float:
@@ -79,7 +70,7 @@ def make_plan(
     for candidate in candidates:
         plan = _planned(images, targets, candidate, budget=budget)
         text = " ".join(f"{key} {value}" for key, value in candidate.space.items())
-        told(f"timed     {text}: {plan.epochs} epochs of the full network in about {duration(plan.seconds)}")
+        told(f"timed     {text}: {plan.epochs} epochs in about {duration(plan.seconds)}")
         if plan.epochs >= candidate.min_epochs and plan.fits:
             break
     return plan
@@ -88,11 +79,10 @@ def make_plan(
 def _planned(images: ImageFacts, targets: Sequence[ChosenTarget], candidate: Candidate, *, budget: float) -> Plan:
     batch_size = batch_size_of(images.counts["train"])
     limits = {target.name: dict(target.way.limits) for target in targets}
-    plan = Plan(candidate, batch_size, candidate.max_epochs, 0, 100, limits, 0.0, budget)
+    plan = Plan(candidate, batch_size, candidate.max_epochs, 100, limits, 0.0, budget)
     recipe = Recipe.from_dict(recipe_values(images, targets, plan), source="ofa init")
     limits = {target.name: _reachable(recipe, images, target) for target in targets}
 
-    # Phases have whole epochs, at least one each, so their sum is no multiple of ``epochs``.
     data = open_data(recipe.data, resolution=recipe.space.resolutions[-1], seed=recipe.seed)
     seconds = run_seconds(recipe, data)
     macs = CostTable.macs(recipe.space, num_classes=len(data.classes), in_chans=data.channels)
@@ -100,15 +90,14 @@ def _planned(images: ImageFacts, targets: Sequence[ChosenTarget], candidate: Can
     subnets, accuracies = _collected(recipe, seconds, budget)
 
     def with_epochs(epochs: int) -> Recipe:
-        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": epochs})})
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"total_epochs": epochs})})
 
     def total(epochs: int) -> float:
         return per_mac * training_macs(with_epochs(epochs), data, macs) + accuracies + seconds.rest
 
     choices = range(1, candidate.max_epochs + 1)
     epochs = max(1, bisect_right(choices, _SHARE * budget, key=total))
-    later = sum(phase.epochs for phase in training_phases(with_epochs(epochs))) - epochs
-    return Plan(candidate, batch_size, epochs, later, subnets, limits, total(epochs), budget)
+    return Plan(candidate, batch_size, epochs, subnets, limits, total(epochs), budget)
 
 
 def _collected(recipe: Recipe, seconds: RunSeconds, budget: float) -> tuple[int, float]:
@@ -142,13 +131,12 @@ def _reachable(recipe: Recipe, images: ImageFacts, target: ChosenTarget) -> dict
 def recipe_values(images: ImageFacts, targets: Sequence[ChosenTarget], plan: Plan) -> dict[str, Any]:
     """The recipe as YAML gives it."""
     candidate = plan.candidate
-    train = {"init": candidate.init and str(candidate.init), "epochs": plan.epochs, "lr": plan.lr}
-    train = {key: value for key, value in train.items() if value} | {"batch_size": plan.batch_size}
+    init = {"init": str(candidate.init)} if candidate.init else {}
     return {
         "name": "recipe",
         "space": candidate.space,
         "data": {images.kind: str(images.folder), "channels": channels_of(images, candidate)},
-        "train": train,
+        "train": init | {"total_epochs": plan.epochs, "batch_size": plan.batch_size},
         "collect": {"subnets": plan.subnets},
         "targets": {
             target.name: {

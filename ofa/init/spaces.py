@@ -11,8 +11,7 @@ from ofa.init.devices import ChosenTarget
 from ofa.init.images import ImageFacts
 
 _OPTIONS = 5  # resolutions of a space
-_MIN_EPOCHS = 12  # of a full network that starts from nothing
-_LR = 0.1  # of a batch of 64 that starts from nothing
+_MIN_EPOCHS, _MAX_EPOCHS = 30, 300  # from nothing
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Candidate:
         why: one sentence for the recipe's comment.
         min_epochs: where fewer fit the time, a smaller space is the better choice.
         max_epochs: more change little.
-        lr: peak learning rate for batches of 64 images.
         init: ``train.init``; ``None`` starts from random weights.
         more_weights: whether timm has pretrained weights that are not on this machine.
         channels: of the images that it needs; ``None``: any.
@@ -33,8 +31,7 @@ class Candidate:
     space: dict[str, Any]
     why: str
     min_epochs: int = _MIN_EPOCHS
-    max_epochs: int = 100
-    lr: float = _LR
+    max_epochs: int = _MAX_EPOCHS
     init: Path | str | None = None
     more_weights: bool = False
     channels: int | None = None
@@ -62,7 +59,7 @@ _USUAL = (
 _MICRO = (
     _Fit("mcu", side=112, smallest=64, largest=160, step=16),
     _Fit("mcu", side=64, smallest=48, largest=96, step=16),
-    _Fit("mcu_32", side=0, smallest=20, largest=32, step=4),
+    _Fit("mcu_32_ir", side=0, smallest=20, largest=32, step=4),
 )
 
 

@@ -86,15 +86,11 @@ def _train(values: dict[str, Any], plan: Plan) -> Iterator[str]:
     train = values["train"]
     yield "train:"
     if init := train.get("init"):
-        yield _line(f"  init: {inline(init)}", "weights to start from; lr is then what suits them, unless given")
+        yield _line(f"  init: {inline(init)}", "weights to start from")
     elif plan.candidate.more_weights:
-        yield _line("  # init: pretrained", "timm downloads them; leave lr out then, and halve epochs")
-    yield _line(f"  epochs: {train['epochs']}", f"of the full network; the phases after it have {plan.later_epochs}")
-    if "lr" in train:
-        yield _line(f"  lr: {train['lr']}", "peak learning rate; halve it when the loss becomes NaN")
+        yield _line("  # init: pretrained", "timm downloads them; a third of the epochs will do")
+    yield _line(f"  total_epochs: {train['total_epochs']}", "lengths of phases and learning rates follow from it")
     yield f"  batch_size: {train['batch_size']}"
-    if train["epochs"] >= 5:
-        yield "  warmup_epochs: 1"
     yield ""
     yield _line(f"collect: {{subnets: {values['collect']['subnets']}}}", "measured, to teach the accuracy predictor")
     yield ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from ofa.config.train import CheckpointConfig
+from ofa.pipeline import distributed
 from ofa.pipeline.run_folder import quarantine
-from ofa.supernet.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ofa.supernet.training.checkpoint import Checkpoint, from_bytes, read_checkpoint, to_bytes, write_checkpoint
 
 KEPT = 3
 PATTERN = "checkpoint-*.safetensors"
@@ -25,11 +28,31 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def newest_on_every_rank(folder: Path) -> Checkpoint | None:
+    """Rank 0's newest whole checkpoint; every rank must call it."""
+    found = newest(folder) if distributed.rank() == 0 else None
+    if distributed.world_size() == 1:
+        return found
+    content = distributed.broadcast_bytes(to_bytes(found) if found else None)
+    return from_bytes(content) if content else None
+
+
 def write(folder: Path, checkpoint: Checkpoint) -> None:
     """Atomically; then removes all but the last few."""
     write_checkpoint(folder / f"checkpoint-{checkpoint.global_step:09d}.safetensors", checkpoint)
     for old in sorted(folder.glob(PATTERN))[:-KEPT]:
         old.unlink()
+
+
+def writing(folder: Path, config: CheckpointConfig) -> tuple[Callable[[Checkpoint], None], Callable[[int], bool]]:
+    """What writes a checkpoint, and whether one is due after a step."""
+    timer = Timer(steps=config.steps, minutes=config.minutes)
+
+    def save(checkpoint: Checkpoint) -> None:
+        write(folder, checkpoint)
+        timer.written()
+
+    return save, timer.due
 
 
 class Timer:

@@ -1,7 +1,7 @@
 """Several processes on one recipe, started by torchrun: ``torchrun --nproc-per-node 2 -m ofa run RECIPE``.
 
 Rank 0 does what a single process does: it keeps the run folder, prints, and decides which stages run. The others take
-part in the stages that are shared, and leave when rank 0 goes on alone.
+part in the stages that are shared, and leave after the last of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 SHARED_STAGES = tuple(name for name, stage in STAGE_TABLE.items() if stage.shared)
 _LEAVE = -1
-# Rank 0 measures accuracies between two epochs while the others wait. A rank that died is noticed at once, by its
-# closed connection; one that is out of reach within a minute, by its missing heartbeat.
+# To find each other.
 _PATIENCE = timedelta(minutes=30)
+# Rank 0 measures accuracies between two epochs, and searches before the last shared stage, while the others wait. A
+# rank that died is noticed at once, by its closed connection; one that is out of reach within a minute, by its missing
+# heartbeat.
+_LONGEST_STAGE = timedelta(days=7)
 
 
 def world_size() -> int:
@@ -64,7 +67,7 @@ def group() -> Iterator[None]:
         place = {"store": rendezvous_store(), "rank": rank(), "world_size": world_size()}
     else:
         place = {}
-    dist.init_process_group(backend, timeout=_PATIENCE, **place)
+    dist.init_process_group(backend, timeout=_LONGEST_STAGE, **place)
     host = os.environ.get("MASTER_ADDR", "localhost")
     try:
         with watched(rank=rank(), processes=world_size(), host=host, broadcast_number=_broadcast_number):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ofa.config.finetuning import Finetuning, finetunings
 from ofa.config.recipe import Recipe
 from ofa.config.schedule import training_phases
 from ofa.config.target import Limit
@@ -81,7 +82,8 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield from [*lines, *_rest(recipe), f"threads   {explained(seconds.threads)}"]
     yield (
         f"time      about {duration(seconds.total)} on this machine: training {duration(seconds.training)}, "
-        f"measuring accuracy {duration(seconds.accuracies)}, the rest {duration(seconds.rest)}"
+        f"measuring accuracy {duration(seconds.accuracies)}, fine-tuning {duration(seconds.finetuning)}, the rest "
+        f"{duration(seconds.rest)}"
     )
 
 
@@ -91,12 +93,13 @@ class RunSeconds:
 
     training: float
     accuracies: float
+    finetuning: float
     rest: float
     threads: Threads
 
     @property
     def total(self) -> float:
-        return self.training + self.accuracies + self.rest
+        return self.training + self.accuracies + self.finetuning + self.rest
 
 
 def run_seconds(recipe: Recipe, data: Data) -> RunSeconds:
@@ -114,7 +117,9 @@ def run_seconds(recipe: Recipe, data: Data) -> RunSeconds:
     sample = stratified_sample(space, min(collect.subnets, _TRIAL_SUBNETS), macs, np.random.default_rng(0))
     subnets = min(collect.subnets, space.size)
     accuracies = seconds_per_mac * _EVALUATION * images * macs.predict(sample).mean() * subnets
-    return RunSeconds(training, accuracies, _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets), threads)
+    finetuning = seconds_per_mac * finetuning_macs(recipe, data, macs)
+    rest = _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
+    return RunSeconds(training, accuracies, finetuning, rest, threads)
 
 
 def training_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
@@ -122,6 +127,23 @@ def training_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
     size = recipe.train.batch_size
     images = data.steps(size) * size
     return sum(phase.epochs * images * macs_of_step(recipe.space, phase, macs) for phase in training_phases(recipe))
+
+
+def finetuning_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
+    """The most that the targets' own networks take, in forward passes with a backward pass each.
+
+    A network is not known yet: it takes as much of the largest network's as a limit lets it.
+    """
+    size = recipe.train.batch_size
+    largest = float(macs.predict(recipe.space.encode(recipe.space.largest)[None])[0])
+    taught = _EVALUATION if recipe.train.distill_weight else 0.0
+    total = 0.0
+    for name, how in finetunings(recipe).items():
+        limits = recipe.targets[name].limits
+        shares = [limit.value if limit.relative else limit.value / largest for limit in limits if limit.cost == "macs"]
+        shares += [limit.value for limit in limits if limit.relative and limit.cost != "macs"]
+        total += how.epochs * data.steps(size) * size * largest * (min([1.0, *shares]) + taught)
+    return total
 
 
 def _schedule(space: SearchSpace, schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
@@ -152,7 +174,17 @@ def _rest(recipe: Recipe) -> list[str]:
         precision = " int8" if target.bits == 8 else ""
         where = f" on {target.remote}" if target.remote else ""
         lines.append(f"target    {name}: {target.runtime}{precision}{where}, {limits}")
+    for how, names in _alike(finetunings(recipe)).items():
+        lines.append(f"finetune  {', '.join(names)}: {how.epochs} epochs, learning rate {how.lr:.3g}")
     return lines
+
+
+def _alike(found: dict[str, Finetuning]) -> dict[Finetuning, list[str]]:
+    """The targets of each way to train further."""
+    names: dict[Finetuning, list[str]] = {}
+    for name, how in found.items():
+        names.setdefault(how, []).append(name)
+    return names
 
 
 def _measured(recipe: Recipe) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ofa.errors import UserError
 
 # Names in a run folder that ofa reads or writes; whatever else lies there is the user's, and is never looked at.
-FOLDERS = ("data", "train", "supernet", "predictor", "costs", "search", "models")
+FOLDERS = ("data", "train", "supernet", "predictor", "costs", "search", "finetune", "models")
 FILES = (
     "recipe.yaml",
     "run.json",

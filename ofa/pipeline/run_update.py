@@ -14,11 +14,11 @@ from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import load_run_recipe, recipe_differences
 from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
-from ofa.pipeline.stage_inputs import all_needs, changes, is_costly, summarize_changes
+from ofa.pipeline.stage_inputs import all_needs, changes, of_recipe_keys, stages_of, summarize_changes
 from ofa.report.words import duration, listed
 from ofa.stages import STAGE_TABLE, STAGES
 
-_ADDED = ("evaluate",)  # stages that a run of an older version may not have
+_ADDED = ("evaluate", "finetune")  # stages that a run of an older version may not have
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 
 
@@ -34,19 +34,21 @@ def check_update(manifest: RunManifest, recipe: Recipe, folder: Path, stages: Se
     # Changes by stage; `direct` have changes of their own, `again` also need such a stage.
     other = _other_recipe(manifest, recipe, folder)
     changed = {name: changes(manifest, name, recipe, with_needs=False) for name in STAGES if manifest.inputs(name)}
+    added = {name: [f"the stage {name} has not run yet"] for name in _added(manifest, recipe)}
+    changed = {name: (changed | added)[name] for name in STAGES if name in changed | added}
     # `ofa measure --update` says nothing about training: what else changed is asked for when it would run.
     direct = [name for name, differences in changed.items() if differences and (name in stages or not update)]
-    again = [name for name in changed if name in direct or all_needs(name) & {*direct}]
+    again = [name for name in changed if name in stages_of(recipe) and (name in direct or all_needs(name) & {*direct})]
     if update:
         if direct:
             differences = summarize_changes(_distinct({name: changed[name] for name in direct}))
             print(f"{folder}: {differences}: {_runs_again(manifest, folder, again)}", flush=True)
-            manifest.allow([name for name in again if is_costly(name, recipe)])
+            manifest.allow([name for name in again if STAGE_TABLE[name].costly])
         return
 
-    discards = [name for name in direct if name in stages and _would_discard(manifest, name, recipe, folder)]
+    discards = [name for name in direct if name in stages and (name in added or _would_discard(manifest, name, folder))]
     if other:
-        more = [change for change in _distinct(changed) if change not in other and not change.startswith("runtimes.")]
+        more = [change for change in of_recipe_keys(_distinct(changed)) if change not in other]
         differences = summarize_changes(other + more)
         raise UserError(
             f"{folder} belongs to another recipe ({differences}); give another folder with --out, or --update to "
@@ -72,16 +74,16 @@ def check_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path
     Raises ``UserError`` when that would discard work and nobody allowed it.
     """
     changed = changes(manifest, name, recipe)
-    if changed and not update and _would_discard(manifest, name, recipe, folder):
+    if changed and not update and _would_discard(manifest, name, folder):
         after = [later for later in STAGES if manifest.finished(later) and name in all_needs(later)]
         raise UserError(_refusal(manifest, folder, changed, [name, *after], (name,)))
     return bool(changed)
 
 
 def _distinct(changed: dict[str, list[str]]) -> list[str]:
-    """Each change once, whichever stages it concerns. A change of a target's runtime is also one of its recipe key."""
+    """Each change once, whichever stages it concerns."""
     distinct = list(dict.fromkeys(change for differences in changed.values() for change in differences))
-    return [change for change in distinct if not change.startswith("runtimes.")] or distinct
+    return of_recipe_keys(distinct) or distinct
 
 
 def _refusal(
@@ -105,9 +107,16 @@ def _runs_again(manifest: RunManifest, folder: Path, again: Sequence[str]) -> st
     return f"{listed(again)} {verb}{lasted}"
 
 
-def _would_discard(manifest: RunManifest, name: str, recipe: Recipe, folder: Path) -> bool:
+def _would_discard(manifest: RunManifest, name: str, folder: Path) -> bool:
     half_done = any(True for pattern in STAGE_TABLE[name].partial for _ in folder.glob(pattern))
-    return is_costly(name, recipe) and (manifest.finished(name) or half_done) and not manifest.allowed(name)
+    return STAGE_TABLE[name].costly and (manifest.finished(name) or half_done) and not manifest.allowed(name)
+
+
+def _added(manifest: RunManifest, recipe: Recipe) -> list[str]:
+    """Optional stages that never ran, though one that is made from what they make is finished: an older version did
+    their work elsewhere, or what the recipe left out is asked for now."""
+    unknown = [name for name in stages_of(recipe) if STAGE_TABLE[name].optional and manifest.inputs(name) is None]
+    return [name for name in unknown if any(manifest.finished(later) and name in all_needs(later) for later in STAGES)]
 
 
 def _seconds(manifest: RunManifest, folder: Path, name: str) -> float:

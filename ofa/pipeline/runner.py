@@ -28,7 +28,7 @@ from ofa.pipeline.run_folder import check_folder, is_free, quarantine, sweep
 from ofa.pipeline.run_lock import owned
 from ofa.pipeline.run_update import check_discard, check_update, known_stages
 from ofa.pipeline.signals import deferred_interrupt
-from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, summarize_changes
+from ofa.pipeline.stage_inputs import all_needs, changes, stage_inputs, stages_of, summarize_changes
 from ofa.report.console import wrapped
 from ofa.stages import STAGE_TABLE, STAGES
 from ofa.supernet.files import write_atomic
@@ -92,11 +92,11 @@ def _run(context: RunContext, stages: Sequence[str], *, update: bool, followers:
     """Runs those of ``stages`` that are not finished for this recipe, in order, in a folder that this process owns."""
     recipe, folder = context.recipe, context.folder
     manifest = _prepared_folder(context, stages, update=update)
-    stages = known_stages(manifest, stages)
+    asked, stages = stages, [name for name in known_stages(manifest, stages) if name in stages_of(recipe)]
     announced, job = False, None
     for index, name in enumerate(stages):
         context.check_interrupt()
-        if name not in distributed.SHARED_STAGES:
+        if not any(later in distributed.SHARED_STAGES for later in stages[index:]):
             followers.release()
 
         # A finished stage is skipped, unless its inputs changed or its files are damaged.
@@ -127,7 +127,9 @@ def _run(context: RunContext, stages: Sequence[str], *, update: bool, followers:
 
         _run_and_record(manifest, name, context if STAGE_TABLE[name].renders else job, followers)
     followers.release()
-    if not announced:
+    if not announced and not stages:
+        print(f"{folder}: nothing to do, the recipe leaves {asked[0]} out")
+    elif not announced:
         print(f"{folder}: nothing to do, {'all stages are' if len(stages) > 1 else f'{stages[0]} is'} finished")
 
 
@@ -210,7 +212,7 @@ def _read_images(recipe: Recipe, folder: Path) -> None:
 def _check_needs(manifest: RunManifest, name: str, recipe: Recipe, folder: Path, *, fresh: Sequence[str]) -> None:
     """Raises ``UserError`` when a stage before ``name``, other than those just run, is not finished for this recipe."""
     before = all_needs(name)
-    for need in STAGES:
+    for need in stages_of(recipe):
         if need not in before or need in fresh:
             continue
         remedy = f"`ofa {need} {folder}`, or `ofa run {folder}` for all"

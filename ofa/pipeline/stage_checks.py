@@ -15,6 +15,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+from ofa.config.finetuning import finetunings
 from ofa.config.recipe import Recipe
 from ofa.config.schedule import training_phases, training_settings
 from ofa.data.loader import Data
@@ -80,13 +81,11 @@ def _training(recipe: Recipe, model_kwargs: ModelKwargs, *, steps: int) -> None:
         make_mixup(same, num_classes=net.num_classes)
         for number, phase in enumerate(schedule):
             optimizer = make_optimizer(net, same, lr=phase.lr)
-            length = {"steps_per_epoch": steps, "total_steps": phase.epochs * steps}
-            make_scheduler(optimizer, same, **length, warm=number == 0).step_update(0)
+            make_scheduler(optimizer, same, phase, steps_per_epoch=steps, first=number == 0).step_update(0)
             scorer = CandidateScorer(macs=macs, loss=lambda codes: np.zeros(len(codes)))
             sample_subnets(space, phase, rng=np.random.default_rng(0), resolution=0, scorer=scorer)
-        for target in recipe.targets.values():
-            if target.finetune:
-                make_optimizer(net, same, lr=target.finetune.lr)
+        for how in finetunings(recipe).values():
+            make_optimizer(net, same, lr=how.lr)
     except (ValueError, TypeError, AssertionError, ArithmeticError) as error:
         raise UserError(f"train: {error}") from error
     if config.tensorboard and find_spec("tensorboard") is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ofa.config.finetuning import finetunings
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import recipe_differences
 from ofa.config.renamed import with_new_names
@@ -16,7 +17,7 @@ from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
 from ofa.errors import UserError
 from ofa.pipeline.manifest import Inputs, RunManifest, digest, file_digest
-from ofa.stages import STAGE_TABLE
+from ofa.stages import STAGE_TABLE, STAGES
 from ofa.targets import own_costs
 
 # Keys that change nothing in what a stage makes: how many processes read the images, what is kept or shown while
@@ -25,10 +26,9 @@ _IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_ima
 _MAX_SHOWN = 5
 
 
-def is_costly(name: str, recipe: Recipe) -> bool:
-    """Whether what the stage made takes training or measurements to make again."""
-    trains = name == "export" and any(target.finetune for target in recipe.targets.values())
-    return STAGE_TABLE[name].costly or trains
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages that a run of this recipe has, in order: one that is optional may have nothing to do."""
+    return tuple(name for name in STAGES if not STAGE_TABLE[name].optional or finetunings(recipe))
 
 
 def all_needs(name: str) -> set[str]:
@@ -39,11 +39,18 @@ def all_needs(name: str) -> set[str]:
 
 def stage_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     """What the stage would be made from now. The stages that it needs must be finished."""
-    stage = STAGE_TABLE[name]
     inputs = _own_inputs(manifest, name, recipe)
-    if stage.needs:
-        inputs["needs"] = {need: digest(manifest.outputs(need)) for need in stage.needs}
+    if needs := [need for need in STAGE_TABLE[name].needs if need in stages_of(recipe)]:
+        inputs["needs"] = {need: digest(manifest.outputs(need)) for need in needs}
     return inputs
+
+
+def finetuned_from(manifest: RunManifest, recipe: Recipe) -> str:
+    """A digest of what all networks of the stage ``finetune`` are made from, whichever they are."""
+    inputs = _own_inputs(manifest, "finetune", recipe)
+    del inputs["recipe"]["finetuning"]
+    inputs["recipe"]["collect"] = {"calibration_images": recipe.collect.calibration_images}
+    return digest({**inputs, "supernet": manifest.outputs("train")})
 
 
 def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
@@ -60,10 +67,15 @@ def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: boo
             *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
             *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
             *_weights_changes(before, now),
-            *(_needs_changes(before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
+            *(_needs_changes(name, before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         return [f"{manifest.path} does not say what {name} was made from"]  # it is not of our making
+
+
+def of_recipe_keys(changed: Sequence[str]) -> list[str]:
+    """Without what the targets say to a stage, as a change of that is one of a recipe's key too."""
+    return [change for change in changed if not change.startswith(tuple(f"{section}." for section in _FROM_TARGETS))]
 
 
 def summarize_changes(changed: Sequence[str]) -> str:
@@ -86,13 +98,16 @@ def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
 
 
 def _sections(name: str, recipe: Recipe) -> dict[str, Any]:
-    values = recipe.to_dict() | {"runtimes": _runtimes(recipe)}
+    sections = STAGE_TABLE[name].sections
+    values = recipe.to_dict() | {of: read(recipe) for of, read in _FROM_TARGETS.items() if of in sections}
     if name != "report":
         del values["data"]["licence"]
+    for target in values["targets"].values():
+        del target["finetune"]  # which is in ``finetuning``, with what is said of all targets
     for section, keys in _IDLE.items():
         for key in keys:
             del values[section][key]
-    return {section: values[section] for section in STAGE_TABLE[name].sections}
+    return {section: values[section] for section in sections}
 
 
 def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
@@ -107,6 +122,14 @@ def _runtimes(recipe: Recipe) -> dict[str, list[Any]]:
     }
 
 
+def _finetuning(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    return {name: how._asdict() for name, how in finetunings(recipe).items()}
+
+
+# What stages read of the targets, when they do not read all of them.
+_FROM_TARGETS = {"runtimes": _runtimes, "finetuning": _finetuning}
+
+
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
     # Sections that the stage read in an older version, and no longer reads, change nothing.
     before = {section: value for section, value in before.items() if section in STAGE_TABLE[name].sections}
@@ -118,7 +141,8 @@ def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, reci
 
 def _with_defaults(before: dict[str, Any], name: str, recipe: Recipe) -> dict[str, Any]:
     """The sections as this version writes them: a key that is new since then has its default, which changed nothing."""
-    values = recipe.to_dict() | {key: value for key, value in before.items() if key != "runtimes"}
+    read = {section: before[section] for section in _FROM_TARGETS if section in before}
+    values = recipe.to_dict() | {key: value for key, value in before.items() if key not in read}
     for section, keys in _IDLE.items():
         if section in before and isinstance(before[section], dict):
             values[section] = {**{key: recipe.to_dict()[section][key] for key in keys}, **before[section]}
@@ -126,7 +150,7 @@ def _with_defaults(before: dict[str, Any], name: str, recipe: Recipe) -> dict[st
         whole = Recipe.from_dict(values)
     except UserError:  # a key that is no more, say
         return before
-    filled = _sections(name, whole) | ({"runtimes": before["runtimes"]} if "runtimes" in before else {})
+    filled = _sections(name, whole) | read
     return {section: value for section, value in filled.items() if section in before}
 
 
@@ -162,5 +186,7 @@ def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
     return [f"train.init: {change}"]
 
 
-def _needs_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [f"{need} made other files since" for need in now if before.get(need) != now[need]]
+def _needs_changes(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    changed = [f"{need} made other files since" for need in now if before.get(need) != now[need]]
+    left_out = [need for need in STAGE_TABLE[name].needs if need in before and need not in now]
+    return [*changed, *(f"{need} is left out" for need in left_out)]

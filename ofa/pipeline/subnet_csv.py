@@ -1,24 +1,29 @@
-"""``accuracy.csv``: one measured subnet a row, growing row by row."""
+"""``accuracy.csv``: one measured subnet a row, growing row by row.
+
+Files of before have an accuracy alone. They are read, and an unfinished one goes on as it is.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ofa.pipeline.run_folder import quarantine
+from ofa.predictors.metrics import Scores
 from ofa.supernet.files import write_atomic
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import TEXT_FIELDS, SearchSpace, Subnet
 
 
-def header(subnet: Subnet) -> str:
-    """The first line: one column a role that the subnet's space has, then the accuracy."""
-    return ",".join((*subnet.to_dict(), "accuracy"))
+def header(subnet: Subnet, *, scores: Sequence[str] = Scores._fields) -> str:
+    """The first line: one column a role that the subnet's space has, then what was measured."""
+    return ",".join((*subnet.to_dict(), *scores))
 
 
-def append(path: Path, subnet: Subnet, accuracy: float) -> None:
+def append(path: Path, subnet: Subnet, scores: Scores) -> None:
     """Adds a row and flushes it to disk; the header first when there is no file yet.
 
     Then its digest is added to the file beside it, which is there while rows are measured: a row whose digest is not
@@ -27,8 +32,11 @@ def append(path: Path, subnet: Subnet, accuracy: float) -> None:
     if not path.exists():
         write_atomic(path, header(subnet) + "\n")
         write_atomic(_beside(path), "")
+    with path.open(encoding="utf-8") as file:
+        columns = _scores_of(file.readline().rstrip("\n"), subnet) or Scores._fields
     lists = [values for values in subnet.to_dict().values() if isinstance(values, list)]
-    row = [str(subnet.resolution), *("-".join(map(str, values)) for values in lists), f"{accuracy:.6f}"]
+    row = [str(subnet.resolution), *("-".join(map(str, values)) for values in lists)]
+    row += [f"{getattr(scores, name):.6f}" for name in columns]
     _add(path, ",".join(row))
     _add(_beside(path), _digest(",".join(row)))
 
@@ -40,13 +48,22 @@ def finish(path: Path) -> None:
 
 def read(path: Path, space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     """Codes ``(n, genes)`` and accuracies ``(n,)``. Raises ``ValueError`` naming file and line."""
+    codes, scores = read_scores(path, space)
+    return codes, scores.accuracy
+
+
+def read_scores(path: Path, space: SearchSpace) -> tuple[np.ndarray, Scores]:
+    """Codes ``(n, genes)`` and all that was measured, each ``(n,)``; NaN for what the file does not have.
+
+    Raises ``ValueError`` naming file and line.
+    """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    expected = header(space.largest)
-    if not lines or lines[0] != expected:
-        raise ValueError(f"{path}, line 1: the header must be {expected}")
-    rows = [_parse(line, space, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
+    if not lines or not _scores_of(lines[0], space.largest):
+        raise ValueError(f"{path}, line 1: the header must be {header(space.largest)}")
+    rows = [_parse(line, lines[0], space, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
     codes = np.array([code for code, _ in rows], np.int8).reshape(len(rows), space.num_genes)
-    return codes, np.array([accuracy for _, accuracy in rows], np.float64)
+    scores = np.array([scores for _, scores in rows], np.float64).reshape(len(rows), len(Scores._fields))
+    return codes, Scores(*scores.T)
 
 
 def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
@@ -61,15 +78,17 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
     text = path.read_text(encoding="utf-8", errors="replace")
     whole, _, _ = text.rpartition("\n")
     lines, good, problem = whole.splitlines(), [], None
-    expected = header(space.largest)
+    first = header(space.largest)
     beside, digests = _beside(path), None
     if beside.exists():
         digests = beside.read_text(encoding="utf-8", errors="replace").splitlines()
-    if lines and lines[0] != expected:
-        lines, problem = [], f"{path}, line 1: the header must be {expected}"
+    if lines and not _scores_of(lines[0], space.largest):
+        lines, problem = [], f"{path}, line 1: the header must be {first}"
+    elif lines:
+        first = lines[0]
     for number, line in enumerate(lines[1:], start=2):
         try:
-            _parse(line, space, f"{path}, line {number}")
+            _parse(line, first, space, f"{path}, line {number}")
             if digests is not None:
                 if number == len(lines) == len(digests) + 2:
                     break  # killed before the digest was written
@@ -82,7 +101,7 @@ def recover(path: Path, space: SearchSpace) -> tuple[int, str | None]:
     if problem:
         problem += f"; moved to {quarantine(path, 'damaged').name}, {len(good)} rows before it kept"
     write_atomic(beside, "".join(f"{_digest(line)}\n" for line in good))
-    write_atomic(path, "\n".join([expected, *good]) + "\n")
+    write_atomic(path, "\n".join([first, *good]) + "\n")
     return len(good), problem
 
 
@@ -101,18 +120,29 @@ def _add(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def _parse(line: str, space: SearchSpace, where: str) -> tuple[np.ndarray, float]:
-    names, fields = header(space.largest).split(","), line.split(",")
+def _scores_of(first_line: str, subnet: Subnet) -> tuple[str, ...]:
+    """What a file with this header has measured of each subnet; nothing when it is no header of such subnets."""
+    known = (Scores._fields, ("accuracy",))
+    return next((scores for scores in known if first_line == header(subnet, scores=scores)), ())
+
+
+def _parse(line: str, first_line: str, space: SearchSpace, where: str) -> tuple[np.ndarray, Scores]:
+    names, fields = first_line.split(","), line.split(",")
+    measured = _scores_of(first_line, space.largest)
     try:
         if len(fields) != len(names):
             raise ValueError(f"{len(fields)} columns instead of {len(names)}")
+        values = dict(zip(names, fields, strict=True))
+        numbers = dict.fromkeys(Scores._fields, float("nan")) | {name: float(values.pop(name)) for name in measured}
+        # NaN: a network that could not be measured.
+        for name, highest in (("accuracy", 1), ("loss", float("inf")), ("smoothed_accuracy", 1)):
+            if numbers[name] < 0 or numbers[name] > highest:
+                raise ValueError(f"{name} {numbers[name]} is not between 0 and {highest}")
+        resolution = int(values.pop("resolution"))
         lists = {
-            name: tuple(float(value) for value in field.split("-"))
-            for name, field in zip(names[1:-1], fields[1:-1], strict=True)
+            name: tuple(value if name in TEXT_FIELDS else float(value) for value in field.split("-"))
+            for name, field in values.items()
         }
-        accuracy = float(fields[-1])
-        if accuracy < 0 or accuracy > 1:  # NaN: a network that could not be measured
-            raise ValueError(f"accuracy {accuracy} is not between 0 and 1")
-        return space.encode(Subnet(int(fields[0]), **lists)), accuracy
+        return space.encode(Subnet(resolution, **lists)), Scores(**numbers)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

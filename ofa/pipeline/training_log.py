@@ -32,10 +32,10 @@ class TrainingLog:
 
     def __init__(self, job: Job, *, done: int) -> None:
         self.job = job
-        self.path: Path = job.folder / "train" / "metrics.jsonl"
-        self.rows = _read_rows(self.path)[:done]
+        path: Path = job.folder / "train" / "metrics.jsonl"
+        self.epochs = EpochRows(path, done=done)
         self.thread_changes: list[str] = []  # in this epoch
-        self.board = _tensorboard(self.path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
+        self.board = _tensorboard(path.parent / "tensorboard", done) if job.recipe.train.tensorboard else None
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -55,21 +55,15 @@ class TrainingLog:
         row = figures | {f"accuracy_{name}": value for name, value in accuracies.items()}
         if self.thread_changes:
             row["threads_changed"], self.thread_changes = self.thread_changes, []
-        self.rows.append(json.dumps(row))
-        write_atomic(self.path, "\n".join(self.rows) + "\n")
+        self.epochs.append(row)
 
         if self.board:
             for name, value in row.items():
                 if isinstance(value, float):
-                    self.board.add_scalar(name, value, len(self.rows))
+                    self.board.add_scalar(name, value, len(self.epochs.rows))
 
         shown = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
-        minutes, seconds = divmod(round(figures["seconds_left"]), 60)
-        left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
-        tqdm.write(
-            f"  {phase.name} {figures['epoch']}/{phase.epochs}  loss {figures['loss']:.3f}  {shown}  "
-            f"{figures['images_per_second']:.0f} images/s  {left} left"
-        )
+        tqdm.write(epoch_line(phase.name, phase.epochs, figures, shown))
 
     def _accuracies(self, net: Supernet, phase: Phase) -> dict[str, float]:
         job = self.job
@@ -83,6 +77,26 @@ class TrainingLog:
             )
             for name, subnet in subnets.items()
         }
+
+
+class EpochRows:
+    """The figures of every epoch as rows of a file; ``done``: epochs of an earlier start, whose rows are kept."""
+
+    def __init__(self, path: Path, *, done: int) -> None:
+        self.path, self.rows = path, _read_rows(path)[:done]
+
+    def append(self, row: dict[str, Any]) -> None:
+        self.rows.append(json.dumps(row))
+        write_atomic(self.path, "\n".join(self.rows) + "\n")
+
+
+def epoch_line(name: str, epochs: int, figures: dict[str, Any], shown: str = "") -> str:
+    """What the screen shows of an epoch of ``epochs``: its ``figures`` (see ``loop.Hooks``), and what else is given."""
+    minutes, seconds = divmod(round(figures["seconds_left"]), 60)
+    left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+    loss = "-" if figures["loss"] is None else f"{figures['loss']:.3f}"
+    parts = [f"{name} {figures['epoch']}/{epochs}", f"loss {loss}", shown]
+    return "  ".join(["", *filter(None, parts), f"{figures['images_per_second']:.0f} images/s", f"{left} left"])
 
 
 def watched_subnets(space: SearchSpace, phase: Phase, model_kwargs: dict[str, int], *, seed: int) -> dict[str, Subnet]:

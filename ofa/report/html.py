@@ -8,10 +8,10 @@ from ofa.pipeline.artefacts.report import Report
 from ofa.report import figures
 from ofa.report.classes import class_tables
 from ofa.report.escape import html as escape
-from ofa.report.notes import details, error_notes, notes
+from ofa.report.notes import details, error_notes, finetuning_notes, notes
 from ofa.report.style import SCRIPT, STYLE
 from ofa.report.subnet_drawing import chosen_subnets, draw_subnets
-from ofa.report.tables import Table, candidates, errors, machine, one_line, summary, training
+from ofa.report.tables import Table, candidates, errors, finetuning, machine, one_line, summary, training
 
 # Letters: cells up to the first stay on one line, longer ones are broken between their parts, text beyond the second
 # anywhere.
@@ -20,12 +20,13 @@ _SHORT, _LONG = 15, 28
 
 def render_html(report: Report) -> str:
     """The whole file; sections without data are left out."""
-    name = escape(report.name)
+    name, further = escape(report.name), _table(finetuning(report))
     sections = [
         _section("Result", _table(summary(report)), _notes(notes(report))),
         _section("Search", _grid([*figures.fronts(report), figures.history(report)])),
         _section("Chosen subnets", draw_subnets(chosen_subnets(report))),
         _section("Candidates measured", _table(candidates(report))),
+        _section("Fine-tuning", further, _notes(finetuning_notes(report)) if further else ""),
         _section(
             "Predicted against measured",
             _table(errors(report)),

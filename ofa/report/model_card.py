@@ -7,6 +7,7 @@ from typing import Any
 
 from ofa.export.runtimes import RUNTIMES
 from ofa.pipeline.artefacts.evaluation import Evaluation, Preprocessing
+from ofa.pipeline.artefacts.finetuning import Finetuned
 from ofa.pipeline.artefacts.report import Report, TargetReport
 from ofa.pipeline.artefacts.verification import Quantization, Verified
 from ofa.report.card_snippets import snippets
@@ -102,9 +103,25 @@ def _accuracy(report: Report, target: TargetReport) -> str:
         else:
             result = f"was NOT verified: {markdown(without_folders(program.reason))}"
         paragraphs.append(f"Scored with {RUNTIMES[spec.scored_by].name}'s kernels; the C program {result}.")
+    if verified.finetuned:
+        paragraphs.append(_finetuned(verified.finetuned))
     if verified.int8:
         paragraphs += _quantization(verified.int8)
     return "\n\n".join(paragraphs)
+
+
+def _finetuned(found: Finetuned) -> str:
+    """What training the network further has changed."""
+    before = f"{100 * found.before.accuracy:.2f} %"
+    trained = f"After the search it was trained for {found.epochs} epochs more, with the full network as its teacher"
+    if not found.after:
+        return f"{trained}, which diverged: this is the network before it."
+    after = f"{100 * found.after.accuracy:.2f} %"
+    if found.kept:
+        return f"{trained}: in float32 its validation accuracy was {before} before and {after} after."
+    return (
+        f"{trained}, which was no better ({after} validation accuracy, {before} before): this is the network before it."
+    )
 
 
 def _quantization(int8: Quantization) -> list[str]:
@@ -116,6 +133,15 @@ def _quantization(int8: Quantization) -> list[str]:
         f"Quantised on {int8.calibration_images} training images{fewer} ({markdown(int8.used)}); "
         f"the loss is {within} the {100 * int8.allowed_drop:g} points that the recipe allows."
     )
+    if int8.trained:
+        (other, accuracy), training = int8.untrained, int8.training
+        text += (
+            f" However the network was quantised before, it lost more: float32 had {100 * training.float32_before:.2f} "
+            f"%, int8 at best {100 * accuracy:.2f} % ({markdown(other)}). So it was trained for {training.epochs} "
+            "epochs more as int8 computes it; weights.safetensors and model.onnx are of the network after that."
+        )
+    if int8.not_trained:
+        text += f" {markdown(int8.not_trained)}."
     return [text, *([note] if (note := cpu_note(int8)) else [])]
 
 

@@ -26,8 +26,9 @@ def notes(report: Report) -> list[str]:
 def error_notes(report: Report) -> list[str]:
     """How far predictions were from measurements, on subnets that nothing was fitted to and on the chosen ones."""
     predictor, targets, costs = report.predictor, report.targets.values(), measured_costs(report)
+    learnt = f" (of {predictor.target.replace('_', ' ')})" if predictor.target not in (None, "accuracy") else ""
     lines = [
-        f"Accuracy predictor on held-out subnets: Kendall tau {predictor.kendall_tau:.2f}, RMSE "
+        f"Accuracy predictor{learnt} on held-out subnets: Kendall tau {predictor.kendall_tau:.2f}, RMSE "
         f"{100 * predictor.rmse:.2f} points.",
         *_table_errors(report),
     ]
@@ -46,6 +47,14 @@ def error_notes(report: Report) -> list[str]:
     ]
     which = f"{len(chosen)} chosen subnets" if len(chosen) > 1 else "the chosen subnet"
     return lines + _difference(which, chosen, costs)
+
+
+def finetuning_notes(report: Report) -> list[str]:
+    """How the table of fine-tuning is to be read."""
+    return [
+        "The same validation images chose the network and decided whether its training was kept, so both accuracies "
+        "are flattered a little; the test images, which decided nothing, say what it is worth."
+    ]
 
 
 def details(report: Report) -> list[str]:
@@ -122,6 +131,12 @@ def _int8(name: str, target: TargetReport) -> list[str]:
         return []
     before, after = target.verified.validation_accuracy_float32, target.verified.validation_accuracy
     words = f"int8 ({int8.used}) has {100 * after:.1f} % validation accuracy, float32 {100 * before:.1f} %"
+    if int8.trained:
+        other, accuracy = int8.untrained
+        words += f"; before that training, float32 {100 * int8.training.float32_before:.1f} %"
+        words += f", int8 at best {100 * accuracy:.1f} % ({other})"
+    if int8.not_trained:
+        words += f"; {int8.not_trained}"
     if int8.within:
         return [f"{name}: {words}."]
     tried = ", ".join(int8.tried)

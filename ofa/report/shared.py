@@ -37,10 +37,10 @@ def _reason(targets: dict[str, TargetReport]) -> str:
         return "their limits are equal"
     loosest, tightest = (_extreme(targets, loosest=loosest) for loosest in (True, False))
     if loosest is None or tightest is None or loosest == tightest:
-        return "it was the most accurate of those that measured inside each one's limits"
+        return "it was the best of those that measured inside each one's limits"
 
     limit = ", ".join(f"<= {with_unit(cost, value)}" for cost, value in targets[tightest].limits.items())
-    reason = f"the most accurate measured inside the limit of {loosest} also meets that of {tightest} ({limit})"
+    reason = f"the best measured inside the limit of {loosest} also meets that of {tightest} ({limit})"
     larger = [
         candidate
         for candidate in targets[loosest].candidates
@@ -49,9 +49,9 @@ def _reason(targets: dict[str, TargetReport]) -> str:
         and not _inside(candidate, targets[tightest].limits)
     ]
     if len(larger) > 1:
-        return f"{reason}, and {len(larger)} measured networks that need more were not more accurate"
+        return f"{reason}, and {len(larger)} measured networks that need more were not better"
     if larger:
-        return f"{reason}, and the one measured network that needs more was not more accurate"
+        return f"{reason}, and the one measured network that needs more was not better"
     return f"{reason}, and search proposed none that needs more"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ofa.pipeline.artefacts.drawn import Block, Stage, SubnetDescription
 from ofa.pipeline.artefacts.report import Report
 from ofa.report.escape import html as escape
+from ofa.report.escape import printable
 from ofa.supernet.space import SearchSpace, Subnet
 
 _HIGH, _TOP, _LEFT, _GAP, _STAGE_GAP = 84, 34, 78, 5, 18
@@ -21,10 +22,13 @@ def describe_subnet(name: str, space: SearchSpace, subnet: Subnet) -> SubnetDesc
     choices, columns = space.choices(subnet).blocks, dict(zip(space.blocks, space.part_columns.blocks, strict=True))
     stages: dict[int, list[Block]] = {}
     for position, _, middle, width, side, _ in space.shapes(subnet):
-        # Genes that it shares with other blocks are the widths of stages, which are drawn as such.
-        own = {key for key, column in columns[position].items() if space.genes[column].block is not None}
+        # Genes that it depends on besides its own are widths of stages, which are drawn as such, and earlier strides.
+        genes = {key: space.genes[column] for key, column in columns[position].items()}
+        own = {key: gene.role for key, gene in genes.items() if (gene.stage, gene.block) == position[:2]}
+        roles = list(own.values())
         chosen = choices[position.stage, position.index]
-        block = Block({key: value for key, value in chosen.items() if key in own}, middle, width, side)
+        named = {role if roles.count(role) == 1 else key: chosen[key] for key, role in own.items()}
+        block = Block(named, middle, width, side)
         stages.setdefault(position.stage, []).append(block)
     return SubnetDescription(
         name,
@@ -52,8 +56,14 @@ def subnet_line(subnet: SubnetDescription) -> str:
 
 
 def _labels(block: Block) -> list[str]:
-    """Each choice as the first letter of its role and its value."""
-    return [f"{role[0]}{value:g}" for role, value in block.choices.items()]
+    """Each choice as the first letter of its role and its value; the name of a kind alone."""
+    return [
+        printable(value) if isinstance(value, str) else f"{role[0]}{value:g}" for role, value in block.choices.items()
+    ]
+
+
+def _shown(value: Any) -> str:
+    return escape(value) if isinstance(value, str) else f"{value:g}"
 
 
 def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
@@ -70,10 +80,11 @@ def draw_subnets(subnets: Sequence[SubnetDescription]) -> str:
     sides = " x {:g}" if role == "kernel" else ""
     keys = "".join(
         f'<li><svg viewBox="0 0 24 16" class="key" aria-hidden="true"><rect class="k{number % 4}" x="4" y="1" '
-        f'width="16" height="14"/></svg>{_WORDS.get(role, role)} {value:g}{sides.format(value)}</li>'
+        f'width="16" height="14"/></svg>{_WORDS.get(role, role)} {_shown(value)}{sides.format(value)}</li>'
         for number, value in enumerate(shades)
     )
-    others = dict.fromkeys(other for block in blocks for other in block.choices if other != role)
+    numbers = [name for block in blocks for name, value in block.choices.items() if not isinstance(value, str)]
+    others = dict.fromkeys(other for other in numbers if other != role)
     letters = "".join(f"<li>{other[0]}: {_WORDS.get(other, other)}</li>" for other in others)
     return (
         f'<div class="row">{figures}</div><ul class="legend">{keys}'
@@ -98,9 +109,9 @@ def _draw_subnet(subnet: SubnetDescription, role: str, shades: list[Any], most: 
         for block in stage.blocks:
             high = max(_LOW, _HIGH * math.sqrt(block.middle / most))
             shade = f"k{shades.index(block.choices[role]) % 4}" if role in block.choices else "k0"
-            tooltip = "".join(f"{_WORDS.get(name, name)} {value:g}, " for name, value in block.choices.items())
+            tooltip = "".join(f"{_WORDS.get(name, name)} {_shown(value)}, " for name, value in block.choices.items())
             tooltip += f"{block.middle} channels inside, {stage.width} out, reads {block.size} x {block.size}"
-            above, below = [*_labels(block), "", ""][:2]
+            above, below = [*map(escape, _labels(block)), "", ""][:2]
             centre = left + wide / 2
             parts.append(
                 f'<rect class="{shade}" x="{left:.1f}" y="{base - high:.1f}" width="{wide:.1f}" height="{high:.1f}" '

@@ -54,7 +54,7 @@ def summary(report: Report) -> Table:
             f"{percent(min(predicted.accuracy, 1))} +-{percent(predicted.accuracy_std)} / "
             f"{percent(measured.validation_accuracy)}{in_brackets(measured.validation_interval)}"
         )
-        if (before := target.verified.validation_accuracy_before_finetuning) is not None:
+        if (before := target.verified.accuracy_before_finetuning) is not None:
             accuracy += f" (before fine-tuning {percent(before)})"
         rows.append(
             (
@@ -88,6 +88,30 @@ def candidates(report: Report) -> Table:
         for name, candidate in pairs
     ]
     return Table("Candidates measured", columns, rows)
+
+
+def finetuning(report: Report) -> Table:
+    """What training the chosen networks further has changed on the validation images; no rows where none was."""
+    pairs = ("validation accuracy %\nbefore / after", "cross-entropy\nbefore / after")
+    columns = ("target", "epochs", "highest lr", *pairs, "kept")
+    rows = []
+    for name, target in report.targets.items():
+        if (found := target.verified.finetuned) is None:
+            continue
+        before, after = found.before, found.after
+        accuracies = f"{percent(before.accuracy)} / {percent(after.accuracy) if after else '-'}"
+        losses = f"{before.loss:.3f} / {f'{after.loss:.3f}' if after else '-'}"
+        rows.append(
+            (
+                Cell(name),
+                Cell(str(found.epochs), found.epochs),
+                Cell(f"{found.lr:.3g}", found.lr),
+                Cell(accuracies, (after or before).accuracy),
+                Cell(losses, (after or before).loss),
+                Cell("yes" if found.kept else "no, no better" if after else "no, it diverged"),
+            )
+        )
+    return Table("Fine-tuning", columns, rows)
 
 
 def errors(report: Report) -> Table:

@@ -7,9 +7,9 @@ from ofa.report.classes import class_tables
 from ofa.report.console import aligned, wrapped
 from ofa.report.escape import markdown as inline
 from ofa.report.escape import markdown_line, printable
-from ofa.report.notes import details, error_notes, notes
+from ofa.report.notes import details, error_notes, finetuning_notes, notes
 from ofa.report.subnet_drawing import chosen_subnets, subnet_line
-from ofa.report.tables import Table, candidates, errors, one_line, summary, training
+from ofa.report.tables import Table, candidates, errors, finetuning, one_line, summary, training
 
 # A terminal shows a page: of more candidates or phases than these, the rest is left to the files.
 _MAX_CANDIDATES, _MAX_PHASES = 3, 8
@@ -26,6 +26,8 @@ def render_text(report: Report) -> str:
     measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
+    if (further := finetuning(report)).rows:
+        blocks.append("\n".join([*_aligned(further, title=True), _printed(finetuning_notes(report))]))
     blocks.append("\n".join([*_aligned(errors(report), title=True), _printed(error_notes(report))]))
 
     if subnets := chosen_subnets(report):
@@ -46,9 +48,11 @@ def render_text(report: Report) -> str:
 def render_markdown(report: Report) -> str:
     """``report.md``."""
     blocks = [f"# {inline(report.name)}", markdown_table(summary(report)), _lines(notes(report))]
-    for table in (candidates(report), errors(report), *class_tables(report)):
+    for table in (candidates(report), finetuning(report), errors(report), *class_tables(report)):
         if table.rows:
             blocks += [f"## {inline(table.title)}", markdown_table(table)]
+        if table.rows and table.title == "Fine-tuning":
+            blocks.append(_lines(finetuning_notes(report)))
     blocks.append(_lines(error_notes(report)))
     if subnets := chosen_subnets(report):
         blocks += [

@@ -15,15 +15,17 @@ class Stage:
 
     Attributes:
         help: one sentence, for the command line.
-        sections: all of the recipe that it reads.
+        sections: all of the recipe that it reads; ``finetuning`` and ``runtimes`` are what the targets say of it.
         needs: stages whose files it reads.
         splits: whose images it reads.
         partial: files that an interrupted stage leaves, and a later start goes on from.
         logs: files that grow while it runs.
         costly: whether it trains or measures for long. What such a stage made is never discarded without ``--update``.
-            The other stages run again, in seconds, whenever something that they read has changed.
+            The other stages run again whenever something that they read has changed: in seconds, but for ``finetune``,
+            which keeps each network that it would train alike.
         shared: whether all processes of torchrun do it together.
         renders: whether it only shows what files of other stages say: it is given no images and imports no torch.
+        optional: whether a recipe can leave it out (``ofa.pipeline.stage_inputs.stages_of``).
     """
 
     help: str
@@ -35,6 +37,7 @@ class Stage:
     costly: bool = False
     shared: bool = False
     renders: bool = False
+    optional: bool = False
 
 
 STAGE_TABLE: dict[str, Stage] = {
@@ -72,10 +75,19 @@ STAGE_TABLE: dict[str, Stage] = {
         needs=("train", "collect", "predict", "measure"),
         splits=("train", "validation"),
     ),
+    "finetune": Stage(
+        help="Train each target's network further.",
+        sections=("seed", "space", "data", "train", "collect", "finetuning"),
+        needs=("train", "search"),
+        splits=("train", "validation"),
+        partial=("finetune/*/checkpoint-*.safetensors",),
+        shared=True,
+        optional=True,
+    ),
     "export": Stage(
         help="Write, verify and measure each target's model.",
         sections=("space", "data", "collect", "targets"),
-        needs=("train", "search"),
+        needs=("train", "search", "finetune"),
         splits=("train", "validation"),
     ),
     "evaluate": Stage(

@@ -17,7 +17,7 @@ from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.predictors.metrics import top1
+from ofa.predictors.metrics import Scores, scores
 from ofa.predictors.sampling import stratified_sample
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
@@ -31,7 +31,7 @@ def run(job: Job) -> Outcome:
 
     # Rows of an earlier start; damaged ones are moved aside.
     stored = _recover(path, space) if first_rank else np.empty((0, space.num_genes), DTYPE)
-    codes, accuracies = stored[:0], np.empty(0)
+    codes, measured = stored[:0], Scores(*(np.empty(0) for _ in Scores._fields))
     bar = tqdm(
         desc="measure accuracy",
         unit="subnet",
@@ -41,7 +41,7 @@ def run(job: Job) -> Outcome:
 
     while True:
         # Rank 0 alone has the rows that the next batch depends on.
-        batch = _next_batch(config, job.macs, codes, accuracies, job.recipe.seed) if first_rank else None
+        batch = _next_batch(config, job.macs, codes, measured, job.recipe.seed) if first_rank else None
         content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
         batch = np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
         if not len(batch):
@@ -63,7 +63,9 @@ def run(job: Job) -> Outcome:
             bar.update(len(wave))
         if first_rank:
             # As the file has them, with six digits: a resumed run must choose alike.
-            codes, accuracies = (rows[: start + len(batch)] for rows in subnet_csv.read(path, space))
+            end = start + len(batch)
+            codes, measured = subnet_csv.read_scores(path, space)
+            codes, measured = codes[:end], Scores(*(column[:end] for column in measured))
     bar.close()
 
     if not first_rank:
@@ -71,24 +73,22 @@ def run(job: Job) -> Outcome:
     if len(stored) > len(codes):
         truncate(path, space, len(codes))
     subnet_csv.finish(path)
-    low, high = np.nanmin(accuracies), np.nanmax(accuracies)
+    low, high = np.nanmin(measured.accuracy), np.nanmax(measured.accuracy)
     early = "" if len(codes) == bar.total else f" of {bar.total} (the front has settled)"
     return Outcome([path], f"{len(codes)} subnets{early}, validation accuracy {low:.1%} to {high:.1%}")
 
 
 def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
     """Keeps only the first ``rows``: later ones are not of this recipe's subnets. Returns the codes kept."""
-    codes, accuracies = subnet_csv.read(path, space)
+    codes, measured = subnet_csv.read_scores(path, space)
     aside = quarantine(path, "damaged")
     print(f"{path} has other subnets than this recipe's: moved to {aside.name}, measured anew", flush=True)
-    for code, accuracy in zip(codes[:rows], accuracies[:rows], strict=True):
-        subnet_csv.append(path, space.decode(code), accuracy)
+    for code, *row in zip(codes[:rows], *measured, strict=False):
+        subnet_csv.append(path, space.decode(code), Scores(*row))
     return codes[:rows]
 
 
-def _next_batch(
-    config: CollectConfig, macs: CostTable, codes: np.ndarray, accuracies: np.ndarray, seed: int
-) -> np.ndarray:
+def _next_batch(config: CollectConfig, macs: CostTable, codes: np.ndarray, known: Scores, seed: int) -> np.ndarray:
     """The codes to measure next ``(k, genes)``, by resolution, so that images are resized once; none at the end."""
     space, active = macs.space, config.strategy == "active"
     count = min(config.batch, config.subnets - len(codes)) if active else config.subnets - len(codes)
@@ -97,13 +97,16 @@ def _next_batch(
     elif count <= 0 or not active:
         return codes[:0]
     else:
-        measured = np.isfinite(accuracies)
-        rows, scores = codes[measured], accuracies[measured]
+        # The less noisy of the measurements, but for files that have accuracies alone.
+        smoothed = np.isfinite(known.smoothed_accuracy).any()
+        values = known.smoothed_accuracy if smoothed else known.accuracy
+        measured = np.isfinite(values)
+        rows, values = codes[measured], values[measured]
         costs = macs.predict(rows)
-        if len(rows) > 2 * config.batch and converged(scores, costs, newest=2 * config.batch):
+        if len(rows) > 2 * config.batch and converged(values, costs, newest=2 * config.batch):
             return codes[:0]
-        pool = candidates(space, rows, scores, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
-        chosen = next_batch(space, rows, scores, costs, pool=pool, pool_costs=macs.predict(pool), n=count, seed=seed)
+        pool = candidates(space, rows, values, cost=macs, n=_POOL, rng=np.random.default_rng([seed, 2, len(codes)]))
+        chosen = next_batch(space, rows, values, costs, pool=pool, pool_costs=macs.predict(pool), n=count, seed=seed)
         batch = pool[chosen]
     return batch[np.argsort(batch[:, space.genes_of("resolution")[0]], kind="stable")]
 
@@ -112,15 +115,15 @@ def _measure(job: Job, wave: np.ndarray, path: Path) -> None:
     """Measures a wave and writes its rows in the order of its codes; the last wave may have none for some processes."""
     job.check_interrupt()
     subnets: list[Subnet] = [job.recipe.space.decode(code) for code in wave]
-    rank, accuracy = distributed.rank(), float("nan")
+    rank, measured = distributed.rank(), Scores(*(float("nan") for _ in Scores._fields))
     if rank < len(subnets):
         images = job.images("validation", subnets[rank].resolution, limit=job.recipe.collect.images)
         with job.evaluating(subnets[rank]):
-            accuracy = top1(job.extract_calibrated(subnets[rank]), images)
-    accuracies = distributed.gather(accuracy)
+            measured = scores(job.extract_calibrated(subnets[rank]), images)
+    gathered = [distributed.gather(number) for number in measured]
     if rank == 0:
-        for subnet, measured in zip(subnets, accuracies, strict=False):
-            subnet_csv.append(path, subnet, measured)
+        for subnet, *row in zip(subnets, *gathered, strict=False):
+            subnet_csv.append(path, subnet, Scores(*row))
 
 
 def _recover(path: Path, space: SearchSpace) -> np.ndarray:

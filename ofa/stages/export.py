@@ -1,59 +1,58 @@
-"""The stage ``export``: each target's network, calibrated or fine-tuned, as checked model files."""
+"""The stage ``export``: each target's network, as searched or as fine-tuned since, as checked model files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 
+from ofa.config.finetuning import Finetuning, finetunings, quantization_aware
 from ofa.config.schedule import training_phases, training_settings
 from ofa.config.target import Target
-from ofa.config.train import FinetuneConfig
 from ofa.data.preprocess import METADATA
 from ofa.errors import UserError
 from ofa.export.verify import VerificationError
+from ofa.pipeline.artefacts.finetuning import FinetuningRecord
 from ofa.pipeline.artefacts.search import SearchRecord
 from ofa.pipeline.artefacts.verification import Verification
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
 from ofa.pipeline.threads import training_threads
-from ofa.predictors.metrics import top1
 from ofa.report.escape import without_folders_inside
+from ofa.stages.finetune import load_finetuned
 from ofa.supernet.files import write_atomic
 from ofa.supernet.saving import save_subnet
 from ofa.supernet.space import Subnet
-from ofa.supernet.training.errors import Diverged, OutOfMemory
-from ofa.supernet.training.finetune import finetune
+from ofa.supernet.training.student import train_student
 from ofa.targets.deployment import deployment_of, environment
 from ofa.targets.measuring import program_patches
 from ofa.targets.model_files import ExportSettings, write_models
 from ofa.targets.model_formats import ExportSpec
+from ofa.targets.quantization_aware import QuantizationAware
 
 
 def run(job: Job) -> Outcome:
-    files, worst = [], 0.0
+    files, worst, finetuned = [], 0.0, finetunings(job.recipe)
     for name, target in tqdm(job.recipe.targets.items(), desc="export and verify", unit="target", disable=None):
         job.check_interrupt()
-        written, verification = _export(job, name, target)
+        written, verification = _export(job, name, target, finetuned.get(name))
         files += written
         worst = max(worst, verification.largest_difference / verification.range)
     summary = f"{len(job.recipe.targets)} models, ONNX at most {worst:.1e} of the output range from torch's"
     return Outcome(list(dict.fromkeys(files)), summary)
 
 
-def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verification]:
-    """Writes all of ``models/TARGET/`` but its card."""
+def _export(job: Job, name: str, target: Target, how: Finetuning | None) -> tuple[list[Path], Verification]:
+    """Writes all of ``models/TARGET/`` but its card; ``how``: its network was fine-tuned."""
     subnet = SearchRecord.load(job.folder, name).subnet
     folder, deployment = job.folder / "models" / name, deployment_of(target)
 
     # The network as a timm model of its own.
-    model, before_finetuning = job.extract_calibrated(subnet), None
-    if target.finetune:
-        before_finetuning = top1(model, job.images("validation", subnet.resolution))
-        model = _finetune(job, model, subnet, name, target.finetune)
-    model = model.cpu()
+    finetuned = FinetuningRecord.load(job.folder, name) if how else None
+    model = (load_finetuned(job, subnet, how) if how else job.extract_calibrated(subnet)).cpu()
     save_subnet(model, subnet, folder)
 
     # Its files, compared with torch and scored in the runtime that will run them.
@@ -72,6 +71,7 @@ def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verificati
         onnx=target.onnx,
         tflite=target.tflite,
         patches=program_patches(deployment, job.recipe.space, subnet, job.model_kwargs),
+        training=_training(job, name, target, subnet.resolution),
     )
     try:
         written, result = write_models(deployment, spec, images=job.images, settings=settings)
@@ -79,13 +79,44 @@ def _export(job: Job, name: str, target: Target) -> tuple[list[Path], Verificati
         raise UserError(f"targets.{name}: {error}") from error
 
     # The results, without the paths of this machine: a model is given to others.
-    result |= {"validation_accuracy_before_finetuning": before_finetuning}
+    if finetuned:
+        result |= {"finetuned": finetuned.to_dict()}
     result |= environment(deployment.local, threads=settings.threads)
     verification = Verification.model_validate(without_folders_inside(result))
     labels = folder / "labels.txt"
     write_atomic(labels, "".join(f"{label}\n" for label in job.data.classes))
     saved = [folder / "weights.safetensors", folder / "subnet.json", verification.save(job.folder, name)]
     return [labels, *written, *saved], verification
+
+
+def _training(job: Job, name: str, target: Target, resolution: int) -> QuantizationAware | None:
+    """How the target's network is trained for int8, should it be needed: by this process, with the run's own data."""
+    how = quantization_aware(job.recipe, target)
+    if how is None:
+        return None
+    data, batch_size = job.data, job.recipe.train.batch_size
+    epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
+    # Behind folded batch norms, the gradients of weights have no common scale, which AdamW does not need.
+    settings = replace(training_settings(job.recipe), optimizer="adamw", weight_decay=0.0)
+
+    def train(student: nn.Module, teacher: nn.Module) -> None:
+        tqdm.write(f"{name}: int8 loses more than int8_drop however it is quantised; it is trained for int8")
+        with training_threads().used():
+            train_student(
+                student.to(job.device),
+                teacher.to(job.device),
+                # Augmentation goes on where the supernet's ended.
+                lambda epoch, start: data.train_batches(epochs_before + epoch, batch_size, start=start),
+                epochs=how.epochs,
+                steps_per_epoch=data.steps(batch_size),
+                lr=how.lr,
+                resolution=resolution,
+                normalize=data.normalize,
+                settings=settings,
+                check_interrupt=job.check_interrupt,
+            )
+
+    return QuantizationAware(how.epochs, how.lr, train)
 
 
 def _metadata(job: Job, subnet: Subnet) -> dict[str, Any]:
@@ -100,29 +131,3 @@ def _metadata(job: Job, subnet: Subnet) -> dict[str, Any]:
         **METADATA,
         "subnet": subnet.to_dict(),
     }
-
-
-def _finetune(job: Job, model: nn.Module, subnet: Subnet, target: str, config: FinetuneConfig) -> nn.Module:
-    """The target's own network, trained further beside the full network, and calibrated again."""
-    data, batch_size, largest = job.data, job.recipe.train.batch_size, job.recipe.space.largest
-    epochs_before = sum(phase.epochs for phase in training_phases(job.recipe))
-    teacher, threads = job.extract_calibrated(largest), training_threads()
-    try:
-        with threads.used():
-            finetune(
-                model,
-                teacher,
-                lambda epoch, start: data.train_batches(epochs_before + epoch, batch_size, start=start),
-                epochs=config.epochs,
-                steps_per_epoch=data.steps(batch_size),
-                lr=config.lr,
-                resolution=subnet.resolution,
-                teacher_resolution=largest.resolution,
-                normalize=data.normalize,
-                settings=training_settings(job.recipe),
-                threads=threads,
-            )
-    except (Diverged, OutOfMemory) as error:
-        key = f"targets.{target}.finetune.lr" if isinstance(error, Diverged) else "train.batch_size"
-        raise UserError(f"targets.{target}: fine-tuning stopped: {error} ({key})") from error
-    return job.calibrated(model, subnet.resolution)

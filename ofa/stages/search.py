@@ -16,9 +16,11 @@ from ofa.pipeline import subnet_csv
 from ofa.pipeline.artefacts.search import Candidate, Figures, Predicted, SearchRecord
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
+from ofa.predictors.accuracy.choice import CHOICES, Measurements
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.targets import TARGETS
 from ofa.predictors.costs.table import Table
-from ofa.predictors.metrics import top1
+from ofa.predictors.metrics import Scores, scores
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
@@ -33,28 +35,33 @@ Costs = dict[str, float]  # measured, by the cost's name
 
 
 class _Question(NamedTuple):
-    """What is searched for a target: ``costs`` by name, and the ``limits`` on some of them."""
+    """What is searched for a target: ``costs`` by name, and the ``limits`` on some of them.
+
+    ``collected`` taught the ``predictor``.
+    """
 
     deployment: Deployment
     predictor: AccuracyPredictor
+    collected: Measurements
     costs: dict[str, Table]
     limits: Limits
 
 
 def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
+    collected = _measurements(job, *subnet_csv.read_scores(job.folder / "accuracy.csv", job.recipe.space))
     files, chosen_ids = [], []
     for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
         deployment = deployment_of(target)
         measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
         costs = {**counted(deployment, job.recipe.space, job.model_kwargs), **measured}
         limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
-        question = _Question(deployment, predictor, costs, limits)
+        question = _Question(deployment, predictor, collected, costs, limits)
         try:
             result, candidates = _propose(job, question)
         except InfeasibleLimit as error:
             raise UserError(f"targets.{name}: {error}") from error
-        record = _record(job, question, result, candidates, _accuracies(job, candidates, limits))
+        record = _record(job, question, result, candidates, _scores(job, candidates, limits))
         files.append(record.save(job.folder, name))
         chosen_ids.append(f"{name} {record.id}")
     return Outcome(files, f"{len(files)} targets: {', '.join(chosen_ids)}")
@@ -68,7 +75,6 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
     """
     config, limits = job.recipe.search, question.limits
     options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
-    collected = subnet_csv.read(job.folder / "accuracy.csv", job.recipe.space)
     result, measured, tightened_limits = None, dict[Subnet, Costs](), dict(limits)
     for _ in range(ATTEMPTS):
         try:
@@ -81,7 +87,8 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
         # Where the predictor is weak, the best collected subnets are better candidates than its best guesses. They are
         # added to the result: as ``include`` of the search they would change what it finds.
         count = config.candidates
-        best_collected = _best_inside(job.recipe.space, *collected, tightened_limits, count=ceil_div(count, 3))
+        kept = ceil_div(count, 3)
+        best_collected = _best_inside(job.recipe.space, question.collected, tightened_limits, count=kept)
         proposed = [*result.top[:count], *best_collected]
         new = [subnet for subnet in dict.fromkeys(proposed) if subnet not in measured]
         job.check_interrupt()
@@ -109,13 +116,17 @@ def _measure(job: Job, question: _Question, subnets: list[Subnet]) -> list[Costs
     )
 
 
-def _best_inside(
-    space: SearchSpace, codes: np.ndarray, accuracies: np.ndarray, limits: Limits, *, count: int
-) -> list[Subnet]:
-    """The most accurate subnets whose costs are predicted to be inside the limits."""
-    fits = np.all([table.predict(codes) <= limit for table, limit in limits.items()], axis=0)
-    rows = np.flatnonzero(np.isfinite(accuracies) & fits)
-    return [space.decode(codes[row]) for row in rows[np.argsort(-accuracies[rows], kind="stable")][:count]]
+def _measurements(job: Job, codes: np.ndarray, measured: Scores) -> Measurements:
+    signal = TARGETS[job.recipe.predictor.target].signal(measured)
+    return Measurements(codes=codes, accuracy=np.asarray(measured.accuracy, float), signal=signal)
+
+
+def _best_inside(space: SearchSpace, known: Measurements, limits: Limits, *, count: int) -> list[Subnet]:
+    """The best of the measured subnets whose costs are predicted to be inside the limits."""
+    qualities = known.quality()
+    fits = np.all([table.predict(known.codes) <= limit for table, limit in limits.items()], axis=0)
+    rows = np.flatnonzero(np.isfinite(qualities) & fits)
+    return [space.decode(known.codes[row]) for row in rows[np.argsort(-qualities[rows], kind="stable")][:count]]
 
 
 def _excess(measured: Costs, limits: Limits) -> float:
@@ -123,18 +134,18 @@ def _excess(measured: Costs, limits: Limits) -> float:
     return max((measured[table.name] / limit for table, limit in limits.items() if table.name in measured), default=0)
 
 
-def _accuracies(job: Job, measured: dict[Subnet, Costs], limits: Limits) -> dict[Subnet, float]:
-    """Validation accuracies of the candidates whose measured costs meet the limits.
+def _scores(job: Job, measured: dict[Subnet, Costs], limits: Limits) -> dict[Subnet, Scores]:
+    """How the candidates whose measured costs meet the limits do on the validation images.
 
     When none does, only the nearest: the report says by how much it is above.
     """
     inside = [subnet for subnet, costs in measured.items() if _excess(costs, limits) <= 1]
-    accuracies = {}
+    found = {}
     for subnet in inside or [min(measured, key=lambda subnet: _excess(measured[subnet], limits))]:
         job.check_interrupt()
         with job.evaluating(subnet):
-            accuracies[subnet] = top1(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
-    return accuracies
+            found[subnet] = scores(job.extract_calibrated(subnet), job.images("validation", subnet.resolution))
+    return found
 
 
 def _record(
@@ -142,17 +153,25 @@ def _record(
     question: _Question,
     result: SearchResult,
     costs: dict[Subnet, Costs],
-    accuracies: dict[Subnet, float],
+    found: dict[Subnet, Scores],
 ) -> SearchRecord:
-    """What is written of a target's search; the most accurate candidate is chosen. ``costs``: of all candidates."""
-    chosen = max(accuracies, key=accuracies.__getitem__)
+    """What is written of a target's search; the best candidate is chosen. ``costs``: of all candidates."""
+    values = _values(job, question, found)
+    chosen = max(values, key=values.__getitem__)
     predictions = _predicted(job.recipe.space, question, list(costs))
     candidates = []
     for subnet, predicted in zip(costs, predictions, strict=True):
-        accuracy = {"accuracy": accuracies[subnet]} if subnet in accuracies else {}
-        measured = Figures(**costs[subnet], **accuracy)
+        known = found[subnet]._asdict() if subnet in found else {}
+        measured = Figures(**costs[subnet], **{name: value for name, value in known.items() if np.isfinite(value)})
         candidates.append(
-            Candidate(subnet=subnet, id=subnet.id, measured=measured, chosen=subnet == chosen, predicted=predicted)
+            Candidate(
+                subnet=subnet,
+                id=subnet.id,
+                measured=measured,
+                chosen=subnet == chosen,
+                predicted=predicted,
+                **({"value": values[subnet]} if np.isfinite(values.get(subnet, np.nan)) else {}),
+            )
         )
     best = next(candidate for candidate in candidates if candidate.chosen)
     return SearchRecord(
@@ -166,6 +185,17 @@ def _record(
         history=result.history,
         front=result.front,
     )
+
+
+def _values(job: Job, question: _Question, found: dict[Subnet, Scores]) -> dict[Subnet, float]:
+    """What the measured candidates are compared by: the highest is chosen."""
+    space = job.recipe.space
+    measured = _measurements(
+        job, np.stack([space.encode(subnet) for subnet in found]), Scores(*np.array(list(found.values())).T)
+    )
+    predictor = AccuracyPredictor(space, kind=question.predictor.kind_, seed=job.recipe.seed)
+    values = CHOICES[job.recipe.search.choose_by].value(predictor, question.collected, measured)
+    return dict(zip(found, values.tolist(), strict=True))
 
 
 def _predicted(space: SearchSpace, question: _Question, subnets: list[Subnet]) -> list[Predicted]:

@@ -15,7 +15,7 @@ from ofa.pipeline.signals import catch_stop_signals, raise_for
 from ofa.pipeline.threads import training_threads
 from ofa.pipeline.training_log import TrainingLog
 from ofa.supernet.supernet import Supernet
-from ofa.supernet.training.checkpoint import Checkpoint, check_space, from_bytes, to_bytes
+from ofa.supernet.training.checkpoint import check_space
 from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped, TooFewImages
 from ofa.supernet.training.initial_weights import load_initial
 from ofa.supernet.training.opened import save_supernet
@@ -29,7 +29,7 @@ def run(job: Job) -> Outcome:
     phases, first_rank = training_phases(job.recipe), distributed.rank() == 0
 
     # Every rank starts from the same weights: a checkpoint's, or initial ones.
-    resume = _newest_checkpoint(job)
+    resume = checkpoints.newest_on_every_rank(job.folder / "train")
     net = job.new_supernet()
     if resume:
         check_space(resume, net.space)
@@ -37,7 +37,7 @@ def run(job: Job) -> Outcome:
         left_out = start_from(net, config, phases[0])
         if left_out and first_rank:
             print(f"{config.init}: all weights taken but {', '.join(left_out)}", flush=True)
-    save_checkpoint, checkpoint_due = _checkpointing(job)
+    save_checkpoint, checkpoint_due = checkpoints.writing(job.folder / "train", config.checkpoint)
 
     # While training, signals write a checkpoint and threads are measured; rank 0 keeps the log.
     with ExitStack() as stack:
@@ -97,27 +97,6 @@ def start_from(net: Supernet, config: TrainConfig, first: Phase, *, download: bo
             "or give weights trained on these classes"
         )
     return left_out
-
-
-def _newest_checkpoint(job: Job) -> Checkpoint | None:
-    """Rank 0's newest whole checkpoint, on every rank."""
-    newest = checkpoints.newest(job.folder / "train") if distributed.rank() == 0 else None
-    if distributed.world_size() == 1:
-        return newest
-    content = distributed.broadcast_bytes(to_bytes(newest) if newest else None)
-    return from_bytes(content) if content else None
-
-
-def _checkpointing(job: Job) -> tuple[Callable[[Checkpoint], None], Callable[[int], bool]]:
-    """What writes a checkpoint, and whether one is due after a step."""
-    config = job.recipe.train.checkpoint
-    timer = checkpoints.Timer(steps=config.steps, minutes=config.minutes)
-
-    def save(checkpoint: Checkpoint) -> None:
-        checkpoints.write(job.folder / "train", checkpoint)
-        timer.written()
-
-    return save, timer.due
 
 
 @contextmanager

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa.export.onnx import export_onnx
 from ofa.export.runtimes import onnxruntime
 from ofa.export.verify import VerificationError, check_tolerance, compare
+from ofa.pipeline.artefacts.verification import TRAINED
 from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.metrics import top1
 from ofa.supernet.files import read_json, write_atomic
+from ofa.supernet.saving import save_weights
 from ofa.targets.deployment import Deployment
 from ofa.targets.model_formats import ExportSpec, format_of, model_file, model_path, open_session
 from ofa.targets.quantization_attempts import Run, quantize_within
+from ofa.targets.quantization_aware import Trained, train_for_int8
 
 VERIFY_IMAGES = 256
 
@@ -48,26 +51,28 @@ def write_models(
     """Writes ``model.onnx`` and the deployment's own file; returns the files and what ``verify.json`` says.
 
     float32 files must agree with torch on validation images, or ``VerificationError`` is raised. int8 files are scored
-    on the whole validation split, and made anew in other ways while they lose more than the target's ``int8_drop``.
+    on the whole validation split, and made anew in other ways while they lose more than the target's ``int8_drop``. The
+    last of them changes the network: ``weights.safetensors`` and ``model.onnx`` are then those of the changed one.
     """
     # The ONNX file is written for every target, and the model is checked by it.
-    onnx = export_onnx(
-        spec.model,
-        spec.folder / "model.onnx",
-        resolution=spec.resolution,
-        metadata=spec.metadata,
-        opset=spec.onnx.opset,
-        batch=spec.onnx.batch,
-    )
-    reference = onnxruntime.load(onnx, threads=settings.threads)
-    result = _verify(spec, onnx, lambda batch: onnxruntime.run(reference, batch), images)
+    onnx = _export_onnx(spec)
+    run_onnx = _runner(onnx, threads=settings.threads)
+    result = _verify(spec, onnx, run_onnx, images)
 
     # Then the runtime's own file.
     path = spec.folder / model_file(deployment)
     if deployment.bits == 8:
-        before = _accuracy(spec, lambda batch: onnxruntime.run(reference, batch), images)
+        before = _accuracy(spec, run_onnx, images)
         result |= {"validation_accuracy_float32": before}
-        result |= _quantize(deployment, spec, path, images=images, settings=settings, before=before)
+        model, quantized = _quantize(deployment, spec, path, images=images, settings=settings, before=before)
+        result |= quantized
+        if "training" in quantized["int8"]:
+            # The float32 file is that of the network that was kept.
+            spec = replace(spec, model=model)
+            run_onnx = _runner(_export_onnx(spec), threads=settings.threads)
+            result |= _verify(spec, onnx, run_onnx, images)
+            result |= {"validation_accuracy_float32": _accuracy(spec, run_onnx, images)}
+            save_weights(model, spec.folder / "weights.safetensors")
     else:
         write = format_of(deployment).write
         if write:
@@ -122,6 +127,11 @@ def _write_c(
     return files, figures
 
 
+def _runner(onnx: Path, *, threads: int) -> Run:
+    session = onnxruntime.load(onnx, threads=threads)
+    return lambda batch: onnxruntime.run(session, batch)
+
+
 def _verify(spec: ExportSpec, path: Path, run: Run, images: Images) -> dict[str, Any]:
     """How much a file's answers differ from torch's. Raises ``VerificationError`` when that is too much."""
     batches = (batch.cpu() for batch, _ in images("validation", spec.resolution, limit=VERIFY_IMAGES))
@@ -137,14 +147,26 @@ def _accuracy(spec: ExportSpec, run: Run, images: Images) -> float:
 
 def _quantize(
     deployment: Deployment, spec: ExportSpec, path: Path, *, images: Images, settings: ExportSettings, before: float
-) -> dict[str, Any]:
-    """Writes the int8 file of the first attempt that keeps the accuracy ``before``, or of the best."""
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Writes the int8 file of the first attempt that keeps the accuracy ``before``, or of the best.
+
+    Returns the network that it was made from, which is another one where it was trained for int8, and the results.
+    """
     limit, file_format = settings.calibration_images, format_of(deployment)
     calibration = [batch.cpu().numpy() for batch, _ in images("train", spec.resolution, limit=limit)]
+    trained: Trained | None = None
 
-    def write(options: dict[str, Any]) -> bytes:
-        file_format.quantize(spec, path, calibration, options)
+    def write(options: dict[str, Any], model: nn.Module = spec.model) -> bytes:
+        file_format.quantize(replace(spec, model=model), path, calibration, options)
         return path.read_bytes()
+
+    def train(options: dict[str, Any]) -> bytes:
+        nonlocal trained
+        how = {"resolution": spec.resolution, "kernels": file_format.kernels, "options": options}
+        learns = {"learns_ranges": file_format.learns_ranges}
+        trained = train_for_int8(spec.model, calibration, spec.training, **how, **learns)
+        _export_onnx(replace(spec, model=trained.model))  # which an int8 ONNX file is made from
+        return write(trained.options, trained.model)
 
     content, result = quantize_within(
         deployment,
@@ -154,7 +176,23 @@ def _quantize(
         before=before,
         allowed_drop=spec.int8_drop,
         threads=settings.threads,
+        last=train if spec.training else None,
     )
     write_atomic(path, content)
     counts = {"calibration_images": sum(map(len, calibration)), "calibration_images_asked": limit}
-    return {**result, "int8": {**counts, **result["int8"]}}
+    facts = {**counts, **result["int8"]}
+    if trained is not None:
+        facts |= {"training": {"epochs": spec.training.epochs, "lr": spec.training.lr, "float32_before": before}}
+    model = trained.model if trained is not None and facts["used"] == TRAINED else spec.model
+    return model, {**result, "int8": facts}
+
+
+def _export_onnx(spec: ExportSpec) -> Path:
+    return export_onnx(
+        spec.model,
+        spec.folder / "model.onnx",
+        resolution=spec.resolution,
+        metadata=spec.metadata,
+        opset=spec.onnx.opset,
+        batch=spec.onnx.batch,
+    )

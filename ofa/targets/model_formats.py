@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from ofa.export.microcontroller.patches import Patches
 from ofa.export.runtimes import ModelFormat
 from ofa.targets.deployment import Deployment
 from ofa.targets.quantization_attempts import Attempts, onnx_attempts, tflite_attempts
+from ofa.targets.quantization_aware import QuantizationAware
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ExportSpec:
     """What a target's files are made of. ``model`` is in eval mode, on the CPU; ``metadata`` goes into every file.
 
     ``patches`` are those of a Cortex-M's program.
+    ``training`` is how the network may be trained for int8, as the last remedy; None: it may not.
     """
 
     model: nn.Module
@@ -33,6 +35,7 @@ class ExportSpec:
     onnx: OnnxConfig = field(default_factory=OnnxConfig)
     tflite: TfliteConfig = field(default_factory=TfliteConfig)
     patches: Patches | None = None
+    training: QuantizationAware | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,16 @@ class FileFormat:
         write: ``write(spec, path)`` writes the float32 file; ``None`` where the export has written it before.
         quantize: ``quantize(spec, path, images, options)`` writes the int8 file, calibrated on ``images``.
         attempts: the ways to quantise that are tried, ``options`` by name.
+        kernels: options of ``fake_quantized``, for training a network as its int8 file computes.
+        learns_ranges: whether ``quantize`` takes the ranges of activations that were trained.
     """
 
     suffix: str = ""
     write: Callable[[ExportSpec, Path], None] | None = None
     quantize: Callable[[ExportSpec, Path, list[np.ndarray], dict[str, Any]], None] | None = None
     attempts: Callable[[OnnxConfig], Attempts] = tflite_attempts
+    kernels: Mapping[str, bool] = field(default_factory=dict)
+    learns_ranges: bool = False
 
 
 def _quantize_onnx(spec: ExportSpec, path: Path, images: list[np.ndarray], options: dict[str, Any]) -> None:
@@ -77,12 +84,14 @@ def _tflite(*, xnnpack: bool) -> FileFormat:
         suffix=".tflite",
         write=partial(_write_tflite, xnnpack=xnnpack),
         quantize=partial(_quantize_tflite, xnnpack=xnnpack),
+        kernels={"xnnpack": xnnpack, "reference": not xnnpack},
+        learns_ranges=True,
     )
 
 
 FORMATS: dict[ModelFormat, FileFormat] = {
     "timm": FileFormat(),
-    "onnx": FileFormat(suffix=".onnx", quantize=_quantize_onnx, attempts=onnx_attempts),
+    "onnx": FileFormat(suffix=".onnx", quantize=_quantize_onnx, attempts=onnx_attempts, kernels={"xnnpack": False}),
     "tflite": _tflite(xnnpack=True),
     "tflite_micro": _tflite(xnnpack=False),
     "c": _tflite(xnnpack=False),  # the file that the C is made of

@@ -9,7 +9,9 @@ import numpy as np
 
 from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.machine import has_vnni
+from ofa.pipeline.artefacts.verification import TRAINED
 from ofa.targets.deployment import Deployment
+from ofa.targets.quantization_aware import NotTrained
 
 if TYPE_CHECKING:
     from ofa.config.export import OnnxConfig
@@ -58,6 +60,7 @@ def quantize_within(
     before: float,
     allowed_drop: float,
     threads: int,
+    last: Callable[[dict[str, Any]], bytes] | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The int8 file that keeps the accuracy ``before``, or the best, and what ``verify.json`` says of it.
 
@@ -67,24 +70,38 @@ def quantize_within(
     Args:
         write: makes the file of an attempt's options and returns its bytes.
         score: the accuracy of a runtime on validation images.
+        last: trains the network and makes its file, where no attempt keeps the accuracy; given the best one's options.
+            Raises ``NotTrained`` where it cannot.
     """
     is_onnx = deployment.spec.format == "onnx"
     tried: dict[str, float] = {}
     plain: dict[str, float] = {}
     contents: dict[str, bytes] = {}
-    for name, options in attempts.items():
-        contents[name] = write(options)
-        tried[name] = score(_run(deployment.scorer, contents[name], threads=threads if deployment.has_latency else 1))
+
+    def keeps(name: str, content: bytes) -> bool:
+        contents[name] = content
+        tried[name] = score(_run(deployment.scorer, content, threads=threads if deployment.has_latency else 1))
         if is_onnx:
-            plain[name] = score(_run(onnxruntime, contents[name], threads=threads, optimise=False))
-        if before - min(tried[name], plain.get(name, 1.0)) <= allowed_drop:
-            used = name
-            break
-    else:
-        used = max(tried, key=lambda name: (min(tried[name], plain.get(name, 1.0)), tried[name]))
-    facts = {"tried": tried, "used": used, "allowed_drop": allowed_drop, "within": before - tried[used] <= allowed_drop}
+            plain[name] = score(_run(onnxruntime, content, threads=threads, optimise=False))
+        return before - min(tried[name], plain.get(name, 1.0)) <= allowed_drop
+
+    def best() -> str:
+        return max(tried, key=lambda name: (min(tried[name], plain.get(name, 1.0)), tried[name]))
+
+    # One after the other; the network itself is changed last. Of equal ones, the first that was tried is kept.
+    kept = any(keeps(name, write(options)) for name, options in attempts.items())
+    facts: dict[str, Any] = {}
+    options = attempts[list(tried)[-1] if kept else best()]
+    if not kept and last is not None:
+        try:
+            kept = keeps(TRAINED, last(options))
+        except NotTrained as error:
+            facts["not_trained"] = str(error)
+    used = list(tried)[-1] if kept else best()
+    within = before - tried[used] <= allowed_drop
+    facts |= {"tried": tried, "used": used, "allowed_drop": allowed_drop, "within": within}
     if is_onnx:
-        options = attempts[used]
+        options = attempts.get(used, options)  # a trained network is quantised as the best before it
         depends = options.get("weights", "signed") == "signed" and not options.get("symmetric", False)
         facts |= {"unoptimised": plain, "depends_on_cpu": depends, "cpu_has_vnni": has_vnni()}
     return contents[used], {"validation_accuracy": tried[used], "int8": facts}

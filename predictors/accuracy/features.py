@@ -80,8 +80,12 @@ def _of_unordered(space: Genome, codes: np.ndarray) -> list[np.ndarray]:
     active, counts = space.active_genes(codes), space.num_options
     groups = []
     for role in dict.fromkeys(gene.role for gene in space.genes if not gene.ordered):
-        columns = space.genes_of(role)
-        chosen = active[:, columns, None] & (codes[:, columns, None] == np.arange(counts[columns].max()))
+        columns = np.array([column for column in space.genes_of(role) if not space.genes[column].ordered])
+        # Genes of one role may have other options: one that several have is one column.
+        values = list(dict.fromkeys(option for column in columns for option in space.genes[column].options))
+        places = [np.array([values.index(option) for option in space.genes[column].options]) for column in columns]
+        option = np.stack([place[codes[:, column]] for place, column in zip(places, columns, strict=True)], axis=1)
+        chosen = active[:, columns, None] & (option[:, :, None] == np.arange(len(values)))
         groups.append(codes[:, columns] / np.maximum(counts[columns] - 1.0, 1))
         groups.append(chosen.reshape(len(codes), chosen.shape[1] * chosen.shape[2]).astype(float))
         if len(columns) > 1:

@@ -14,6 +14,7 @@ from ofa.predictors.accuracy.features import features
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
+from ofa.predictors.accuracy.targets import accuracy_line, rows_measured
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import between, limits_of
 from ofa.predictors.metrics import networks_of
@@ -35,8 +36,9 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     of a fit, so that about 68 % of new measurements fall within one.
 
     Fitted attributes: ``kind_`` (what was fitted; of a ``model`` its class name), ``scores_`` (with ``auto`` Kendall
-    tau of each kind, else empty), ``dropped_`` (rows without an accuracy), ``model_``, and ``mean_`` and ``scale_`` of
-    the accuracies, which are standardised for the fit.
+    tau of each kind, else empty), ``dropped_`` (rows without an accuracy), ``model_``, ``mean_`` and ``scale_`` of
+    what was learnt, which is standardised for the fit, and ``noise_``, the standard deviation of accuracies around it
+    (0 without a ``signal``).
     """
 
     def __init__(self, space: Genome, *, kind: str = "gp", model: Any = None, seed: int = 0) -> None:
@@ -46,25 +48,38 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.seed = seed
 
     @one_blas_thread
-    def fit(self, codes: np.ndarray, accuracy: np.ndarray) -> AccuracyPredictor:
+    def fit(self, codes: np.ndarray, accuracy: np.ndarray, *, signal: np.ndarray | None = None) -> AccuracyPredictor:
         """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
 
         Rows whose accuracy is NaN were not measured: they are left out, and counted in ``dropped_``.
+
+        Args:
+            signal: another measurement of each row ``(n,)`` that rises with accuracy and is less noisy. Then the
+                accuracy is learnt that goes with it, by a straight line through the rows
+                (``targets.accuracy_line``); as it is where there is no such line. Rows whose signal is not finite are
+                left out, unless all are such.
 
         Raises ``ValueError`` when shapes disagree, an accuracy is infinite, there are fewer than five rows or two
         networks, ``kind`` is unknown, or ``model`` is no regressor.
         """
         self._check_parameters()
         codes, accuracy = self._checked(codes), np.asarray(accuracy, float)
-        if accuracy.shape != (len(codes),):
-            raise ValueError(f"accuracy has the shape {accuracy.shape}; {len(codes)} codes need ({len(codes)},)")
+        signal = accuracy if signal is None else np.asarray(signal, float)
+        for name, values in (("accuracy", accuracy), ("signal", signal)):
+            if values.shape != (len(codes),):
+                raise ValueError(f"{name} has the shape {values.shape}; {len(codes)} codes need ({len(codes)},)")
         if np.isinf(accuracy).any():
             raise ValueError(
                 f"accuracy[{int(np.argmax(np.isinf(accuracy)))}] is infinite; give NaN for unmeasured ones"
             )
-        measured = ~np.isnan(accuracy)
+        line = None if signal is accuracy else accuracy_line(accuracy, signal)
+        measured = rows_measured(accuracy, signal)
         self.dropped_ = int((~measured).sum())
+        self.noise_ = line.noise if line else 0.0
         codes, accuracy = codes[measured], accuracy[measured]
+        limits = limits_of(accuracy) if len(accuracy) else None
+        if line:
+            accuracy = np.clip(line(signal[measured]), *limits) if limits else line(signal[measured])
         networks = networks_of(codes)
         if len(codes) < 5 or networks.max() < 1:
             dropped = f" ({self.dropped_} more have no accuracy)" if self.dropped_ else ""
@@ -75,7 +90,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         # Equal values need not have a standard deviation of exactly zero, nor a mean of exactly the value.
         constant = np.ptp(accuracy) == 0
         self.range_ = (float(accuracy.min()), float(accuracy.max()))
-        self.limits_ = limits_of(accuracy)
+        self.limits_ = limits
         self.mean_ = float(accuracy[0] if constant else accuracy.mean())
         self.scale_ = float(1.0 if constant else accuracy.std())
         targets = (accuracy - self.mean_) / self.scale_
@@ -110,7 +125,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             inputs = features(self.space, codes[part]).astype(float)
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
         mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
-        return (mean, std * self.scale_) if return_std else mean
+        return (mean, np.hypot(std * self.scale_, self.noise_)) if return_std else mean
 
     def save(self, folder: Path) -> None:
         """Writes ``predictor.json`` and ``predictor.npz``, each whole or not at all.
@@ -130,6 +145,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             "seed": int(self.seed),
             "mean": self.mean_,
             "scale": self.scale_,
+            "noise": self.noise_,
             "range": list(self.range_ or ()),
             "limits": list(self.limits_ or ()),
         }
@@ -147,7 +163,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         predictor = cls(space, kind=values["kind"], seed=values["seed"])
         predictor.kind_, predictor.scores_ = values["chosen"], values["scores"]
         predictor.mean_, predictor.scale_ = values["mean"], values["scale"]
-        # Predictors of before have no range.
+        # Predictors of before have no noise and no range.
+        predictor.noise_ = values.get("noise", 0.0)
         predictor.range_, predictor.limits_ = (tuple(values.get(key) or ()) or None for key in ("range", "limits"))
         try:
             predictor.model_ = KINDS[predictor.kind_].load()(space, arrays)

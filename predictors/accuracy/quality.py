@@ -7,15 +7,25 @@ from typing import Any
 import numpy as np
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.targets import rows_measured
 from ofa.predictors.metrics import kendall_tau, networks_of
 from ofa.supernet.genome import Genome
 from ofa.supernet.integers import ceil_div
 
 
 def quality(
-    space: Genome, codes: np.ndarray, accuracy: np.ndarray, *, kind: str = "gp", model: Any = None, seed: int = 0
+    space: Genome,
+    codes: np.ndarray,
+    accuracy: np.ndarray,
+    *,
+    signal: np.ndarray | None = None,
+    kind: str = "gp",
+    model: Any = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """How well ``kind`` predicts networks it has not seen: fitted on four fifths of the networks, judged on the others.
+
+    Judged by accuracy, also where it learns from a ``signal`` (``AccuracyPredictor.fit``).
 
     Floats: ``kendall_tau`` (0 where either side is constant), ``rmse`` and ``mae`` in the unit of accuracy,
     ``calibration`` (share of measurements within one predicted standard deviation; 0.68 is ideal), and ``rows_fitted``
@@ -25,8 +35,9 @@ def quality(
     ``ValueError`` below ten rows or three networks.
     """
     codes, accuracy = np.asarray(codes), np.asarray(accuracy, float)
-    measured = ~np.isnan(accuracy)
+    measured = rows_measured(accuracy, signal)
     codes, accuracy = codes[measured], accuracy[measured]
+    signal = None if signal is None else np.asarray(signal, float)[measured]
     networks = networks_of(codes)
     count = len(set(networks))
     if len(codes) < 10 or count < 3:
@@ -34,7 +45,8 @@ def quality(
             f"{len(codes)} measured rows of {count} networks are too few to judge a predictor; measure at least 10"
         )
     held_out = np.isin(networks, np.random.default_rng(seed).permutation(count)[: ceil_div(count, 5)])
-    predictor = AccuracyPredictor(space, kind=kind, model=model, seed=seed).fit(codes[~held_out], accuracy[~held_out])
+    predictor = AccuracyPredictor(space, kind=kind, model=model, seed=seed)
+    predictor.fit(codes[~held_out], accuracy[~held_out], signal=None if signal is None else signal[~held_out])
     mean, std = predictor.predict(codes[held_out], return_std=True)
     errors = np.abs(mean - accuracy[held_out])
     figures: dict[str, Any] = {

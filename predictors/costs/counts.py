@@ -72,30 +72,42 @@ def fold_ends(
     family, columns = operators_of_family(space), space.part_columns
     stem, head = partial(family.stem, space, in_chans=in_chans), partial(family.head, space, num_classes=num_classes)
     return (
-        _fold_part(space, stem_fold, stem, columns.stem, np.array(space.resolutions)),
-        _fold_part(space, head_fold, head, columns.head, sides_read(space)[:, -1]),
+        _fold_part(space, stem_fold, stem, columns.stem, lambda _choices: np.array(space.resolutions)),
+        _fold_part(space, head_fold, head, columns.head, sides_read(space, len(space.blocks))),
     )
 
 
 def fold_blocks(space: SearchSpace, fold: Fold) -> list[np.ndarray]:
     """``fold`` over the operators of every block: for each ``(resolutions, options of its first gene, ...)``."""
-    family, sides = operators_of_family(space), sides_read(space)
+    family = operators_of_family(space)
     return [
-        _fold_part(space, fold, partial(family.block, space, block), columns, sides[:, position])
+        _fold_part(space, fold, partial(family.block, space, block), columns, sides_read(space, position))
         for position, (block, columns) in enumerate(zip(space.blocks, space.part_columns.blocks, strict=True))
     ]
 
 
 def _fold_part(
-    space: SearchSpace, fold: Fold, operators: Callable[..., Operators], columns: Mapping[str, int], sides: np.ndarray
+    space: SearchSpace,
+    fold: Fold,
+    operators: Callable[..., Operators],
+    columns: Mapping[str, int],
+    sides: Callable[[Mapping[str, Any]], np.ndarray],
 ) -> np.ndarray:
     """``fold`` over the operators of one part with every choice, ``(resolutions, options of its first gene, ...)``."""
-    costs = np.empty((len(sides), *space.num_options[list(distinct(columns))]))
+    costs = np.empty((len(space.resolutions), *space.num_options[list(distinct(columns))]))
     for index, (choices,) in every_choice(space, columns):
-        costs[(slice(None), *index)] = fold(operators(**choices), sides)
+        costs[(slice(None), *index)] = fold(operators(**choices), sides(choices))
     return costs
 
 
-def sides_read(space: SearchSpace) -> np.ndarray:
-    """The side of the input map of each block, and last of the head: ``(resolutions, blocks + 1)``."""
-    return np.array([space.sizes(resolution) for resolution in space.resolutions])
+def sides_read(space: SearchSpace, part: int) -> Callable[[Mapping[str, Any]], np.ndarray]:
+    """From choices to the side of the map that a block reads at each resolution; the head is the part after the last
+    block."""
+    keys = {space.genes[column].key for column in space.genes_of("stride").tolist()}
+
+    @cache
+    def with_strides(strides: tuple[tuple[str, int], ...]) -> np.ndarray:
+        sizes = (space.strided_sizes(resolution, dict(strides)) for resolution in space.resolutions)
+        return np.array([size[part] for size in sizes])
+
+    return lambda choices: with_strides(tuple((key, value) for key, value in choices.items() if key in keys))

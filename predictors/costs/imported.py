@@ -20,7 +20,7 @@ from ofa.predictors.metrics import cost_quality
 from ofa.predictors.plain_yaml import PlainLoader
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import Operator, Operators, Shape
-from ofa.supernet.space import SearchSpace, Subnet
+from ofa.supernet.space import TEXT_FIELDS, SearchSpace, Subnet
 
 _MAX_CHARACTERS = 10_000_000
 
@@ -65,7 +65,7 @@ def published_table(
         for index, (of_stem, of_head) in every_choice(space, columns.stem, columns.head):
             stem = family.stem(space, in_chans=in_chans, **of_stem)
             head = family.head(space, num_classes=num_classes, **of_head)
-            parts = [(stem, file.resolution), (head, space.sizes(file.resolution)[-1])]
+            parts = [(stem, file.resolution), (head, space.strided_sizes(file.resolution, of_head)[-1])]
             ends[(number, *index)] = sum(
                 file.mean(name) for part, side in parts for name in published_names(part, side)
             )
@@ -212,7 +212,8 @@ def read_costs(space: SearchSpace, path: Path, *, column: str = "latency") -> tu
     """Codes ``(n, genes)`` and costs ``(n,)`` of a CSV file with a network in each row.
 
     Columns are ``resolution``, one for each list that a subnet of this space has (``depths``, ``kernels``,
-    ``widths`` ...: numbers joined by ``-``, as in ``accuracy.csv``) and ``column``. Others are ignored.
+    ``widths`` ...: numbers, or names of kinds, joined by ``-``, as in ``accuracy.csv``) and ``column``. Others are
+    ignored.
     Raises ``ValueError`` naming file and line for missing columns, a network that is not of this space, or
     a cost that is no positive number.
     """
@@ -238,7 +239,10 @@ def _parse_row(
 ) -> tuple[np.ndarray, float]:
     if None in row or None in row.values():
         raise ValueError("it has another number of columns than the header")
-    values = {name: tuple(_number(part, name) for part in row[name].split("-")) for name in choices}
+    values = {
+        name: tuple(part if name in TEXT_FIELDS else _number(part, name) for part in row[name].split("-"))
+        for name in choices
+    }
     cost = _number(row[column], column)
     if not (math.isfinite(cost) and cost > 0):
         raise ValueError(f"{column} is {cost}; it must be a positive number, so drop this line or measure it again")

@@ -70,6 +70,7 @@ class PartLookup:
 
     def __init__(self, parts: Sequence[Part], num_options: Sequence[int], *, off: float) -> None:
         """``off`` is what a part that does not run costs: the neutral element of what combines the parts."""
+        self._num_options, self._off = num_options, off
         always = [part.with_depth(num_options, off=off) for part in parts]
         sizes = [costs.size for _, costs in always]
         # A product of floats is several times faster than one of integers, and exact for integers of this size.
@@ -79,10 +80,18 @@ class PartLookup:
             for axis, gene in enumerate(genes):
                 self._strides[gene, column] = np.prod(costs.shape[axis + 1 :], dtype=np.int64)
         self._offsets = (np.cumsum(sizes) - sizes).astype(np.intp)
-        self._flat = np.concatenate([costs.ravel() for _, costs in always])
+        self._flat = self.flat(parts)
 
     def costs(self, codes: np.ndarray) -> np.ndarray:
         """What each part costs in each network of ``codes`` ``(n, genes)``: float64 ``(n, parts)``."""
+        return self._flat.take(self.entries(codes))
+
+    def entries(self, codes: np.ndarray) -> np.ndarray:
+        """Where in the flat array the cost of each part is: ``(n, parts)``."""
         index = (codes.astype(self._strides.dtype) @ self._strides).astype(np.intp)
         index += self._offsets
-        return self._flat.take(index)
+        return index
+
+    def flat(self, parts: Sequence[Part]) -> np.ndarray:
+        """Other costs of the same parts in one flat array: ``entries`` finds them, too."""
+        return np.concatenate([part.with_depth(self._num_options, off=self._off)[1].ravel() for part in parts])

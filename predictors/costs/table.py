@@ -18,6 +18,7 @@ import numpy as np
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.bounds import above_zero
 from ofa.predictors.costs import table_file
+from ofa.predictors.costs.caches import Caches, missed
 from ofa.predictors.costs.environment import differences
 from ofa.predictors.costs.parts import Part, PartLookup
 from ofa.supernet.genome import Genome
@@ -46,8 +47,9 @@ class Table:
             runtime's ``environment`` in it.
         floor: lower predictions approach zero and stay above it (``bounds.above_zero``); 0 where sums are exact.
         combine: ``"max"`` for costs that only one part at a time has, such as peak memory.
+        caches: a second sum, of which a network adds the share of its weights that no cache keeps: for latencies.
 
-    Raises ``ValueError`` for another ``combine``, and for parts that do not fit the genes of the space.
+    Raises ``ValueError`` for another ``combine``, and for parts or caches that do not fit the genes of the space.
     """
 
     space: Genome
@@ -59,6 +61,7 @@ class Table:
     info: dict[str, Any] = field(default_factory=dict)
     combine: Literal["sum", "max"] = "sum"
     floor: float = 0.0
+    caches: Caches | None = None
 
     def __post_init__(self) -> None:
         if self.combine not in _COMBINE:
@@ -72,6 +75,10 @@ class Table:
                 raise ValueError(f"part {number} has the genes {genes}; this space has {len(num_options)}")
             if (shape := tuple(num_options[list(part.genes)].tolist())) != part.costs.shape:
                 raise ValueError(f"part {number} has costs of shape {part.costs.shape}; its genes have {shape} options")
+        if self.caches is not None:
+            if self.combine != "sum":
+                raise ValueError(f"{self.name} is the largest of its parts; only a sum over parts can have caches")
+            self.caches.parts(self.parts)  # which raises where they do not fit
 
     @one_blas_thread
     def predict(self, codes: np.ndarray) -> np.ndarray:
@@ -80,7 +87,7 @@ class Table:
         total = np.empty(len(codes))
         for start in range(0, len(codes), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            costs = self._lookup.costs(codes[chunk])
+            costs = self._costs(codes[chunk])
             total[chunk] = merge(costs[:, 0], merge.reduce(costs[:, 1:], axis=1, initial=off))
         return above_zero(self.intercept + self.slope * total, self.floor)
 
@@ -90,13 +97,21 @@ class Table:
 
         A part that does not run has 0, or in a table of maxima minus infinity.
         """
-        return self._lookup.costs(codes)
+        return self._costs(codes)
+
+    def _costs(self, codes: np.ndarray) -> np.ndarray:
+        if self.caches is None:
+            return self._lookup.costs(codes)
+        entries = self._lookup.entries(codes)
+        costs, extra, weights = (flat.take(entries) for flat in self._flats)
+        return costs + missed(weights.sum(axis=1), self.caches.kept)[:, None] * extra
 
     def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
         """Expected cost when genes are drawn independently, differentiable: see ``ofa.predictors.costs.expected``.
 
         ``probabilities`` has for each gene its options' probabilities ``(..., options)``, with one leading shape, which
         is the result's. The bend of ``floor`` is left out: it is the mean of ``predict`` where no subnet is below it.
+        With ``caches`` it is near that mean, not equal: they miss the share of the expected weights.
 
         Raises ``ValueError`` for a table of maxima: the expectation of a maximum is no sum over parts.
         """
@@ -107,15 +122,25 @@ class Table:
             )
         from ofa.predictors.costs.expected import expected_sum  # it imports torch
 
-        return self.intercept + self.slope * expected_sum(self.parts, probabilities)
+        total = expected_sum(self.parts, probabilities)
+        if self.caches is not None:
+            extra, weights = (expected_sum(parts, probabilities) for parts in self.caches.parts(self.parts))
+            total = total + missed(weights, self.caches.kept) * extra
+        return self.intercept + self.slope * total
 
     @cached_property
     def _lookup(self) -> PartLookup:
         return PartLookup(self.parts, self.space.num_options, off=_COMBINE[self.combine][1])
 
+    @cached_property
+    def _flats(self) -> list[np.ndarray]:
+        """The costs of all parts, what they cost more from cold caches, and their weights."""
+        return [self._lookup.flat(parts) for parts in (self.parts, *self.caches.parts(self.parts))]
+
     def save(self, path: Path) -> None:
         """As JSON, atomically."""
-        table_file.write(path, self.space, self.parts, {name: getattr(self, name) for name in SAVED})
+        values = {name: getattr(self, name) for name in SAVED}
+        table_file.write(path, self.space, self.parts, values, caches=self.caches)
 
     @classmethod
     def load(cls, path: Path, *, foreign: bool = False, environment: Mapping[str, Any] | None = None) -> Self:

@@ -1,4 +1,4 @@
-"""A cost table on disk: JSON of today's format, and of the format before it."""
+"""A cost table on disk: JSON of today's format, and of the two formats before it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ofa.predictors.costs.caches import Caches
 from ofa.predictors.costs.part_genes import part_genes
 from ofa.predictors.costs.parts import Part
 from ofa.supernet.categorical import CategoricalSpace
@@ -17,11 +18,13 @@ from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
 
 # Format 1 had no such key: ``fixed`` (resolutions) was stem and head, ``blocks`` (resolutions, blocks, kernels,
-# expands) had null where a stage has fewer options than another.
-FORMAT = 2
+# expands) had null where a stage has fewer options than another. Format 2 had no ``caches``.
+FORMAT = 3
 
 
-def write(path: Path, space: Genome, parts: Sequence[Part], values: Mapping[str, Any]) -> None:
+def write(
+    path: Path, space: Genome, parts: Sequence[Part], values: Mapping[str, Any], *, caches: Caches | None = None
+) -> None:
     """Atomically; ``values`` are what JSON can hold."""
     rows = [
         {
@@ -32,7 +35,8 @@ def write(path: Path, space: Genome, parts: Sequence[Part], values: Mapping[str,
         }
         for part in parts
     ]
-    write_json(path, {"format": FORMAT, **values, "space": space.to_dict(), "parts": rows})
+    written = {"space": space.to_dict(), "parts": rows, "caches": None if caches is None else caches.to_dict()}
+    write_json(path, {"format": FORMAT, **values, **written})
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -55,12 +59,14 @@ def parse(document: Mapping[str, Any]) -> tuple[Genome, tuple[Part, ...], dict[s
     space = (CategoricalSpace if written.get("family") == "categorical" else SearchSpace).from_dict(written)
     if version == 1:
         return space, _parts_of_format_1(space, values.pop("fixed"), values.pop("blocks")), values
-    if version != FORMAT:
+    if version not in (2, FORMAT):
         raise ValueError(f"its format is {version!r}")
     parts = tuple(
         Part(tuple(row["genes"]), np.array(row["costs"], np.float64), row["depth_gene"], index(row["min_option"]))
         for row in values.pop("parts")
     )
+    caches = values.pop("caches") if version == FORMAT else None
+    values["caches"] = None if caches is None else Caches.from_dict(caches)
     return space, parts, values
 
 

@@ -30,9 +30,10 @@ def build_base(timm_name: str, arguments: Mapping[str, Any], *, device: str | No
     Arguments of a class are JSON values: ``act_layer`` and ``norm_layer`` are timm's names, and its family's
     ``DECODERS`` say what others are. On the meta device nothing is initialised.
 
-    One argument is not timm's: ``residual_convs``, such as ``{"conv1": 3}``, gives the convolution with this number in
-    a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
-    block is alone in a sequence in its place, so that it may be left out.
+    Two arguments are not timm's. ``residual_convs``, such as ``{"conv1": 3}``, gives the convolution with this number
+    in a sequence (its norm and activation come after it) a residual connection, as one of timm's own blocks has it. The
+    block is alone in a sequence in its place, so that it may be left out. ``strides``, such as ``{"conv_stem": 1}``,
+    are those of convolutions for which timm has no argument.
 
     Raises ``ValueError`` for a name that timm does not know, and arguments that read files or reach the network.
     """
@@ -60,7 +61,13 @@ def _walked_base(timm_name: str, arguments: str) -> nn.Module:
 
 def _build(timm_name: str, arguments: dict[str, Any]) -> nn.Module:
     residual, device = arguments.pop("residual_convs", {}), arguments.get("device")
+    strides = arguments.pop("strides", {})
     model = _plain(timm_name, arguments)
+    for path, stride in strides.items():
+        conv = model.get_submodule(path)
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"strides: {path} is a {type(conv).__name__}; give the name of a convolution")
+        conv.stride = (int(stride),) * 2
     for path, index in residual.items():
         sequence = model.get_submodule(path)
         conv = sequence[index]

@@ -16,12 +16,13 @@ from torch import nn
 from ofa.supernet import families
 from ofa.supernet.derived.base import CLASSES as CLASS_PREFIX
 from ofa.supernet.derived.base import walked_base
+from ofa.supernet.derived.kinds import check_pairs, kinds_of
 from ofa.supernet.derived.layout import layout_of
 from ofa.supernet.derived.options import MAX_BLOCKS
-from ofa.supernet.derived.parts import Layout
+from ofa.supernet.derived.parts import Channels, Layout, PartLayout
 from ofa.supernet.derived.scaling import share_of
 from ofa.supernet.integers import ceil_div
-from ofa.supernet.space import Resolution, Section
+from ofa.supernet.space import SOME, Resolution, Section
 
 AUTO = "auto"
 MAX_FEWER_BLOCKS = 2  # of a stage, unless asked for more
@@ -43,6 +44,8 @@ class Elastic(Section):
         expands: shares of each block's middle channels. ``"auto"``: 0.5, 0.75 and 1.
         widths: shares of the channels that blocks hand on, residual connections included. ``"auto"``: 0.75 and 1.
         heads: shares of the attention heads. ``"auto"``: 0.5, 0.75 and 1.
+        kinds: instead of ``kernels`` and ``expands``, pairs of a kernel and a share of middle channels that one gene
+            chooses together, from the smallest to the model's own. ``"auto"``: none; the two are chosen apart.
     """
 
     resolutions: Annotated[tuple[Resolution, ...], Field(min_length=1)] | Literal["auto"] = "auto"
@@ -51,6 +54,7 @@ class Elastic(Section):
     expands: Shares = "auto"
     widths: Shares = "auto"
     heads: Shares = "auto"
+    kinds: Annotated[tuple[tuple[Annotated[int, Field(ge=1)], Share], ...], SOME] | Literal["auto"] = "auto"
 
 
 def space_values(
@@ -66,8 +70,9 @@ def space_values(
     parts = import_module(f"ofa.supernet.families.{family}.timm_parts")
     resolutions = _resolutions(model, parts, elastic)
     options |= getattr(parts, "arguments_for", lambda _model, _resolutions: {})(model, resolutions)
-    layout = layout_of(parts, timm_name, options, resolutions)
+    layout = layout_of(family, timm_name, options, resolutions)
     _check_kernels(layout, elastic)
+    _check_kinds(layout, elastic)
     _check_shares(layout, elastic)
     return {
         "family": family,
@@ -125,11 +130,15 @@ def _stages(layout: Layout, elastic: Elastic) -> list[dict[str, Any]]:
         for index, part in enumerate(parts):
             prefix = f"{layout.containers[number]}.{index}."
             block: dict[str, Any] = {"in_channels": layout.channels[part.axes[0]].size}
-            if kernels := _kernels(layout, part, prefix, elastic):
-                block["kernels"] = kernels
-            for field, role in (("expands", "expand"), ("heads", "heads")):
-                if options := _shares_of_block(layout, number, index, role, _shares(elastic, field)):
-                    block[field] = options
+            if elastic.kinds != AUTO:
+                middles = [one.size for one in _inside(layout, number, index, "expand")]
+                own = {path.removeprefix(prefix): kernel for path, kernel in _own_kernels(layout, part).items()}
+                choices = {"kinds": kinds_of(own, middles, elastic.kinds)}
+            else:
+                choices = {"kernels": _kernels(layout, part, prefix, elastic)}
+                for field, role in (("expands", "expand"), ("heads", "heads")):
+                    choices[field] = _shares_of_block(layout, number, index, role, _shares(elastic, field))
+            block |= {field: options for field, options in choices.items() if options}
             blocks.append(block)
         stages.append({"depths": _depths(layout, number, len(parts), elastic), "blocks": blocks})
     return stages
@@ -148,19 +157,37 @@ def _depths(layout: Layout, stage: int, own: int, elastic: Elastic) -> list[int]
     return list(range(max(least, own - fewer), own + 1))
 
 
-def _kernels(layout: Layout, part: Any, prefix: str, elastic: Elastic) -> dict[str, list[int]]:
+def _kernels(layout: Layout, part: PartLayout, prefix: str, elastic: Elastic) -> dict[str, list[int]]:
     """Of each depthwise convolution that has a choice."""
     found = {}
-    for operator, path in zip(part.operators, part.paths, strict=True):
-        own = operator.kernel
-        elastic_kernel = operator.kind == "depthwise" and own % 2 == 1 and operator.padding == own // 2
-        if not elastic_kernel or path in layout.fixed_kernels:
-            continue
+    for path, own in _own_kernels(layout, part).items():
         asked = range(3, own + 1, 2) if elastic.kernels == AUTO else sorted({*elastic.kernels, own})
         options = [kernel for kernel in asked if (kernel > 0 or path in layout.optional) and kernel <= own]
         if len(options) > 1:
             found[path.removeprefix(prefix)] = options
     return found
+
+
+def _own_kernels(layout: Layout, part: PartLayout) -> dict[str, int]:
+    """Of each depthwise convolution whose kernel can be cut, by its name."""
+    return {
+        path: operator.kernel
+        for operator, path in zip(part.operators, part.paths, strict=True)
+        if operator.kind == "depthwise"
+        and operator.kernel % 2 == 1
+        and operator.padding == operator.kernel // 2
+        and path not in layout.fixed_kernels
+    }
+
+
+def _check_kinds(layout: Layout, elastic: Elastic) -> None:
+    if elastic.kinds == AUTO:
+        return
+    for field in ("kernels", "expands"):
+        if getattr(elastic, field) != AUTO:
+            raise ValueError(f"kinds {[list(pair) for pair in elastic.kinds]}: they are chosen instead of {field}")
+    own = [kernel for stage in layout.blocks for part in stage for kernel in _own_kernels(layout, part).values()]
+    check_pairs(elastic.kinds, largest_kernel=max(own, default=0))
 
 
 def _check_kernels(layout: Layout, elastic: Elastic) -> None:
@@ -195,9 +222,14 @@ def _shares(elastic: Elastic, field: str) -> tuple[float, ...]:
     return tuple(sorted(set(asked)))
 
 
+def _inside(layout: Layout, stage: int, block: int, role: str) -> list[Channels]:
+    """The groups of a block's own channels that a gene of ``role`` can choose."""
+    return [one for one in layout.channels if (one.role, one.stage, one.block) == (role, stage, block)]
+
+
 def _shares_of_block(layout: Layout, stage: int, block: int, role: str, shares: Sequence[float]) -> list[float]:
     """The shares that keep different numbers of channels in some group of the block; none where it has no choice."""
-    own = [one for one in layout.channels if (one.role, one.stage, one.block) == (role, stage, block)]
+    own = _inside(layout, stage, block, role)
     if not own:
         return []
     if role == "heads":

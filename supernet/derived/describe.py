@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from ofa.supernet.derived.base import walked_base
+from ofa.supernet.derived.alternatives import arguments_with, walked_with
 from ofa.supernet.derived.parts import Layout, Leaf
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import HOLDERS, plain_attributes
@@ -20,8 +21,9 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
     ``timm`` and ``arguments`` are the largest network. Of it are ``removed`` blocks and layers, ``attributes`` of
     layers, and ``shapes`` of parameters that are smaller.
     """
-    layout, base = space.layout, walked_base(space.timm, space.arguments)
-    kept, kernels = space.sizes_of(subnet), space.chosen_kernels(subnet)
+    layout = space.layout
+    base = walked_with(space.family, space.timm, space.arguments, space.alternatives)
+    kept, kernels = space.channels_kept(subnet), space.chosen_kernels(subnet)
     removed = [
         f"{container}.{index}"
         for container, stage, depth in zip(layout.containers, space.stages, subnet.depths, strict=True)
@@ -30,14 +32,15 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
     left_out = [path.rpartition(".")[0] for path, kernel in kernels.items() if not kernel]
     left_out = [path for path in left_out if not path.startswith(tuple(f"{block}." for block in removed))]
     gone = tuple(f"{path}." for path in (*removed, *left_out))
+    named = _names(layout, gone, space.replaced(subnet))
     attributes: dict[str, dict[str, Any]] = {}
     shapes: dict[str, list[int]] = {}
 
     # Layers with other channels or kernels.
-    for path, leaf in layout.leaves.items():
-        if path.startswith(gone):
+    for own, leaf in layout.leaves.items():
+        if (path := named.get(own)) is None:
             continue
-        module, kernel = base.get_submodule(path), kernels.get(path)
+        module, kernel = base.get_submodule(own), kernels.get(own)
         if _is_whole(layout, leaf, kept) and (kernel is None or kernel == module.kernel_size[0]):
             continue
         changed = plain_attributes(module, out=kept[leaf.writes] // leaf.step, inp=kept[leaf.reads], kernel=kernel)
@@ -45,10 +48,14 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
             attributes[path] = _json({name: value for name, value in changed.items() if getattr(module, name) != value})
         shapes |= _shapes_of(path, module, layout, leaf, kept, kernel)
 
+    for path, stride in space.chosen_strides(subnet).items():
+        if base.get_submodule(path).stride != (stride, stride):
+            attributes.setdefault(path, {})["stride"] = [stride, stride]
+
     # Parameters without a layer, and what the model says of itself.
-    for path, (axis, dim) in layout.parameters.items():
-        if not path.startswith(gone) and kept[axis] != layout.channels[axis].size:
-            owner, _, name = path.rpartition(".")
+    for own, (axis, dim) in layout.parameters.items():
+        if (path := named.get(own)) and kept[axis] != layout.channels[axis].size:
+            owner, _, name = own.rpartition(".")
             shape = list(getattr(base.get_submodule(owner), name).shape)
             shape[dim] = kept[axis]
             shapes[path] = shape
@@ -59,13 +66,31 @@ def describe(space: DerivedSpace, subnet: Subnet, *, num_classes: int, in_chans:
         "class": f"timm.models.{type(base).__name__}",
         "family": space.family,
         "timm": space.timm,
-        "arguments": space.arguments,
+        "arguments": arguments_with(space.family, space.arguments, space.chosen_alternatives(subnet)),
         "num_classes": num_classes,
         "in_chans": in_chans,
         "removed": [*removed[::-1], *left_out],
         "attributes": {path: values for path, values in attributes.items() if values},
         "shapes": shapes,
     }
+
+
+def _names(layout: Layout, gone: tuple[str, ...], replaced: Mapping[str, str]) -> dict[str, str]:
+    """Of each layer, and parameter without one, that the subnet has: its name there, by its name in the layout.
+
+    ``gone`` begin the names that are not there. ``replaced`` are the blocks that others stand for, and those.
+    """
+    others = {one: block for block, one in replaced.items()}
+    names = {}
+    for path in (*layout.leaves, *layout.parameters):
+        block = next((one for one in others if path.startswith(f"{one}.")), None)
+        if path.startswith(gone):
+            continue
+        if block is not None:
+            names[path] = others[block] + path.removeprefix(block)
+        elif ".alternatives." not in path and not path.startswith(tuple(f"{one}." for one in replaced)):
+            names[path] = path
+    return names
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

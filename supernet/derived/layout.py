@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from types import ModuleType
 from typing import Any, NamedTuple
 
-import torch
 from timm.models.vision_transformer import Attention
 from torch import nn
 
+from ofa.supernet.derived.alternatives import family_parts, walked_with
 from ofa.supernet.derived.attention import attention
-from ofa.supernet.derived.base import IN_CHANS, walked_base
+from ofa.supernet.derived.base import IN_CHANS
+from ofa.supernet.derived.block import Alternative
 from ofa.supernet.derived.cut import Cut
 from ofa.supernet.derived.functions import note_function
 from ofa.supernet.derived.layers import HANDLERS
@@ -28,30 +28,61 @@ from ofa.supernet.elastic.stage import why_layer_is_needed
 from ofa.supernet.operators import Operators
 
 
-def layout_of(family: ModuleType, timm_name: str, arguments: Mapping[str, Any], resolutions: Sequence[int]) -> Layout:
-    """The layout of a model that timm builds; remembered for the models asked for last.
+def layout_of(
+    family: str,
+    timm_name: str,
+    arguments: Mapping[str, Any],
+    resolutions: Sequence[int],
+    alternatives: Sequence[Alternative] = (),
+    *,
+    stages_of_one_width: bool = False,
+) -> Layout:
+    """The layout of a model of ``family`` that timm builds; remembered for the models asked for last.
 
-    ``family`` has ``cut``. Raises ``ValueError`` naming a resolution that the model cannot take.
+    With ``stages_of_one_width``, the blocks of a stage give as many channels as its first. Raises ``ValueError`` naming
+    a resolution that the model cannot take, or an alternative that does not fit.
     """
-    return _layout_of(family, timm_name, json.dumps(arguments, sort_keys=True), tuple(resolutions))
+    told = json.dumps(arguments, sort_keys=True)
+    return _layout_of(family, timm_name, told, tuple(resolutions), tuple(alternatives), stages_of_one_width)
 
 
 @lru_cache(maxsize=16)
-def _layout_of(family: ModuleType, timm_name: str, arguments: str, resolutions: tuple[int, ...]) -> Layout:
-    model = walked_base(timm_name, json.loads(arguments))
-    return walk_model(model, family.cut(model), resolutions)
+def _layout_of(
+    family: str,
+    timm_name: str,
+    arguments: str,
+    resolutions: tuple[int, ...],
+    alternatives: tuple[Alternative, ...],
+    stages_of_one_width: bool,
+) -> Layout:
+    model = walked_with(family, timm_name, json.loads(arguments), alternatives)
+    cut = family_parts(family).cut(model)
+    return walk_model(model, cut, resolutions, alternatives, stages_of_one_width=stages_of_one_width)
 
 
-def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout:
+def walk_model(
+    model: nn.Module,
+    cut: Cut,
+    resolutions: Sequence[int],
+    alternatives: Sequence[Alternative] = (),
+    *,
+    stages_of_one_width: bool = False,
+) -> Layout:
     """The layout of a plain model in eval mode on the meta device, for images of the ``resolutions``.
 
-    Raises ``ValueError`` for a resolution that the model cannot take.
+    ``alternatives`` are submodules of the blocks that they may stand for. Raises ``ValueError`` for a resolution that
+    the model cannot take, and for an alternative that does not give what the block does.
     """
-    network, parts = _walk(model, cut, resolutions[-1])
-    _check_sides(parts, resolutions)
+    network, parts = _walk(model, cut, resolutions[-1], alternatives)
+    own, lengths = parts[: len(parts) - len(alternatives)], [len(stage) for stage in cut.stages]
+    if stages_of_one_width:
+        for part in (part for stage in _by_stage(own[1:-1], lengths) for part in stage[1:]):
+            traced = part.traced
+            network.axes.join(traced.axes[0], traced.axes[traced.out.tensor], where="blocks of other widths")
+    _check_sides(own, resolutions)
     if any(operator.kind == "opaque" for part in parts for operator in part.traced.operators):
-        others = [_walk(model, cut, resolution)[1] for resolution in resolutions[:-1]]
-        parts = [_with_counts(own, [other[number] for other in others]) for number, own in enumerate(parts)]
+        again = [_walk(model, cut, resolution, alternatives)[1] for resolution in resolutions[:-1]]
+        parts = [_with_counts(part, [walked[number] for walked in again]) for number, part in enumerate(parts)]
     _fix_leaves_that_cannot_be_cut(model, network)
     numbers = {
         root: number for number, root in enumerate(dict.fromkeys(map(network.axes.root, range(len(network.axes)))))
@@ -71,8 +102,7 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         )
         for part in parts
     ]
-    stem, *inside, head = layouts
-    lengths = [len(stage) for stage in cut.stages]
+    stem, *inside, head = layouts[: len(own)]
     blocks = _by_stage(inside, lengths)
     return Layout(
         stem,
@@ -86,10 +116,11 @@ def walk_model(model: nn.Module, cut: Cut, resolutions: Sequence[int]) -> Layout
         },
         parameters={path: (number(axis), dim) for path, (axis, dim) in network.parameters.items()},
         opaque=network.opaque,
-        least_depths=tuple(_least_depth(part) for part in _by_stage(parts[1:-1], lengths)),
+        least_depths=tuple(_least_depth(network, stage) for stage in _by_stage(own[1:-1], lengths)),
         containers=tuple(cut.containers),
         fixed_kernels=frozenset(path for path in network.leaves if not can_choose_kernel(model.get_submodule(path))),
         optional=frozenset(path for path in network.leaves if _can_be_left_out(model, path)),
+        alternatives={one[:3]: part for one, part in zip(alternatives, layouts[len(own) :], strict=True)},
     )
 
 
@@ -101,33 +132,52 @@ class _Part(NamedTuple):
     out_tokens: int
 
 
-def _walk(model: nn.Module, cut: Cut, resolution: int) -> tuple[Network, list[_Part]]:
-    network, parts = Network(model), []
+def _walk(
+    model: nn.Module, cut: Cut, resolution: int, alternatives: Sequence[Alternative]
+) -> tuple[Network, list[_Part]]:
+    """The parts of ``cut`` in order, and then the alternatives."""
+    network, parts, others = Network(model), [], {}
     value = Value(0, network.axes.new(IN_CHANS, fixed="the images"), 1)
-    images, side, tokens = torch.empty(1, IN_CHANS, resolution, resolution, device="meta"), resolution, 0
+    shape, side, tokens = (1, IN_CHANS, resolution, resolution), resolution, 0
     handlers = {**HANDLERS, Attention: attention, **cut.handlers}
-    for module in (cut.stem, *(block for stage in cut.stages for block in stage), cut.head):
+
+    def walked(module: nn.Module) -> _Part:
         given = value._replace(tensor=0)
+        options = {"side": side, "tokens": tokens, "handlers": handlers, "note_function": note_function}
         try:
-            traced = walk_part(
-                network,
-                module,
-                given,
-                tuple(images.shape),
-                side=side,
-                tokens=tokens,
-                handlers=handlers,
-                note_function=note_function,
-            )
+            traced = walk_part(network, module, given, shape, **options)
         except NotImplementedError as error:
             raise ValueError(f"images of {resolution} pixels do not pass through this model: {error}") from error
         operators = Operators(network.axes[given.axis].size, traced.operators, tokens)
         written = operators.shapes(side)[traced.out.tensor]
-        parts.append(_Part(traced, side, tokens, int(written.side), int(written.tokens)))
-        images = torch.empty(traced.out_shape, device="meta")
-        value, side, tokens = traced.out, int(written.side), int(written.tokens)
+        return _Part(traced, side, tokens, int(written.side), int(written.tokens))
+
+    places = [(stage, index) for stage, blocks in enumerate(cut.stages) for index in range(len(blocks))]
+    modules = [cut.stem, *(block for blocks in cut.stages for block in blocks), cut.head]
+    for place, module in zip([None, *places, None], modules, strict=True):
+        part = walked(module)
+        parts.append(part)
+        for one in (one for one in alternatives if (one.stage, one.index) == place):
+            others[one] = walked(model.get_submodule(one.path(cut.containers)))
+            _join(network, part, others[one], one)
+        value, shape, side, tokens = part.traced.out, part.traced.out_shape, part.out_side, part.out_tokens
     network.axes.fix(value.axis, "the classes")
-    return network, parts
+    return network, [*parts, *(others[one] for one in alternatives)]
+
+
+def _join(network: Network, part: _Part, other: _Part, alternative: Alternative) -> None:
+    """What the alternative ``other`` of ``part`` reads and gives has the same channels; those inside it are kept."""
+    expected, found = part.traced.out_shape, other.traced.out_shape
+    if found != expected:
+        raise ValueError(
+            f"stages.{alternative.stage}.blocks.{alternative.index}.kinds: {alternative.block} gives maps of the shape "
+            f"{list(found[1:])}, and the block in whose place it stands {list(expected[1:])}"
+        )
+    ends = {network.axes.join(part.traced.out.axis, other.traced.out.axis, where=alternative.block)}
+    ends.add(network.axes.root(other.traced.axes[0]))
+    for axis in other.traced.axes:
+        if network.axes.root(axis) not in ends:
+            network.axes.fix(axis, f"{alternative.block}: it stands in the place of another block")
 
 
 def _check_sides(parts: Sequence[_Part], resolutions: Sequence[int]) -> None:
@@ -183,15 +233,15 @@ def _by_stage(blocks: Iterable[Any], lengths: Sequence[int]) -> tuple[tuple[Any,
     return tuple(tuple(islice(remaining, length)) for length in lengths)
 
 
-def _least_depth(stage: Sequence[_Part]) -> int:
+def _least_depth(network: Network, stage: Sequence[_Part]) -> int:
     """Blocks of a stage that must stay: all but the last ones that give what they read. None may have to."""
     least = len(stage)
-    while least > 0 and _keeps_shape(stage[least - 1]):
+    while least > 0 and _keeps_shape(network, stage[least - 1]):
         least -= 1
     return least
 
 
-def _keeps_shape(part: _Part) -> bool:
+def _keeps_shape(network: Network, part: _Part) -> bool:
     traced = part.traced
-    same = traced.axes[0] == traced.axes[traced.out.tensor]
+    same = network.axes.root(traced.axes[0]) == network.axes.root(traced.axes[traced.out.tensor])
     return same and (part.side, part.tokens) == (part.out_side, part.out_tokens)

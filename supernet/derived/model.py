@@ -12,12 +12,14 @@ from typing import Any
 from torch import nn
 
 from ofa.supernet.channel_sorting import ChannelGroup
+from ofa.supernet.derived.alternatives import add_alternatives
 from ofa.supernet.derived.classifier import draw_classifier
 from ofa.supernet.derived.describe import describe
 from ofa.supernet.derived.parts import Layout
 from ofa.supernet.derived.rebuild import rebuild
 from ofa.supernet.derived.space import DerivedSpace
 from ofa.supernet.elastic.leaves import can_be_elastic, make_leaf_elastic
+from ofa.supernet.elastic.replaceable import make_replaceable
 from ofa.supernet.elastic.stage import make_optional, make_stage_elastic
 from ofa.supernet.space import Subnet
 
@@ -35,7 +37,8 @@ def build(
 
 
 def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
-    """Replaces the classes of the leaves that any gene changes, in place."""
+    """Replaces the classes of the leaves that any gene changes, in place, and adds blocks that may stand for others."""
+    add_alternatives(model, space.family, space.timm, space.arguments, space.alternatives)
     layout, kernels = space.layout, space.kernel_options
     owners = {path.rpartition(".")[0]: axis for path, (axis, _) in layout.parameters.items()}
     for path, axes in [
@@ -52,11 +55,13 @@ def make_elastic(model: nn.Module, space: DerivedSpace) -> None:
     for stage, container in zip(space.stages, layout.containers, strict=True):
         if len(stage.depths) > 1:
             make_stage_elastic(model.get_submodule(container))
+    for path in _replaceable(space):
+        make_replaceable(model.get_submodule(path))
 
 
 def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
     """Makes an elastic model run as ``subnet``."""
-    layout, kept = space.layout, space.sizes_of(subnet)
+    layout, kept = space.layout, space.channels_kept(subnet)
     for path, leaf in layout.leaves.items():
         module = model.get_submodule(path)
         if hasattr(type(module), "active_heads"):
@@ -69,10 +74,20 @@ def activate(model: nn.Module, space: DerivedSpace, subnet: Subnet) -> None:
         place = model.get_submodule(path.rpartition(".")[0])
         if hasattr(place, "active"):
             place.active = kernel > 0
+    for path, stride in space.chosen_strides(subnet).items():
+        model.get_submodule(path).stride = (stride, stride)
     for depth, container in zip(subnet.depths, layout.containers, strict=True):
         stage = model.get_submodule(container)
         if hasattr(stage, "active_depth"):
             stage.active_depth = depth
+    replaced = space.replaced(subnet)
+    for path in _replaceable(space):
+        model.get_submodule(path).active_alternative = replaced.get(path, "").rpartition(".")[2]
+
+
+def _replaceable(space: DerivedSpace) -> list[str]:
+    """The names of the blocks that others may stand for, each once."""
+    return list(dict.fromkeys(f"{space.layout.containers[one.stage]}.{one.index}" for one in space.alternatives))
 
 
 def channel_groups(model: nn.Module, space: DerivedSpace) -> Iterator[ChannelGroup]:

@@ -9,17 +9,19 @@ from typing import Any
 
 from ofa.supernet.derived.parts import PartLayout
 from ofa.supernet.derived.space import DerivedSpace
+from ofa.supernet.derived.strides import chosen_strides
 from ofa.supernet.operators import Operator, Operators
 from ofa.supernet.space import BlockPosition
 
 
 def stem(space: DerivedSpace, *, in_chans: int, **choices: Any) -> Operators:
-    return _chosen(space, space.layout.stem, space.part_columns.stem, choices, {space.layout.stem.axes[0]: in_chans})
+    given = {space.layout.stem.axes[0]: in_chans}
+    kernels = space.kernels_of_stem(choices)
+    return _chosen(space, space.layout.stem, space.part_columns.stem, choices, given, kernels)
 
 
 def block(space: DerivedSpace, position: BlockPosition, **choices: Any) -> Operators:
-    part = space.layout.blocks[position.stage][position.index]
-    number = space.blocks.index(position)
+    part, number = space.part_of(position, choices), space.blocks.index(position)
     kernels = space.kernels_of(position, choices)
     return _chosen(space, part, space.part_columns.blocks[number], choices, {}, kernels)
 
@@ -45,6 +47,7 @@ def _chosen(
         genes, sizes = space.axis_sizes[axis]
         return int(sizes[tuple(option[column] for column in genes)])
 
+    strides = chosen_strides(space.stride_layers, choices)
     left_out = tuple(f"{path.rpartition('.')[0]}." for path, kernel in (kernels or {}).items() if not kernel)
     made: list[Operator] = []
     tensors = [0]  # of each tensor of the largest network, its number here
@@ -62,6 +65,8 @@ def _chosen(
             changed["extra_params"] = operator.extra_params // operator.channels * channels
         if kernels and (kernel := kernels.get(part.paths[number])):
             changed |= {"kernel": kernel, "padding": kernel // 2}
+        if stride := strides.get(part.paths[number]):
+            changed["stride"] = stride
         made.append(operator._replace(**changed))
         tensors.append(len(made))
     return Operators(size(part.axes[0]), tuple(made), part.in_tokens)

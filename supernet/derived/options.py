@@ -1,7 +1,7 @@
 """The genes of a derived space, as data: nothing here needs torch.
 
-Genes, in order: resolution; depth of each stage; widths; kernels, expand ratios and heads, block after block. A gene
-with one option is left out, depth apart.
+Genes, in order: resolution; depth of each stage; widths; kernels (those of the stem first), expand ratios, heads and
+kinds, block after block; strides. A gene with one option is left out, depth apart.
 """
 
 from __future__ import annotations
@@ -10,42 +10,18 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ofa.supernet.derived.arguments import check_arguments
+from ofa.supernet.derived.block import KIND, Alternative, Block, Options
+from ofa.supernet.derived.strides import Stem, check_strides, stem_genes, stride_genes
 from ofa.supernet.genome import Gene
 from ofa.supernet.space import SOME, BlockPosition, SearchSpace, Section, ascending
 
 MAX_BLOCKS = 512  # of the largest network
 MAX_TABLE = 100_000  # blocks of all kinds at all resolutions, widths apart
 
-MAX_SIZE = 1_000_000  # channels of a layer, and any other number of them
-
-Size = Annotated[int, Field(ge=0, le=MAX_SIZE)]
-Options = Annotated[tuple[Size, ...], SOME]
-# 1.0 becomes 1, so that one network is written one way.
-Ratio = Annotated[
-    float, Field(ge=0.01, le=100), AfterValidator(lambda value: int(value) if value == int(value) else value)
-]
-
-
-class Block(Section):
-    """What a block may choose, each ascending; a choice that it does not have is left out."""
-
-    in_channels: Size = Field(description="Channels that it reads in the largest network.")
-    kernels: dict[str, Options] = Field(
-        {}, description="Sizes of each depthwise convolution's kernel, by its name; 0 leaves it out."
-    )
-    expands: Annotated[tuple[Ratio, ...], Field(max_length=127)] = Field((), description="Ratios of middle channels.")
-    heads: Annotated[tuple[Size, ...], Field(max_length=127)] = Field((), description="Numbers of attention heads.")
-
-    def kernel_key(self, leaf: str) -> str:
-        """The key of the gene that chooses the kernel of a depthwise convolution."""
-        return "kernel" if len(self.kernels) == 1 else f"kernel_{leaf.removesuffix('.conv')}"
-
-    @model_serializer(mode="wrap")
-    def _without_absent_choices(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialize(self).items() if value}
+_LEFT_OUT = ("stem", "stages_of_one_width")
 
 
 class Stage(Section):
@@ -64,6 +40,9 @@ class DerivedOptions(SearchSpace):
         widths: channels to choose from by the names of the layout (``layout.Channels.name``).
         expand_of: what an expand ratio is of: the model's own middle channels, or those that the block reads or gives,
             in multiples of 8; ``"unrounded"``: those that it reads, to the channel.
+        stem: choices of the layers before the blocks.
+        stages_of_one_width: whether the blocks of a stage give as many channels as its first, where no addition makes
+            them; they can then be left out, too.
     """
 
     timm: str = Field(description="Name of the model in timm, or `timm.models.` and a class.")
@@ -73,6 +52,8 @@ class DerivedOptions(SearchSpace):
     expand_of: Literal["own", "in", "out", "unrounded"] = Field(
         "own", description="What expand ratios are of: the model's own middle channels, or a block's input or output."
     )
+    stem: Stem = Field(Stem(), description="Choices of the layers before the blocks.")
+    stages_of_one_width: bool = Field(False, description="Whether a stage has one width without residual additions.")
 
     @model_validator(mode="after")
     def _check(self) -> DerivedOptions:
@@ -80,13 +61,13 @@ class DerivedOptions(SearchSpace):
         ascending("resolutions", self.resolutions)
         for name, options in self.widths.items():
             ascending(f"widths {name}", options)
+        check_strides(self.stem, [stage.blocks for stage in self.stages])
+        for name, options in self.stem.kernels.items():
+            ascending(f"stem.kernels {name}", options)
         for stage in self.stages:
             ascending("depths", stage.depths)
             if stage.depths[-1] != len(stage.blocks):
                 raise ValueError(f"depths {list(stage.depths)} of a stage of {len(stage.blocks)} blocks")
-            for block in stage.blocks:
-                for options in (*block.kernels.values(), block.expands, block.heads):
-                    ascending("options of a block", options)
         if len(self.blocks) > MAX_BLOCKS:
             raise ValueError(f"the largest network has {len(self.blocks)} blocks; there may be {MAX_BLOCKS}")
         kinds = len(self.resolutions) * sum(
@@ -96,6 +77,11 @@ class DerivedOptions(SearchSpace):
         if kinds > MAX_TABLE:
             raise ValueError(f"{kinds:,} kinds of blocks, resolutions counted; there may be {MAX_TABLE:,}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What a space does not have is left out, so that others are written as by versions without it."""
+        return {key: value for key, value in serialize(self).items() if value or key not in _LEFT_OUT}
 
     @property
     def timm_class(self) -> str:  # what a report calls it
@@ -116,16 +102,10 @@ class DerivedOptions(SearchSpace):
             for number, stage in enumerate(self.stages)
             for index, block in enumerate(stage.blocks)
         ]
-        for number, index, block in places:
-            for leaf, options in block.kernels.items():
-                if len(options) > 1:
-                    genes.append(Gene("kernel", options, number, index, name=block.kernel_key(leaf)))
-        for role, field in (("expand", "expands"), ("heads", "heads")):
-            genes += [
-                Gene(role, options, number, index)
-                for number, index, block in places
-                if len(options := getattr(block, field)) > 1
-            ]
+        genes += stem_genes(self.stem)
+        for role in ("kernel", "expand", "heads", KIND):
+            genes += [gene for number, index, block in places for gene in block.genes(role, number, index)]
+        genes += stride_genes(self.stem, [stage.blocks for stage in self.stages])
         return tuple(genes)
 
     @cached_property
@@ -134,4 +114,14 @@ class DerivedOptions(SearchSpace):
             BlockPosition(number, index, block.in_channels)
             for number, stage in enumerate(self.stages)
             for index, block in enumerate(stage.blocks)
+        )
+
+    @cached_property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The blocks that may stand in the place of others."""
+        return tuple(
+            Alternative(number, index, kind, list(block.kinds.values())[kind].block)
+            for number, stage in enumerate(self.stages)
+            for index, block in enumerate(stage.blocks)
+            for kind in block.alternatives
         )

@@ -77,6 +77,7 @@ class Layout:
         containers: the names of the sequences that hold the blocks of each stage.
         fixed_kernels: the names of depthwise convolutions whose kernel cannot be cut.
         optional: the names of convolutions that can be left out with all of the module that they are in.
+        alternatives: by stage, block and number of its kind, the blocks that may stand in the place of another.
     """
 
     stem: PartLayout
@@ -91,3 +92,4 @@ class Layout:
     containers: tuple[str, ...]
     fixed_kernels: frozenset[str]
     optional: frozenset[str]
+    alternatives: Mapping[tuple[int, int, int], PartLayout]

@@ -10,6 +10,7 @@ import numpy as np
 from ofa.supernet.derived.options import DerivedOptions
 from ofa.supernet.derived.parts import Channels, Layout
 from ofa.supernet.derived.scaling import make_divisible, share_of
+from ofa.supernet.operators import Operators
 
 
 class AxisSizes(NamedTuple):
@@ -19,12 +20,16 @@ class AxisSizes(NamedTuple):
     sizes: np.ndarray
 
 
-@lru_cache(maxsize=256)
-def sides(layout: Layout, resolution: int) -> tuple[int, ...]:
-    """Side of the map that each block reads, and last that the head reads."""
-    side, found = resolution, []
+@lru_cache(maxsize=1024)
+def sides(layout: Layout, resolution: int, strides: tuple[tuple[str, int], ...] = ()) -> tuple[int, ...]:
+    """Side of the map that each block reads, and last that the head reads; ``strides`` by the names of layers."""
+    side, found, other = resolution, [], dict(strides)
     for part in (layout.stem, *(part for stage in layout.blocks for part in stage)):
-        side = int(part.as_operators(layout.channels[part.axes[0]].size).shapes(side)[part.out].side)
+        operators = [
+            operator._replace(stride=other.get(path, operator.stride))
+            for operator, path in zip(part.operators, part.paths, strict=True)
+        ]
+        side = int(Operators(layout.channels[part.axes[0]].size, tuple(operators)).shapes(side)[part.out].side)
         found.append(side)
     return tuple(found)
 
@@ -74,7 +79,7 @@ def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
     """A block's middle: a share of its own channels, or a ratio of those that it reads or gives."""
     stage, block = int(channels.stage or 0), int(channels.block or 0)
     space = made.space
-    ratios = space.stages[stage].blocks[block].expands or (1,)
+    ratios = space.stages[stage].blocks[block].values_of("expand") or (1,)
     if space.expand_of == "own":
         return _with_gene(space, channels, "expand", _sizes((), [share_of(channels.size, ratio) for ratio in ratios]))
     part = made.layout.blocks[stage][block]
@@ -87,16 +92,17 @@ def _expand(made: _Sizes, channels: Channels) -> AxisSizes:
 def _heads(made: _Sizes, channels: Channels) -> AxisSizes:
     stage, block = int(channels.stage or 0), int(channels.block or 0)
     space = made.space
-    heads = space.stages[stage].blocks[block].heads or (channels.size // channels.step,)
+    heads = space.stages[stage].blocks[block].values_of("heads") or (channels.size // channels.step,)
     return _with_gene(space, channels, "heads", _sizes((), [number * channels.step for number in heads]))
 
 
 def _with_gene(space: DerivedOptions, channels: Channels, role: str, sizes: AxisSizes) -> AxisSizes:
-    """``sizes``, whose last axis is the options of the block's gene of ``role``, or one entry without a gene."""
+    """``sizes``, whose last axis is the options of the gene that chooses the block's ``role``, or one of no gene."""
     if sizes.sizes.shape[-1] == 1:
         return _sizes(sizes.columns, sizes.sizes[..., 0])
-    own = space.genes_of_block(channels.stage, int(channels.block or 0))
-    (column,) = (number for number in own if space.genes[number].role == role)
+    stage, block = int(channels.stage or 0), int(channels.block or 0)
+    own, chosen_by = space.genes_of_block(stage, block), space.stages[stage].blocks[block].role_of(role)
+    (column,) = (number for number in own if space.genes[number].role == chosen_by)
     return _sizes((*sizes.columns, column), sizes.sizes)
 
 

@@ -59,5 +59,8 @@ def make_conv_elastic(conv: nn.Conv2d) -> None:
 
 
 def plain_conv(conv: nn.Conv2d, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:
-    """Attributes of a plain convolution from ``inp`` to ``out`` channels."""
-    return {"out_channels": out, "in_channels": inp}
+    """Attributes of a plain convolution from ``inp`` to ``out`` channels; ``kernel`` None is its own."""
+    attributes: dict[str, Any] = {"out_channels": out, "in_channels": inp}
+    if kernel not in (None, conv.kernel_size[0]):
+        attributes |= {"kernel_size": (kernel, kernel), "padding": (kernel // 2, kernel // 2)}
+    return attributes

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.supernet.elastic.depthwise_gradient import DepthwiseConv, has_slow_gradient
+from ofa.supernet.elastic.kernels import add_transforms, smaller_kernel
 
 
 class _ElasticDepthwise(nn.Conv2d):
     """Depthwise convolution with as many channels as its input and a kernel of ``active_kernel``.
 
-    A smaller kernel is the centre of the next larger one, multiplied by a trained matrix (one a step, shared by all
-    channels): the kernel transformation of "Once-for-All", section 3 (https://arxiv.org/abs/1908.09791). A layer
-    without a choice of kernels has no matrices.
+    A layer without a choice of kernels has no matrices.
     """
 
     active_kernel: int
@@ -29,14 +28,7 @@ class _ElasticDepthwise(nn.Conv2d):
     def active_weight(self, channels: int, kernel: int) -> Tensor:
         """The weight ``(channels, 1, kernel, kernel)`` that a subnet uses."""
         weight = self.weight[:channels] if channels < self.weight.shape[0] else self.weight
-        for larger, smaller in zip(self.kernels, self.kernels[1:], strict=False):
-            if smaller < kernel:
-                break
-            matrix = self.transforms[f"{larger}to{smaller}"]
-            margin = (larger - smaller) // 2
-            centre = weight[:, :, margin : margin + smaller, margin : margin + smaller]
-            weight = F.linear(centre.reshape(channels, -1), matrix).view(channels, 1, smaller, smaller)
-        return weight
+        return smaller_kernel(weight, kernel, kernels=self.kernels, transforms=self.transforms)
 
     def active_tensor(self, name: str, shape: torch.Size) -> Tensor:
         """The tensor ``name`` of the plain leaf of a subnet, whose shape it is: kernel transforms are baked in."""
@@ -112,15 +104,7 @@ def make_depthwise_elastic(conv: nn.Conv2d, kernels: tuple[int, ...] | None = No
     if kernels[-1] != conv.kernel_size[0]:
         raise ValueError(f"{conv}: the largest of the kernels {list(kernels)} is not its own")
     conv.__class__ = _ELASTIC[type(conv)]
-    conv.active_kernel = kernels[-1]
-    conv.kernels = kernels[::-1]
-    like = {"dtype": conv.weight.dtype, "device": conv.weight.device}
-    conv.transforms = nn.ParameterDict(
-        {
-            f"{larger}to{smaller}": nn.Parameter(torch.eye(smaller**2, **like))
-            for larger, smaller in zip(conv.kernels, conv.kernels[1:], strict=False)
-        }
-    )
+    add_transforms(conv, kernels)
 
 
 def plain_depthwise(conv: nn.Conv2d, *, out: int, inp: int, kernel: int | None) -> dict[str, Any]:

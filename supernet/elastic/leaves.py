@@ -26,6 +26,7 @@ from ofa.supernet.elastic.depthwise import (
     why_depthwise_is_fixed,
     why_kernel_is_fixed,
 )
+from ofa.supernet.elastic.kernel_conv import make_kernel_conv_elastic, why_conv_kernel_is_fixed
 from ofa.supernet.elastic.layer_norm import (
     ELASTIC_LAYER_NORMS,
     make_layer_norm_elastic,
@@ -102,17 +103,17 @@ def can_be_elastic(leaf: nn.Module) -> bool:
 
 def can_choose_kernel(leaf: nn.Module) -> bool:
     """Whether ``make_leaf_elastic`` takes several kernels for a plain layer."""
-    return not why_kernel_is_fixed(leaf)
+    return not _why_kernel_is_fixed(leaf)
 
 
 def make_leaf_elastic(leaf: nn.Module, *, kernels: tuple[int, ...] | None = None) -> None:
     """Turns a plain layer elastic by another class, in place, active at its full width.
 
-    What can then be chosen: ``active_out`` of convolutions and linear layers, ``active_kernel`` of depthwise ones,
-    ``active_heads`` of attentions. All else follows the width of the input.
+    What can then be chosen: ``active_out`` of convolutions and linear layers, ``active_kernel`` of convolutions with
+    several ``kernels``, ``active_heads`` of attentions. All else follows the width of the input.
 
     Args:
-        kernels: that a depthwise convolution can choose from, ascending; the largest is its own.
+        kernels: that a convolution can choose from, ascending; the largest is its own.
 
     Raises:
         TypeError: the layer cannot be made elastic: see ``why_fixed``; or it cannot choose among kernels.
@@ -121,10 +122,12 @@ def make_leaf_elastic(leaf: nn.Module, *, kernels: tuple[int, ...] | None = None
         raise TypeError(f"cannot make {type(leaf).__name__} elastic: {reason}")
     if kernels is None:
         _kind(leaf, type(leaf)).make_elastic(leaf)
-    elif reason := why_kernel_is_fixed(leaf):
+    elif reason := _why_kernel_is_fixed(leaf):
         raise TypeError(f"cannot choose kernels for {type(leaf).__name__}: {reason}")
-    else:
+    elif is_depthwise(leaf):
         make_depthwise_elastic(leaf, kernels)
+    else:
+        make_kernel_conv_elastic(leaf, kernels)
 
 
 def plain_attributes(leaf: nn.Module, *, out: int, inp: int, kernel: int | None = None) -> dict[str, Any]:
@@ -134,13 +137,17 @@ def plain_attributes(leaf: nn.Module, *, out: int, inp: int, kernel: int | None 
         leaf: plain or elastic; unknown ones have no such attributes.
         out, inp: the channels that it writes and reads; where it keeps its axis, both are the same. For an attention
             ``out`` counts its heads; for timm's classifier heads it is the width that the last layer reads.
-        kernel: of a depthwise convolution; None is its own.
+        kernel: of a convolution; None is its own.
     """
     for plain in type(leaf).__mro__:
         if kind := _kind(leaf, plain):
             return kind.plain(leaf, out=out, inp=inp, kernel=kernel)
     holder = HOLDERS.get(type(leaf), _nothing_else)
     return holder(leaf, out=out, inp=inp, kernel=kernel)
+
+
+def _why_kernel_is_fixed(leaf: nn.Module) -> str:
+    return why_kernel_is_fixed(leaf) if is_depthwise(leaf) else why_conv_kernel_is_fixed(leaf)
 
 
 def _kind(leaf: nn.Module, plain: type) -> Kind | None:

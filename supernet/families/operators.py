@@ -19,7 +19,7 @@ def parts_of_subnet(
     space: SearchSpace, subnet: Subnet, *, num_classes: int, in_chans: int
 ) -> list[tuple[Operators, int]]:
     """Stem, running blocks and head of ``subnet``, each with the side of the map that it reads."""
-    family, sides = operators_of_family(space), space.sizes(subnet.resolution)
+    family, sides = operators_of_family(space), space.sizes_of(subnet)
     choices = space.choices(subnet)
     blocks = [
         (family.block(space, position, **choices.blocks[position.stage, position.index]), side)

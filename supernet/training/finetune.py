@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ofa.supernet.threads import Threads, fixed
 from ofa.supernet.training import loop
 from ofa.supernet.training.checkpoint import Checkpoint, check_network
+from ofa.supernet.training.errors import Diverged
 from ofa.supernet.training.loop import Batches, Hooks
 from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
@@ -117,4 +119,7 @@ def finetuning_step(
         autocast=state.autocast,
         scale=state.scaler.scale,
     )
-    return run_measured(state, learn, work=lambda: len(batch.images))
+    try:
+        return run_measured(state, learn, work=lambda: len(batch.images))
+    except Diverged:  # perhaps on this rank alone: the loop says so on all of them
+        return math.nan

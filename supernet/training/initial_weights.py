@@ -26,7 +26,8 @@ def load_initial(net: Supernet, path: Path) -> list[str]:
     Args:
         path: a .safetensors file with a supernet's own state dict (``model.*``), a checkpoint of its training (of which
             the moving average is taken when it has one), or the state dict of the plain timm model that is this space's
-            largest subnet. Without kernel transforms in it they become the identity.
+            largest subnet. Without kernel transforms in it they become the identity; without the blocks that may stand
+            in the place of others these keep the weights that they have.
 
     Raises:
         ValueError: naming the file, when it cannot be read or its names or shapes are not those of the full network;
@@ -48,6 +49,8 @@ def take_initial(
     in_file = dict(stored)
     if not any(".transforms." in name for name in stored):
         stored |= {name: torch.eye(len(own)) for name, own in expected.items() if ".transforms." in name}
+    if not any(".alternatives." in name for name in stored):
+        stored |= {name: own for name, own in expected.items() if ".alternatives." in name}
     left_out = _other_classifier(net, stored, expected)
     copy_fitting(
         stored,

@@ -1,8 +1,9 @@
 """The training loop: phases, epochs and steps, for whatever a step function learns.
 
 A step function ``step(state, batch) -> loss`` adds gradients to the parameters of ``state.net`` and returns the mean
-loss over its images (0 without any). It is called in every step on every rank, with an empty batch too, since ranks may
-have to decide something together. Weight sharing (``weight_sharing``) and fine-tuning (``finetune``) are two of them.
+loss over its images (0 without any); one that is not finite ends training on all ranks. It is called in every step on
+every rank, with an empty batch too, since ranks may have to decide something together. Weight sharing
+(``weight_sharing``) and fine-tuning (``finetune``) are two of them.
 
 Differentiable search (DARTS, https://arxiv.org/abs/1806.09055) is to be a third: architecture parameters are one of
 ``state.modules``, with their own one of ``state.optimizers``; ``batches`` yields ``(images, labels, other images, other
@@ -13,6 +14,7 @@ loop goes on. Checkpoints hold all of it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -121,6 +123,8 @@ def train(
                 count, (loss_sum, stops) = apply_gradients(
                     state, state.optimizer, state.trained, images=images_here, sums=sums
                 )
+                if not math.isfinite(loss_sum):
+                    raise Diverged(f"the loss is {loss_sum} in {where}; {REMEDY}")
                 if count:
                     state.scaler.update()
                     state.sums.loss += loss_sum / count

@@ -13,6 +13,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
 from ofa.supernet.supernet import Supernet
+from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
 
 SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
@@ -57,10 +58,12 @@ def peak_lr(optimizer: torch.optim.Optimizer) -> float:
 
 
 def make_scheduler(
-    optimizer: torch.optim.Optimizer, settings: Settings, *, steps_per_epoch: int, total_steps: int, warm: bool
+    optimizer: torch.optim.Optimizer, settings: Settings, phase: Phase, *, steps_per_epoch: int, first: bool
 ) -> Scheduler:
-    """Of one phase of ``total_steps`` optimizer steps; ``warm``: whether it begins with the settings' warm-up."""
-    warmup = min(round(settings.warmup_epochs * steps_per_epoch), total_steps - 1) if warm else 0
+    """Of one phase; the ``first`` of a training begins with the settings' warm-up where that is longer than its own."""
+    total_steps = phase.epochs * steps_per_epoch
+    warmup_epochs = max(phase.warmup_epochs, settings.warmup_epochs) if first else phase.warmup_epochs
+    warmup = min(round(warmup_epochs * steps_per_epoch), total_steps - 1)
     # With a prefix, its length is what follows the warm-up. Of a single step only the first rate is used, and timm
     # warns of a schedule so short.
     length = max(2, total_steps - warmup)

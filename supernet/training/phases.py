@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ class Phase:
             not open: it has its largest option alone. Resolutions are always open.
         sort_channels: reorder channels by importance before the phase begins.
         sampling: which networks a step runs, a key of ``sampling.SAMPLERS``.
+        warmup_epochs: in which the learning rate rises linearly, of ``epochs``.
         teacher: ``"none"``: labels only. ``"full"``: also the full network as it was when the first such phase began,
             frozen, in eval mode. ``"in_place"``: the step's largest network learns from labels, the others from its
             soft labels alone (BigNAS, arXiv:2003.11142).
@@ -41,6 +42,7 @@ class Phase:
     sort_channels: bool = False
     sampling: str = "uniform"
     teacher: str = "none"
+    warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"phase {self.name!r}"
@@ -104,9 +106,17 @@ SHRINKING = {
     "kernel": Shrinking(_KERNEL, _KERNEL, subnets=1, at_once=True),
     "depth": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
     "expand": _WIDTHS,
+    "kind": _WIDTHS,
     "width": _WIDTHS,
     "heads": _WIDTHS,
+    "stride": Shrinking(_FIRST_STEP, _LAST_STEP, subnets=2),
 }
+
+
+# Of ``auto``: which parts of the epochs the full network and the warm-up in it get, and networks a step after it.
+FULL_SHARE = 0.3
+WARMUP = 0.03
+SUBNETS = 1
 
 
 def progressive_shrinking(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
@@ -180,7 +190,43 @@ def attentive(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...
     return (Phase("attentive", epochs, lr, 4, open=all_open(space), sampling="best_up", teacher="in_place"),)
 
 
+def auto(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
+    """The default: the full network, then everything open, with the full network as teacher (``everything``).
+
+    Two phases, and few networks a step, because a training of tens of epochs has no steps to spare: at equal training
+    compute more small steps were worth more than several networks in each, and than phases that open a role at a time
+    (benchmarks/results/schedules.md). A single epoch has no time for a teacher: it is the second phase without one. A
+    space without choices has the first phase alone.
+
+    Args:
+        epochs: of both phases together.
+        lr: of both.
+    """
+    later = everything(space, epochs=epochs, lr=lr)
+    first = Phase("full", epochs, lr, warmup_epochs=WARMUP * epochs)
+    if all(count == 1 for count in later.open.values()):
+        return (first,)
+    if epochs == 1:
+        return (replace(later, teacher="none"),)
+    full = max(1, round(FULL_SHARE * epochs))
+    return replace(first, epochs=full), replace(later, epochs=epochs - full)
+
+
+def everything(space: SearchSpace, *, epochs: int, lr: float) -> Phase:
+    """The phase of ``auto`` in which everything is open."""
+    return Phase(
+        "all",
+        epochs,
+        lr,
+        SUBNETS,
+        open=all_open(space),
+        sort_channels=any(SHRINKING[role].sort_channels and count > 1 for role, count in all_open(space).items()),
+        teacher="full",
+    )
+
+
 SCHEDULES: dict[str, Callable[..., tuple[Phase, ...]]] = {
+    "auto": auto,
     "progressive_shrinking": progressive_shrinking,
     "random": random,
     "sandwich": sandwich,

@@ -136,9 +136,9 @@ class TrainState:
         self.scheduler = make_scheduler(
             self.optimizer,
             self.settings,
+            self.phase,
             steps_per_epoch=self.steps_per_epoch,
-            total_steps=self.phase_steps,
-            warm=self.phase_index == 0,
+            first=self.phase_index == 0,
         )
         self.scheduler.step_update(self.step)
 

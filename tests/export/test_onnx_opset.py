@@ -29,17 +29,17 @@ def new_model(preset):
 
 @pytest.fixture(scope="module")
 def models():
-    return {"tiny_mbv3": new_model("tiny_mbv3"), "mcu_32": new_model("mcu_32")}
+    return {"tiny_mbv3": new_model("tiny_mbv3"), "mcu_32_ir": new_model("mcu_32_ir")}
 
 
 @pytest.fixture(scope="module")
 def exported(models, tmp_path_factory):
     """By preset, the file with nothing asked for."""
     folder = tmp_path_factory.mktemp("files")
-    onnx.save(onnx_graph(models["mcu_32"], (3, 32, 32)), folder / "mcu_32.onnx")
+    onnx.save(onnx_graph(models["mcu_32_ir"], (3, 32, 32)), folder / "mcu_32_ir.onnx")
     return {
         "tiny_mbv3": export_onnx(models["tiny_mbv3"], folder / "tiny_mbv3.onnx", resolution=32),
-        "mcu_32": folder / "mcu_32.onnx",  # of ours, which takes no seconds
+        "mcu_32_ir": folder / "mcu_32_ir.onnx",  # of ours, which takes no seconds
     }
 
 
@@ -64,7 +64,7 @@ def assert_same(path, model, data):
     assert got.shape == expected.shape and np.abs(got - expected).max() < 1e-5 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("preset, lowest", [("tiny_mbv3", 14), ("mcu_32", 11)])
+@pytest.mark.parametrize("preset, lowest", [("tiny_mbv3", 14), ("mcu_32_ir", 11)])
 def test_the_lowest_opset_and_its_ir_version(exported, preset, lowest):
     """torch's own are 20 and 10, which onnxruntime before 1.18 refuses."""
     proto = onnx.load(exported[preset])
@@ -104,7 +104,7 @@ def test_a_chosen_opset(models, exported, opset, tmp_path):
 @pytest.mark.parametrize("opset", [10, MAX_OPSET + 1, 0, -1, 13.0, True, "13"])
 def test_invalid_opsets(models, opset, tmp_path):
     with pytest.raises(ValueError, match=rf"opset is .*; it must be a whole number from {MIN_OPSET} to {MAX_OPSET}"):
-        export_onnx(models["mcu_32"], tmp_path / "model.onnx", resolution=32, opset=opset)
+        export_onnx(models["mcu_32_ir"], tmp_path / "model.onnx", resolution=32, opset=opset)
     assert not list(tmp_path.iterdir())
 
 
@@ -122,7 +122,7 @@ def test_an_opset_below_what_an_unknown_operator_needs():
 
 
 def test_one_batch_size(models, exported, tmp_path):
-    proto, path = onnx.load(exported["mcu_32"]), tmp_path / "model.onnx"
+    proto, path = onnx.load(exported["mcu_32_ir"]), tmp_path / "model.onnx"
     set_batch(proto, 1)
     onnx.save(proto, path)
     proto = onnx.load(path)
@@ -130,7 +130,7 @@ def test_one_batch_size(models, exported, tmp_path):
     shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in values]
     assert len(shapes) > 20 and all(shape and all(shape) and shape[0] == 1 for shape in shapes)
     assert onnxruntime.load(path).get_inputs()[0].shape == [1, 3, 32, 32]
-    assert_same(path, models["mcu_32"], images())  # one by one
+    assert_same(path, models["mcu_32_ir"], images())  # one by one
 
     int8 = quantize_onnx(path, tmp_path / "int8.onnx", images(20))
     session = onnxruntime.load(int8)
@@ -140,11 +140,11 @@ def test_one_batch_size(models, exported, tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
 def test_files_of_a_fixed_batch_run_any_number_of_images(models, count, exported, tmp_path):
-    proto = onnx.load(exported["mcu_32"])
+    proto = onnx.load(exported["mcu_32_ir"])
     set_batch(proto, 4)
     onnx.save(proto, tmp_path / "model.onnx")
     data = images(count)
-    expected = onnxruntime.run(onnxruntime.load(exported["mcu_32"]), data)
+    expected = onnxruntime.run(onnxruntime.load(exported["mcu_32_ir"]), data)
     got = onnxruntime.run(onnxruntime.load(tmp_path / "model.onnx"), data)
     assert got.shape == expected.shape == (count, 4) and np.allclose(got, expected, atol=1e-5)
 
@@ -158,7 +158,7 @@ def test_opset_and_batch_are_arguments_of_export(quick, tmp_path):
 @pytest.mark.parametrize("batch", [0, -1, 1.0, "1", True])
 def test_invalid_batch_sizes(models, batch, tmp_path):
     with pytest.raises(ValueError, match=r"batch is .*; it must be a positive whole number, or None"):
-        export_onnx(models["mcu_32"], tmp_path / "model.onnx", resolution=32, batch=batch)
+        export_onnx(models["mcu_32_ir"], tmp_path / "model.onnx", resolution=32, batch=batch)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -195,5 +195,5 @@ def test_numpys_values_as_metadata(quick, tmp_path):
 )
 def test_metadata_that_json_cannot_hold_is_named(models, metadata, words, tmp_path):
     with pytest.raises(ValueError, match=words):
-        export_onnx(models["mcu_32"], tmp_path / "model.onnx", resolution=32, metadata=metadata)
+        export_onnx(models["mcu_32_ir"], tmp_path / "model.onnx", resolution=32, metadata=metadata)
     assert not list(tmp_path.iterdir())

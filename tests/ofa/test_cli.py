@@ -133,7 +133,7 @@ def test_runtimes_say_what_they_lack(capsys, monkeypatch):
         (["run", "quikstart"], "quikstart: no such recipe, neither a file nor a shipped one; did you mean "),
         (["train", "nowhere/at/all.yaml"], "nowhere/at/all.yaml: no such recipe"),
         (["check", "quickstart", "--set", "train.epohcs=3"], '--set train.epohcs: unknown key; did you mean "epochs"?'),
-        (["check", "quickstart", "--set", "train.epochs"], "--set train.epochs: write it as key=value"),
+        (["check", "quickstart", "--set", "train.total_epochs"], "--set train.total_epochs: write it as key=value"),
         (["show", "."], ".: not a run folder (it has no recipe.yaml)"),
         (["run", "."], ".: a folder, not a recipe file"),
     ],
@@ -157,15 +157,15 @@ def test_debug_adds_the_traceback(capsys, words):
 def test_run_and_stages_pass_everything_on(capsys, started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ofa(capsys, "run", "quickstart") == (0, "", "")
-    arguments = ["quickstart", "--out", "there", "--set", "train.epochs=3", "--set", "seed=4", "--update"]
+    arguments = ["quickstart", "--out", "there", "--set", "train.total_epochs=3", "--set", "seed=4", "--update"]
     for stage in STAGES:
         assert ofa(capsys, stage, *arguments)[0] == 0
     (recipe, folder, stages, update), *others = started
     assert (folder, stages, update) == (Path("runs/quickstart"), STAGES, False)
-    assert recipe.train.epochs != 3
+    assert recipe.train.total_epochs != 3
     assert [call[2] for call in others] == [(stage,) for stage in STAGES]
     for recipe, folder, _, update in others:
-        assert (recipe.train.epochs, recipe.seed, folder, update) == (3, 4, Path("there"), True)
+        assert (recipe.train.total_epochs, recipe.seed, folder, update) == (3, 4, Path("there"), True)
 
 
 def test_a_run_folder_stands_for_its_recipe(capsys, started, tmp_path, monkeypatch):

@@ -10,7 +10,10 @@ from ofa.pipeline.artefacts.base import Artefact, Value
 
 
 class Quality(Value):
-    """See ``ofa.predictors.accuracy.quality``. ``held_out``: predicted, standard deviation, measured of each row."""
+    """See ``ofa.predictors.accuracy.quality``. ``held_out``: predicted, standard deviation, measured of each row.
+
+    ``target``: what accuracy was told from, of the recipe's ``predictor:``.
+    """
 
     kendall_tau: float
     rmse: float
@@ -21,6 +24,7 @@ class Quality(Value):
     held_out: tuple[tuple[float, float, float], ...] = ()
     rows_dropped: float = 0.0
     kind: str | None = None
+    target: str | None = None
     scores: dict[str, float] = Field(default_factory=dict)
 
 

@@ -41,7 +41,7 @@ class TargetReport(Searched):
     def accuracy_as_predicted(self) -> float:
         """The measured validation accuracy of what the predictor speaks of: before any fine-tuning, in float32."""
         for accuracy in (
-            self.verified.validation_accuracy_before_finetuning,
+            self.verified.accuracy_before_finetuning,
             self.verified.validation_accuracy_float32,
         ):
             if accuracy is not None:

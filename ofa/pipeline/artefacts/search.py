@@ -8,11 +8,13 @@ from ofa.pipeline.artefacts.base import Artefact, OpenValue, SubnetValue, Value
 
 
 class Figures(OpenValue):
-    """An accuracy (a share) and costs by their names, each in the unit of its table."""
+    """An accuracy (a share) with what else the images said, and costs by their names, each in the unit of its table."""
 
     __pydantic_extra__: dict[str, float]
 
     accuracy: float | None = None
+    smoothed_accuracy: float | None = None
+    loss: float | None = None
 
     @property
     def costs(self) -> dict[str, float]:
@@ -31,7 +33,8 @@ class Predicted(Figures):
 class Candidate(Value):
     """A subnet that the search proposed and that was measured; one of a target's is ``chosen``.
 
-    ``measured`` has no accuracy when the costs were measured to be above a limit.
+    ``measured`` has no accuracy when the costs were measured to be above a limit. ``value`` is what those that were
+    inside were compared by: as ``search.choose_by`` says, the accuracy that is expected of it, or what was measured.
     """
 
     subnet: SubnetValue
@@ -39,6 +42,7 @@ class Candidate(Value):
     predicted: Predicted
     measured: Figures
     chosen: bool = False
+    value: float | None = None
 
 
 class FrontPoint(Value):

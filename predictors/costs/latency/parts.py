@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, product
 from typing import Any
 
@@ -73,13 +73,14 @@ def add_parts(models: Models, space: SearchSpace, head: Mapping[str, int], *, pr
     """Adds stems, heads and blocks of ``space`` at all of its resolutions. ``head``: ``num_classes``, ``in_chans``."""
     family = families.model(space.family)
     stems, heads, *blocks = layout = tuple({} for _ in _columns(space))
-    sides, tokens = [space.sizes(resolution) for resolution in space.resolutions], _tokens_read(space, head)
+    tokens = _tokens_read(space, head)
     for code in tqdm(covering_codes(space), desc="write blocks", disable=None if progress else True):
         subnet = space.decode(code)
         model = family.build(family.describe(space, subnet, **head)).eval()
         stem, stages, classifier = family.parts(model)
         chosen_stem, chosen_head, *chosen = [tuple(code[list(columns)].tolist()) for columns in _columns(space)]
         shapes = space.shapes(subnet)
+        sides = [space.sizes_of(replace(subnet, resolution=resolution)) for resolution in space.resolutions]
         # Each stem and each head is timed once, in all subnets that have it.
         new_stem, new_head = chosen_stem not in stems, chosen_head not in heads
         for resolution, row in zip(space.resolutions, sides, strict=True):

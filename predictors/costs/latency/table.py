@@ -15,14 +15,15 @@ from ofa.export.runtimes import onnxruntime
 from ofa.export.runtimes.timing import drift, lower_quartile
 from ofa.predictors.costs.counts import fold_blocks, fold_ends, macs_table
 from ofa.predictors.costs.latency.correction import corrected_table
+from ofa.predictors.costs.latency.networks import timed_networks
 from ofa.predictors.costs.latency.parts import Layout, MakePart, Models, add_parts, add_subnet
 from ofa.predictors.costs.latency.timer import ModelTimer, Runtime, TimedModel, in_this_process
 from ofa.predictors.costs.latency.widths import along_macs, timed_options
+from ofa.predictors.costs.memory import flash
 from ofa.predictors.costs.part_genes import end_genes, part_genes
 from ofa.predictors.costs.resolutions import along_area, measured_resolutions
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_errors, cost_quality
-from ofa.predictors.sampling import fit_and_test
 from ofa.supernet.operators import macs
 from ofa.supernet.space import SearchSpace, Subnet
 
@@ -48,7 +49,8 @@ def measure(
     Every distinct block, stem and head (at up to five resolutions) and ``fit_subnets + test_subnets`` whole subnets
     are timed in the same interleaved rounds, the parts from cold caches and from warm ones; the time of an empty call
     is subtracted from theirs. One whole subnet, timed over and over, tells how fast the machine is just then. On the
-    first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``correction``.
+    first whole subnets a mixture of cold and warm and a factor for each stage are fitted: see ``correction``. Where
+    some networks fit in the caches and others do not, the mixture depends on the bytes of a network's weights.
 
     ``part`` makes the runtime's model of a module, ``runtime.convert`` by default; give ``runtime.convert_int8`` where
     there is one, and say so in ``info``, which is added to the table's. With a ``timer`` of another machine, ``info``
@@ -70,7 +72,9 @@ def measure(
 
     # What is timed whole: subnets for the fit, and others to judge it on.
     rng = np.random.default_rng([seed, 1])
-    fit, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
+    weights = flash(space, **head, bits=8 if (info or {}).get("bits") == 8 else 32)
+    counts = {"fit": fit_subnets, "test": test_subnets}
+    fit, test = timed_networks(space, macs_table(space, **head), weights, **counts, rng=rng)
     codes = np.concatenate([fit, test])
     subnet_ids = [
         add_subnet(models, space, space.decode(code), head)
@@ -96,7 +100,7 @@ def measure(
         for part_times in (typical[:n_parts], typical[len(models.timed) :])
     )
     net_times = typical[subnet_ids]
-    table = corrected_table(space, cold, warm, fit, net_times[: len(fit)])
+    table = corrected_table(space, cold, warm, weights, fit, net_times[: len(fit)])
 
     # Where it was measured, and the error on the subnets that the fit has not seen.
     measured_with = {

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from ofa.supernet.families.efficientnet import nasbench_macro
+from ofa.supernet.families.efficientnet.mcu_presets import PRESETS as MCU
+
 
 class _Stage(NamedTuple):
     """Blocks of a depthwise separable convolution; the last options are those of the largest network."""
@@ -144,4 +147,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bignas": _bignas(),
     "attentivenas": _attentivenas(),
     "mcunet": _mcunet(),
+    "nasbench_macro": nasbench_macro.VALUES,
+    **MCU,
 }

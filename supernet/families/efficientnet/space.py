@@ -8,9 +8,9 @@ from ofa.supernet.derived.space import DerivedSpace
 
 
 class Space(DerivedSpace):
-    """Depth, stage widths, and in each block kernel and expand ratio, read off one of timm's models."""
+    """Depth, stage widths, and in each block kernel and expand ratio or its kind, read off one of timm's models."""
 
     timm_classes: ClassVar[tuple[str, ...]] = ("EfficientNet", "MobileNetV3")
-    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "width")
+    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "stride", "expand", "kind", "width")
 
     family: Literal["efficientnet"] = Field("efficientnet", description="Family of networks.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,34 @@ def cut(model: nn.Module) -> Cut:
     head = nn.Sequential(*(getattr(model, name) for name in _HEADS[type(model).__name__]))
     containers = [f"blocks.{number}" for number in range(len(model.blocks))]
     return Cut(nn.Sequential(model.conv_stem, model.bn1), [list(stage) for stage in model.blocks], head, containers)
+
+
+def with_blocks(arguments: Mapping[str, Any], blocks: Mapping[tuple[int, int], str]) -> dict[str, Any]:
+    """The arguments of the model in which each of ``blocks``, by stage and place in it, stands for the one there.
+
+    They are strings as ``decode_arch_def`` reads them. Raises ``ValueError`` for one that it does not know, and where
+    the arguments do not have the blocks.
+    """
+    if "block_args" not in arguments:
+        raise ValueError("kinds: another block needs the argument block_args, which says all blocks of the model")
+    stages = [_single_blocks(strings) for strings in arguments["block_args"]]
+    for (stage, index), block in blocks.items():
+        try:
+            decode_arch_def([[block]])
+        except Exception as error:  # timm raises what it likes on blocks that it does not know
+            raise ValueError(f"kinds: timm does not know the block {block!r} ({error!r})") from error
+        stages[stage][index] = block
+    return {**arguments, "block_args": stages}
+
+
+def _single_blocks(strings: Sequence[str]) -> list[str]:
+    """The blocks of a stage, each by a string of its own. Only a stage's first one has a stride, as timm reads it."""
+    single = []
+    for string in strings:
+        options = string.split("_")
+        repeats = next(option for option in options if option[0] == "r" and option[1:].isdigit())
+        single += ["_".join("r1" if option == repeats else option for option in options)] * int(repeats[1:])
+    return single
 
 
 def _squeeze_excite(value: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from torch import nn
 
 from ofa.supernet.channel_sorting import ChannelGroup
+from ofa.supernet.derived.classifier import draw_classifier
 from ofa.supernet.elastic.conv import make_conv_elastic
 from ofa.supernet.elastic.depthwise import make_depthwise_elastic
 from ofa.supernet.elastic.norm import make_batch_norm_elastic
@@ -55,6 +56,7 @@ def build(
     """The timm model that ``describe`` described, freshly initialised."""
     model = MobileNetV3(**_arguments(description), drop_rate=drop_rate, drop_path_rate=drop_path_rate, device=device)
     model.conv_stem.stride = (description["stem_stride"],) * 2  # timm's own is always 2
+    draw_classifier(model)
     return model
 
 

@@ -72,8 +72,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         head=224,
         features=256,
     ),
-    # For images and spectrograms of 24 to 32 pixels on microcontrollers with some tens of KB.
-    "mcu_32": _mcu(
+    # For images of 24 to 32 pixels on microcontrollers: inverted residuals. Blocks of mcu_32 need less RAM.
+    "mcu_32_ir": _mcu(
         resolutions=[24, 28, 32],
         stem=8,
         first=4,

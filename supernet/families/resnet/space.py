@@ -11,6 +11,6 @@ class Space(DerivedSpace):
     """Depth, stage widths, and the middle width of each block, read off one of timm's models."""
 
     timm_classes: ClassVar[tuple[str, ...]] = ("ResNet",)
-    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "width")
+    shrinking: ClassVar[tuple[str, ...]] = ("kernel", "depth", "expand", "kind", "width")
 
     family: Literal["resnet"] = Field("resnet", description="Family of networks.")

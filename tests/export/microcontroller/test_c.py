@@ -36,7 +36,7 @@ COMPILERS = {
     "arm gcc": ["arm-none-eabi-gcc", "-mcpu=cortex-m4", *ARM, *C11],
     "arm g++, vectors": ["arm-none-eabi-g++", "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard", *CPP17],
 }
-SUBNETS = {"mcu_32 smallest": "smallest", "mcu_32 largest": "largest"}
+SUBNETS = {"mcu_32_ir smallest": "smallest", "mcu_32_ir largest": "largest"}
 emulator = pytest.mark.skipif(build.missing_tools() is not None, reason=str(build.missing_tools()))
 
 
@@ -63,8 +63,8 @@ def small(seed):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """By name the C of a model; the smallest subnet of ``mcu_32`` has no addition."""
-    place, space, made = tmp_path_factory.mktemp("c"), SearchSpace.preset("mcu_32"), {}
+    """By name the C of a model; the smallest subnet of ``mcu_32_ir`` has no addition."""
+    place, space, made = tmp_path_factory.mktemp("c"), SearchSpace.preset("mcu_32_ir"), {}
     torch.manual_seed(0)
     net = Supernet(space, num_classes=3, in_chans=1)
     for name, which in SUBNETS.items():
@@ -89,8 +89,8 @@ def test_no_compiler_has_a_warning(folders, compiler):
 
 
 def test_a_network_without_an_addition_has_no_addition(folders):
-    assert not list(folders["mcu_32 smallest"].glob("src/*_add.*"))
-    assert list(folders["mcu_32 largest"].glob("src/*_add.*"))
+    assert not list(folders["mcu_32_ir smallest"].glob("src/*_add.*"))
+    assert list(folders["mcu_32_ir largest"].glob("src/*_add.*"))
     for folder in folders.values():
         sources = [path for path in folder.rglob("*.[ch]") if path.parent.name != "cmsis_nn"]
         assert not [path for path in sources if re.search(r'#include ".*\.c"', path.read_text())]

@@ -19,7 +19,7 @@ from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
 pytestmark = pytest.mark.skipif(build.missing_tools() is not None, reason=str(build.missing_tools()))
-SPACE = SearchSpace.preset("mcu_32")
+SPACE = SearchSpace.preset("mcu_32_ir")
 cpus = pytest.mark.parametrize("cpu", cortex_m.NAMES)
 
 

@@ -136,7 +136,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.epohcs=3", 'train.epohcs: unknown key; did you mean "epochs"? Allowed: phases, epochs, lr, '),
+        ("train.epohcs=3", 'train.epohcs: unknown key; did you mean "epochs"? Allowed: phases, total_epochs, epochs, '),
         ("serch.population=3", 'serch: unknown key; did you mean "search"? Allowed: name, seed, space, '),
         ("space.stem.with=3", 'space.stem.with: unknown key; did you mean "width"? Allowed: width, stride, '),
         ("targets.phone.limit=3", 'targets.phone.limit: unknown key; did you mean "limits"? Allowed: runtime, '),
@@ -156,10 +156,7 @@ def test_paths_start_at_the_working_directory_and_home(tmp_path, monkeypatch):
         ("train.lr=.nan", "train.lr: must be a finite number; it is NaN"),
         ("train.lr=null", "train.lr: missing; phases: progressive_shrinking needs it"),
         ("train.optimizer=adan", "train.optimizer: must be 'sgd', 'adamw', 'lamb' or 'rmsprop'; it is \"adan\""),
-        (
-            "train.phases=none",
-            "train.phases: must be 'progressive_shrinking', 'random', 'sandwich' or 'attentive'; it is \"none\"",
-        ),
+        ("train.phases=none", "train.phases: must be 'auto', 'progressive_shrinking', 'random', 'sandwich' or "),
         ("train.phases=[]", "train.phases: must have at least 1 item; it is []"),
         ("train.phases=3", "train.phases: must be a list; it is 3"),
         ("train.phases=[3]", "train.phases.0: must be a mapping; it is 3"),

@@ -75,9 +75,9 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.epochs", "--set train.epochs: write it as key=value, such as train.epochs=3"),
-        ("=3", "--set =3: write it as key=value, such as train.epochs=3"),
-        ("train..lr=3", "--set train..lr=3: write it as key=value, such as train.epochs=3"),
+        ("train.total_epochs", "--set train.total_epochs: write it as key=value, such as train.total_epochs=3"),
+        ("=3", "--set =3: write it as key=value, such as train.total_epochs=3"),
+        ("train..lr=3", "--set train..lr=3: write it as key=value, such as train.total_epochs=3"),
         ("train.lr.x=3", "--set train.lr.x=3: train.lr is 0.1, which has no keys"),
         ("train.lr=[", "--set train.lr=[: line 1, column 2: not valid YAML: "),
         ("train.phases.0.lr=3", "--set train.phases: must be a list; it is a mapping"),

@@ -54,7 +54,7 @@ def test_the_recipe_runs_unchanged(call, tiny, tmp_path, monkeypatch):
     assert code == 0, err
     assert "60 images" in out and "wrote     recipe.yaml" in out
     small = [
-        "train.epochs=1",
+        "train.total_epochs=1",
         "collect.subnets=10",
         "measure.rounds=1",
         "measure.fit_subnets=2",
@@ -106,7 +106,7 @@ def test_more_time_means_more_epochs_and_no_more_than_fit(make_images, written, 
     images, epochs = make_images(side=64, count=40), []
     for minutes in (2, 10, 60):
         recipe, told = written(images, time=f"{minutes}m")
-        epochs.append(recipe.train.epochs)
+        epochs.append(recipe.train.total_epochs)
         assert "were asked for" in told and "although" not in told
     assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_the_time_says_so(make_images, written, monkeypatch, c
     slow = plan.run_seconds
     monkeypatch.setattr(plan, "run_seconds", lambda *given: RunSeconds(1e4 * slow(*given).training, 5.0, 10.0, None))
     recipe, told = written(images, time="2m")
-    assert recipe.train.epochs == 1
+    assert recipe.train.total_epochs == 1
     assert "although 2 minutes were asked for" in told
     assert recipe.space.resolutions[-1] == 32  # the smallest space was taken
 
@@ -241,7 +241,7 @@ def test_weights_in_timms_cache_are_started_from(make_images, written, clock, ca
 def test_an_asked_model_without_weights_here_says_so(tiny, written, clock, cached, tmp_path):
     recipe, _ = written(tiny, timm=OTHER)
     text = (tmp_path / "r.yaml").read_text()
-    assert recipe.space.timm == OTHER and recipe.train.init is None and recipe.train.lr
+    assert recipe.space.timm == OTHER and recipe.train.init is None
     assert "pretrained weights are not on this machine" in text and "# init: pretrained" in text
 
 

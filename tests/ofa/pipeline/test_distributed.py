@@ -140,6 +140,16 @@ def test_a_whole_run(two, ran):
 
 
 @needs_gloo
+def test_both_ranks_fine_tune(two):
+    record = json.loads((two.folder / "finetune" / "phone.json").read_text())
+    rows = (two.folder / "finetune" / record["network"] / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == record["epochs"] >= 1
+    for row in map(json.loads, rows):
+        assert row["images_per_second"] * row["seconds"] == pytest.approx(8 * 127)
+    assert two.said[0].count("  finetune phone 1/") == 1
+
+
+@needs_gloo
 def test_only_rank_0_writes_and_prints(two):
     assert two.said[1] == ""
     assert any(path.endswith("weights.safetensors") for path in two.touched[0])

@@ -43,7 +43,7 @@ def test_other_images_throw_nothing_away(call, copied, unfinished, data, stage):
     code, out, err = call("run", copied)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"{copied}: what it was made from has changed ({TOLD}); nothing is thrown away unasked: ")
-    stages = "train, collect, predict, measure, search, export, evaluate and report run again, which took "
+    stages = "train, collect, predict, measure, search, finetune, export, evaluate and report run again, which took "
     assert f"give `ofa run {copied} --update` ({stages}" in err
     assert everything(copied) == before
 
@@ -71,7 +71,7 @@ def test_update_of_one_stage_allows_nothing_before_it(call, ran, copied, data):
     data(MORE)
     code, out, _ = call("measure", copied, "--update")
     assert (code, ran(out)) == (0, ["measure"])
-    assert f"{TOLD}: measure, search, export, evaluate and report run again" in out
+    assert f"{TOLD}: measure, search, finetune, export, evaluate and report run again" in out
     code, _, err = call("run", copied)
     assert (code, "nothing is thrown away unasked" in err) == (2, True)
     assert [RunManifest(copied).allowed(name) for name in STAGES] == [False] * len(STAGES)
@@ -82,7 +82,7 @@ def test_a_changed_validation_image_leaves_training_alone(call, copied, data):
     code, _, err = call("run", copied)
     assert code == 2
     assert "(data: val/cat has 1 files more)" in err
-    assert "(collect, predict, measure, search, export, evaluate and report run again" in err
+    assert "(collect, predict, measure, search, finetune, export, evaluate and report run again" in err
 
 
 def test_a_recipe_changed_by_hand_asks_too(call, copied):
@@ -100,10 +100,8 @@ def test_another_recipe_is_told_with_what_else_changed(call, copied, small, data
     code, _, err = call("run", small, "--out", copied, "--set", "targets.phone.limits.macs=0.6x")
     assert code == 2
     assert f'targets.phone.limits.macs: "0.8x", now "0.6x"; {TOLD}' in err
-    assert (
-        "--update to change this run (train, collect, predict, measure, search, export, evaluate and report run again"
-        in err
-    )
+    again = "train, collect, predict, measure, search, finetune, export, evaluate and report run again"
+    assert f"--update to change this run ({again}" in err
 
 
 def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
@@ -117,7 +115,7 @@ def test_other_results_of_a_stage_before_it(call, copied, monkeypatch):
     assert code == 2
     assert (
         "(train made other files since)" in err
-        and "(collect, predict, search, export, evaluate and report run again" in err
+        and "(collect, predict, search, finetune, export, evaluate and report run again" in err
     )
     assert everything(copied) == before
 

@@ -28,6 +28,7 @@ FILES = [
     *("train/metrics.jsonl", "supernet/weights.safetensors"),
     *("predictor/predictor.json", "predictor/predictor.npz", "predictor/quality.json"),
     *("costs/phone.json", "search/phone.json", "models/phone/model.onnx", "models/phone/verify.json"),
+    *("finetune/phone.json", "finetune/NETWORK/weights.safetensors", "finetune/NETWORK/metrics.jsonl"),
     *(
         "models/phone/subnet.json",
         "models/phone/weights.safetensors",
@@ -57,7 +58,8 @@ def data(recipe):
 
 def test_every_artefact_is_there_and_nothing_else(finished, ran):
     files = sorted(str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file())
-    assert files == sorted(FILES)
+    network = json.loads((finished.folder / "finetune" / "phone.json").read_text())["network"]
+    assert files == sorted(name.replace("NETWORK", network) for name in FILES)
     assert ran(finished.out) == list(STAGES)
     assert finished.err == ""  # bars are for terminals
 
@@ -129,16 +131,29 @@ def test_the_model_was_verified_and_loads_as_timms(finished, report):
 
 
 def test_the_best_collected_network_inside_the_limits_is_a_candidate(finished, report, recipe):
-    codes, scores = subnet_csv.read(finished.folder / "accuracy.csv", recipe.space)
+    codes, scores = subnet_csv.read_scores(finished.folder / "accuracy.csv", recipe.space)
     macs = CostTable.macs(recipe.space, num_classes=10, in_chans=1).predict(codes)
     inside = macs <= report["targets"]["phone"]["limits"]["macs"]
     assert 0 < inside.sum() < len(codes)
-    best = recipe.space.decode(codes[inside][np.argmax(scores[inside])])
+    best = recipe.space.decode(codes[inside][np.argmax(scores.smoothed_accuracy[inside])])
     candidates = {one["id"]: one for one in report["targets"]["phone"]["candidates"]}
     assert best.id in candidates and 2 <= len(candidates) <= recipe.search.candidates + 1
     chosen = next(one for one in candidates.values() if one["chosen"])
-    measured = [one["measured"]["accuracy"] for one in candidates.values() if "accuracy" in one["measured"]]
-    assert chosen["measured"]["accuracy"] == max(measured)
+    measured = [one["measured"] for one in candidates.values() if "accuracy" in one["measured"]]
+    assert chosen["value"] == max(one["value"] for one in candidates.values() if "value" in one)
+    assert all(one["loss"] > 0 and 0 < one["smoothed_accuracy"] < 1 for one in measured)
+
+
+def test_candidates_can_be_compared_by_accuracy_alone(call, copied):
+    keys = ["--set", "search.choose_by=measured", "--set", "predictor.target=accuracy", "--update"]
+    for stage in ("predict", "search"):
+        code, _, err = call(stage, copied, *keys)
+        assert code == 0, err
+    candidates = json.loads((copied / "search" / "phone.json").read_text())["candidates"]
+    values = {one["id"]: one["value"] for one in candidates if "value" in one}
+    assert values == {one["id"]: one["measured"]["accuracy"] for one in candidates if "accuracy" in one["measured"]}
+    assert [one["value"] for one in candidates if one["chosen"]] == [max(values.values())]
+    assert json.loads((copied / "predictor" / "quality.json").read_text())["target"] == "accuracy"
 
 
 # -- running again ----------------------------------------------------------------------------------------------------
@@ -175,7 +190,7 @@ def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, 
     assert (copied / "run.json").read_bytes() == before
 
     code, out, err = call("run", small, "--out", copied, *changes, "--update")
-    assert (code, ran(out)) == (0, ["search", "export", "evaluate", "report"]), err
+    assert (code, ran(out)) == (0, ["search", "finetune", "export", "evaluate", "report"]), err
     target = json.loads((copied / "report.json").read_text())["targets"]["phone"]
     assert target["predicted"]["macs"] <= target["limits"]["macs"]
     assert call("run", copied)[1].startswith(f"{copied}: nothing to do")

@@ -87,7 +87,9 @@ def test_the_three_files_and_the_screen_say_the_same(finished, values):
     assert by_name["latency ms, predicted / measured"] == f"{predicted['latency']:.3f} / {measured['latency']:.3f}"
     accuracy = by_name["validation accuracy %, predicted / measured"]
     assert accuracy.startswith(f"{100 * predicted['accuracy']:.1f} +-{100 * predicted['accuracy_std']:.1f} / ")
-    assert accuracy.endswith(f" / {with_interval(measured, 'validation', images['validation'])}")
+    before = target["verified"]["finetuned"]["before"]["accuracy"]
+    interval = with_interval(measured, "validation", images["validation"])
+    assert accuracy.endswith(f" / {interval} (before fine-tuning {100 * before:.1f})")
     assert by_name["test, %"] == with_interval(measured, "test", images["test"])
     depths = "-".join(map(str, subnet["depths"]))
     assert by_name["subnet, id, pixels, depths"] == f"{target['id']} {subnet['resolution']} {depths}"

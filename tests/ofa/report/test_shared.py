@@ -33,18 +33,18 @@ SLOWER, FAST, OVER = candidate("c", 0.075, 0.98), candidate("d", 0.03, 0.9), can
                 "server": target({"latency": 0.08}, SMALL, SLOW, SLOWER, OVER),
                 "phone": target({"latency": 0.052}, SMALL, FAST),
             },
-            "server and phone share network a: the most accurate measured inside the limit of server also meets "
-            "that of phone (<= 0.052 ms), and 2 measured networks that need more were not more accurate.",
+            "server and phone share network a: the best measured inside the limit of server also meets "
+            "that of phone (<= 0.052 ms), and 2 measured networks that need more were not better.",
         ),
         (
             {"phone": target({"latency": 0.052}, SMALL), "server": target({"latency": 0.08}, SMALL, FAST)},
-            "phone and server share network a: the most accurate measured inside the limit of server also meets "
+            "phone and server share network a: the best measured inside the limit of server also meets "
             "that of phone (<= 0.052 ms), and search proposed none that needs more.",
         ),
         (
             {name: target({"latency": limit}, SMALL, SLOW) for name, limit in (("x", 0.1), ("y", 0.06), ("z", 0.08))},
-            "x, y and z share network a: the most accurate measured inside the limit of x also meets that of y "
-            "(<= 0.060 ms), and the one measured network that needs more was not more accurate.",
+            "x, y and z share network a: the best measured inside the limit of x also meets that of y "
+            "(<= 0.060 ms), and the one measured network that needs more was not better.",
         ),
         (
             {name: target({"latency": 0.06}, SMALL, SLOW) for name in ("x", "y")},
@@ -56,16 +56,16 @@ SLOWER, FAST, OVER = candidate("c", 0.075, 0.98), candidate("d", 0.03, 0.9), can
         ),
         (
             {"x": target({"latency": 0.06}, SMALL), "y": target({"macs": 1e6}, SMALL)},
-            "x and y share network a: it was the most accurate of those that measured inside each one's limits.",
+            "x and y share network a: it was the best of those that measured inside each one's limits.",
         ),
         (
             {"x": target({"latency": 0.06}, SMALL), "y": target({"latency": 0.07}, SMALL, runtime="litert")},
-            "x and y share network a: it was the most accurate of those that measured inside each one's limits.",
+            "x and y share network a: it was the best of those that measured inside each one's limits.",
         ),
         (
             {"x": target({"latency": 0.08}, SMALL, SLOW), "y": target({"latency": 0.06, "macs": 1e5}, SMALL)},
-            "x and y share network a: the most accurate measured inside the limit of x also meets that of y "
-            "(<= 0.060 ms, <= 100 k macs), and the one measured network that needs more was not more accurate.",
+            "x and y share network a: the best measured inside the limit of x also meets that of y "
+            "(<= 0.060 ms, <= 100 k macs), and the one measured network that needs more was not better.",
         ),
         ({"x": target({"latency": 0.06}, SMALL), "y": target({"latency": 0.06}, OTHER)}, None),
     ],

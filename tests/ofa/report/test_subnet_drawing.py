@@ -5,7 +5,7 @@ import pytest
 
 from ofa.report.subnet_drawing import chosen_subnets, describe_subnet, draw_subnets, subnet_line
 from ofa.supernet.families.mobilenetv3 import model as mobilenetv3
-from ofa.supernet.space import SearchSpace
+from ofa.supernet.space import SearchSpace, Subnet
 
 SPACE = SearchSpace.preset("tiny_mbv3")
 
@@ -73,3 +73,13 @@ def test_widths_of_stages_are_drawn_as_such(wide_family):
     assert [block.choices for block in small.stages[0].blocks] == [{"expand": 0.5}]
     page = draw_subnets([small, large])
     assert "32 ch</text>" in page and ">16 ch</text>" in page and "width 8" not in page
+
+
+def test_a_block_shows_its_own_stride_alone():
+    """The maps of later blocks depend on it, too."""
+    space = SearchSpace.preset("mcu_32")
+    subnet = Subnet(28, (1, 2, 1), (5, *[3] * 6), widths=(8, 12, 28, 40), strides=(2, 1, 2))
+    shown = describe_subnet("board", space, subnet)
+    assert subnet_line(shown) == "28 px  12: k3s2 | 28: k3s1 k3 | 40: k3s2"
+    assert [block.size for stage in shown.stages for block in stage.blocks] == [14, 7, 7, 7]
+    assert "s: stride" in draw_subnets([shown]) and "stride_" not in draw_subnets([shown])

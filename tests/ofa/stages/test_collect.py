@@ -6,6 +6,7 @@ import pytest
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.predictors.metrics import Scores
 from ofa.predictors.sampling import stratified_sample
 from ofa.stages import collect
 
@@ -17,11 +18,12 @@ def made_up(monkeypatch):
     """Accuracies by formula, with a millisecond's work; returns the list of subnets that were measured."""
     measured = []
 
-    def top1(subnet, _batches):
+    def scores(subnet, _batches):
         measured.append(subnet)
-        return 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
+        accuracy = 0.2 + 0.1 * sum(subnet.depths) + 0.01 * sum(subnet.kernels) - 0.0001 * subnet.resolution
+        return Scores(accuracy, 1.0, accuracy / 2)
 
-    monkeypatch.setattr(collect, "top1", top1)
+    monkeypatch.setattr(collect, "scores", scores)
     monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
     return measured
 
@@ -75,3 +77,22 @@ def test_rows_of_other_subnets_are_put_aside(call, copied, unfinished, made_up, 
     assert "has other subnets than this recipe's: moved to accuracy.csv.damaged" in out
     assert path.read_bytes() == whole
     assert len(made_up) == 30 - row // 10 * 10
+
+
+def test_networks_without_a_finite_loss_teach_nothing(call, copied, monkeypatch):
+    """A network whose logits overflowed has an accuracy, by chance, and no loss."""
+    seen = []
+
+    def scores(subnet, _batches):
+        seen.append(subnet)
+        accuracy = 0.2 + 0.05 * sum(subnet.depths) + 0.001 * len(seen)
+        return Scores(0.1, np.inf, np.nan) if len(seen) in (2, 5) else Scores(accuracy, 1 - accuracy, accuracy)
+
+    monkeypatch.setattr(collect, "scores", scores)
+    monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
+    for stage, words in (("collect", "14 subnets"), ("predict", "2 rows without an accuracy left out")):
+        code, out, err = call(stage, copied, "--set", "collect.subnets=14", "--update")
+        assert code == 0, err
+        assert words in " ".join(out.split())
+    with (copied / "accuracy.csv").open() as file:
+        assert sum(",inf,nan" in line for line in file) == 2

@@ -52,12 +52,17 @@ def test_only_evaluate_reads_the_test_images(call, copied, ran, monkeypatch):
         return images(self, split, *arguments, **options)
 
     monkeypatch.setattr(Job, "images", watched)
-    for stage, file in (("search", "search/phone.json"), ("export", "models/phone/model.onnx"), ("evaluate", None)):
+    for stage, file in (
+        ("search", "search/phone.json"),
+        ("finetune", "finetune/phone.json"),
+        ("export", "models/phone/model.onnx"),
+        ("evaluate", None),
+    ):
         (copied / (file or "evaluation.json")).unlink()
         code, out, err = call(stage, copied)
         assert (code, ran(out)) == (0, [stage]), err
     assert {stage for stage, split in read if split == "test"} == {"evaluate"}
-    assert {stage for stage, _ in read} == {"search", "export", "evaluate"}
+    assert {stage for stage, _ in read} == {"search", "finetune", "export", "evaluate"}
 
 
 def test_a_report_shows_what_was_evaluated(finished):

@@ -141,18 +141,3 @@ def test_weights_that_cannot_be_taken(call, small, tmp_path, write, words):
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"train.init: {path} ")
     assert words in err
-
-
-def test_a_target_fine_tuned(call, ran, copied, finished):
-    options = settings(targets__phone__finetune="{epochs: 2, lr: 0.02}")
-    code, out, err = call("run", copied, *options, "--update")
-    assert code == 0, err
-    assert {"export", "evaluate", "report"} <= {*ran(out)}
-    assert "train" not in ran(out)
-    verify = json.loads((copied / "models" / "phone" / "verify.json").read_text())
-    before = json.loads((finished.folder / "models" / "phone" / "verify.json").read_text())
-    assert verify["validation_accuracy_before_finetuning"] == before["validation_accuracy"]
-    assert before["validation_accuracy_before_finetuning"] is None
-    assert verify["validation_accuracy"] != before["validation_accuracy"]
-    shown = f"{100 * verify['validation_accuracy_before_finetuning']:.1f}"
-    assert "before fine-tuning" in out and shown in out

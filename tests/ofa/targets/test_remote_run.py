@@ -83,7 +83,7 @@ def test_measure_goes_on_after_the_device_went_away(call, copied, monkeypatch):
 def test_a_whole_run(call, copied, ran, ssh, monkeypatch):
     code, out, err = call("run", copied, "--update", *PHONE, "--set", "targets.phone.remote=ssh:pi")
     assert code == 0, err
-    assert ran(out) == ["measure", "search", "export", "evaluate", "report"]
+    assert ran(out) == ["measure", "search", "finetune", "export", "evaluate", "report"]
     report = json.loads((copied / "report.json").read_text())
     assert report["targets"]["phone"]["latency_table"]["device"] == "ssh:pi"
     verified = json.loads((copied / "models" / "phone" / "verify.json").read_text())
@@ -151,7 +151,7 @@ def test_phones_are_told_apart_by_serial(monkeypatch, small):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch", "tflm", "cortex_m4", "cortex_m55"])
 def test_only_litert_runs_elsewhere(runtime):
     values = {"limits": {"macs": "1x"}, "remote": "adb"}
-    space = SearchSpace.preset("mcu_32")
+    space = SearchSpace.preset("mcu_32_ir")
     ((key, text),) = target_problems("board", Target.model_validate({**values, "runtime": runtime}), space)
     assert key == "targets.board.remote" and "use runtime: litert" in text
     assert target_problems("board", Target.model_validate({**values, "runtime": "litert"}), space) == []

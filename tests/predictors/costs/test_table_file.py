@@ -41,7 +41,7 @@ def test_format_1_predicts_to_the_last_bit_what_it_did(combine, tmp_path):
     assert table.predict(codes).tolist() == FORMAT_1[combine]["costs"]
     assert table.info == {"bits": 32}
     table.save(path)  # in today's format
-    assert json.loads(path.read_text())["format"] == 2
+    assert json.loads(path.read_text())["format"] == 3
     assert CostTable.load(path).predict(codes).tolist() == FORMAT_1[combine]["costs"]
 
 
@@ -132,8 +132,8 @@ def test_damaged_table_of_format_1_is_named(damage, tmp_path):
 def test_a_newer_format_says_so(tmp_path):
     path = tmp_path / "table.json"
     CostTable.macs(SPACE, num_classes=10).save(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
-    with pytest.raises(ValueError, match=r"table\.json has format 3, and this version of ofa reads up to 2: install"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 4}))
+    with pytest.raises(ValueError, match=r"table\.json has format 4, and this version of ofa reads up to 3: install"):
         CostTable.load(path)
 
 

@@ -14,6 +14,7 @@ from shared_networks import scramble
 
 from ofa.supernet import families
 from ofa.supernet.saving import save_subnet
+from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
 PAGE = Path(__file__).parents[3] / "docs" / "subnet_folder.md"
@@ -45,40 +46,60 @@ assert "ofa" not in sys.modules
 
 
 def test_fifteen_lines_without_ofa(tmp_path):
-    (lines,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    names = [name for name in NAMES if timm.models.model_entrypoint(name).__module__.rpartition(".")[2] in _supported()]
+    assert len(names) >= 3
+    read_without_ofa(tmp_path, lines_of_page()[0], {name: from_timm(name) for name in names})
+
+
+def test_presets_without_ofa(tmp_path):
+    lines, of_class = lines_of_page()
+    lines = re.sub(r"^model = .*\n", lambda _: of_class, lines, flags=re.MULTILINE)
+    presets = {name: SearchSpace.preset(name) for name in families.presets()}
+    derived = {name: space for name, space in presets.items() if getattr(space, "timm", "").startswith("timm.models.")}
+    assert len(derived) >= 4
+    read_without_ofa(tmp_path, lines, {name: Supernet(space, num_classes=10) for name, space in derived.items()})
+
+
+def lines_of_page():
+    """The fifteen lines, and those which make a model of a class."""
+    lines, of_class = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert len(lines.splitlines()) == 15
-    (tmp_path / "lines.py").write_text(lines)
+    return lines, of_class
+
+
+def read_without_ofa(folder, lines, nets):
+    """A random subnet of each supernet computes there what it does here."""
+    (folder / "lines.py").write_text(lines)
     expected = {}
-    for name in NAMES:
-        if timm.models.model_entrypoint(name).__module__.rpartition(".")[2] in _supported():
-            (tmp_path / name).mkdir()
-            expected[name] = logits_of_saved(name, tmp_path / name)
-    assert len(expected) >= 3
-    folders = [str(tmp_path / name) for name in expected]
-    command = [sys.executable, "-c", READER, str(tmp_path / "lines.py"), *folders]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    for name, net in nets.items():
+        (folder / name).mkdir()
+        expected[name] = logits_of_saved(net, folder / name)
+    command = [sys.executable, "-c", READER, str(folder / "lines.py"), *(str(folder / name) for name in nets)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     for name, logits in expected.items():
-        assert torch.equal(load_file(tmp_path / name / "logits")["logits"], logits), name
+        assert torch.equal(load_file(folder / name / "logits")["logits"], logits), name
 
 
 def _supported():
     return {getattr(timm.models, kind).__module__.rpartition(".")[2] for kind in families.derived_classes()}
 
 
-@torch.no_grad()
-def logits_of_saved(name, folder):
-    """Saves a random subnet of a model and images; returns what it makes of them."""
+def from_timm(name):
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=10, **({"img_size": 32} if name.startswith("vit") else {}))
-    net = Supernet.from_timm(
-        scramble(model), elastic={"resolutions": [32]}, arguments={"img_size": 32} if name.startswith("vit") else {}
-    )
+    arguments = {"img_size": 32} if name.startswith("vit") else {}
+    model = scramble(timm.create_model(name, num_classes=10, **arguments))
+    return Supernet.from_timm(model, elastic={"resolutions": [32]}, arguments=arguments)
+
+
+@torch.no_grad()
+def logits_of_saved(net, folder):
+    """Saves a random subnet and images; returns what it makes of them."""
     subnet = net.space.decode(net.space.sample(1, np.random.default_rng(3))[0])
     assert subnet != net.space.largest
     plain = net.extract(subnet)
     save_subnet(plain, subnet, folder)
-    images = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, subnet.resolution, subnet.resolution)
     save_file({"images": images}, folder / "images")
     return plain(images.contiguous(memory_format=torch.channels_last))
 

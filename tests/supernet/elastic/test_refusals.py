@@ -60,16 +60,23 @@ def test_elastic_layers_are_not_made_elastic_again():
         (nn.Conv2d(4, 4, (5, 3), padding=(2, 1), groups=4), False),
         (Conv2dSame(4, 4, 5, groups=4), True),
         (Conv2dSame(4, 4, 5), False),
+        (nn.Conv2d(4, 4, 5, padding=2), True),
+        (nn.Conv2d(4, 4, 5, 2, padding=2), True),
+        (nn.Conv2d(4, 4, 5, padding=1), False),
+        (nn.Conv2d(4, 4, 5, padding=4, dilation=2), False),
+        (nn.Conv2d(4, 4, (5, 3), padding=(2, 1)), False),
+        (nn.Conv2d(4, 4, 5, padding=2, groups=2), False),
+        (nn.Conv2d(4, 4, 5, padding=2, padding_mode="reflect"), False),
         (nn.Linear(4, 4), False),
     ],
 )
-def test_only_padded_depthwise_convolutions_choose_kernels(leaf, can):
+def test_only_padded_convolutions_choose_kernels(leaf, can):
     assert can_choose_kernel(leaf) == can
     if can:
         make_leaf_elastic(leaf, kernels=(3, 5))
         assert leaf.kernels == (5, 3) and "transforms.5to3" in leaf.state_dict()
     else:
-        with pytest.raises(TypeError, match="cannot choose kernels"):
+        with pytest.raises(TypeError, match=r"cannot (choose kernels|make Conv2d elastic)"):
             make_leaf_elastic(leaf, kernels=(3, 5))
 
 

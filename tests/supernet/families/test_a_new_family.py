@@ -15,6 +15,7 @@ from ofa.pipeline import subnet_csv
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.microcontroller import program
+from ofa.predictors.metrics import Scores
 from ofa.report.subnet_drawing import describe_subnet, draw_subnets, subnet_line
 from ofa.strategies.search import search
 from ofa.supernet import families
@@ -49,8 +50,8 @@ def test_its_subnets_hold_the_roles_that_it_has(space, tmp_path):
     assert set(subnet.to_dict()) == {"resolution", "depths", "widths"}
     assert Subnet.from_json(subnet.to_json()) == subnet
     path = tmp_path / "accuracy.csv"
-    subnet_csv.append(path, subnet, 0.5)
-    assert path.read_text().splitlines()[0] == "resolution,depths,widths,accuracy"
+    subnet_csv.append(path, subnet, Scores(0.5, 1.0, 0.5))
+    assert path.read_text().splitlines()[0] == "resolution,depths,widths,accuracy,loss,smoothed_accuracy"
     codes, accuracies = subnet_csv.read(path, space)
     assert space.decode(codes[0]) == subnet and accuracies.tolist() == [0.5]
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
+from ofa.supernet.training import distributed
 from ofa.supernet.training import finetune as module
 from ofa.supernet.training import state as train_state
 from ofa.supernet.training.errors import Diverged
@@ -266,6 +267,13 @@ def test_loss_that_is_not_finite_stops_with_where_and_why(bad):
             on_epoch=seen.append,
         )
     assert [figure["epoch"] for figure in seen] == [1]
+
+
+def test_a_loss_that_is_not_finite_on_another_rank_ends_training_here_too(monkeypatch):
+    monkeypatch.setattr(distributed, "average_gradients", lambda parameters, *, images, sums: (images, [np.nan, 0.0]))
+    model = models()[0]
+    with pytest.raises(Diverged, match=r"^the loss is nan in phase finetune, step 0, "):
+        run(model)
 
 
 def test_weights_that_are_not_finite_after_the_last_step():

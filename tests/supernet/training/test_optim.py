@@ -7,6 +7,7 @@ import torch
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.optim import layer_groups, make_optimizer, make_scheduler, peak_lr
+from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
 
 NAMES = ("tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet18")
@@ -62,13 +63,32 @@ def test_weight_decay_spares_vectors_and_transforms(net):
 def test_schedules_keep_the_factors(net, optimizer):
     settings = Settings(optimizer=optimizer, layer_decay=DECAY, warmup_epochs=1)
     made = make_optimizer(net, settings, lr=0.4)
-    scheduler = make_scheduler(made, settings, steps_per_epoch=4, total_steps=12, warm=True)
+    scheduler = make_scheduler(made, settings, Phase("a", 3, 0.4), steps_per_epoch=4, first=True)
     for step in (0, 2, 4, 9):
         scheduler.step_update(step)
         rates = {group["lr"] / group["lr_scale"] for group in made.param_groups}
         assert max(rates) == pytest.approx(min(rates)) == pytest.approx(peak_lr(made))
     scheduler.step_update(4)  # the warm-up is over
     assert peak_lr(made) == pytest.approx(0.4)
+
+
+def rates_of(phase, settings, *, first):
+    made = make_optimizer(torch.nn.Linear(2, 2), settings, lr=phase.lr)
+    scheduler, rates = make_scheduler(made, settings, phase, steps_per_epoch=4, first=first), []
+    for step in range(4 * phase.epochs):
+        scheduler.step_update(step)
+        rates.append(peak_lr(made))
+    return rates
+
+
+def test_a_phase_warms_up_by_itself_and_the_first_one_by_the_settings_too():
+    plain, warm = Phase("a", 3, 0.4), Phase("a", 3, 0.4, warmup_epochs=1)
+    given = Settings(warmup_epochs=1)
+    falling = rates_of(plain, Settings(), first=True)
+    assert falling == rates_of(plain, given, first=False) and falling[0] == pytest.approx(0.4)
+    rising = rates_of(warm, Settings(), first=False)
+    assert rising == rates_of(plain, given, first=True) == rates_of(warm, given, first=True)
+    assert rising[0] < rising[1] < rising[3] < rising[4] == pytest.approx(0.4)
 
 
 def test_without_it_there_are_two_rates_of_decay_and_one_of_learning(net):

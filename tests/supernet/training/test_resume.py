@@ -13,7 +13,7 @@ from ofa.supernet.supernet import Supernet
 from ofa.supernet.threads import Threads
 from ofa.supernet.training.checkpoint import from_bytes, to_bytes
 from ofa.supernet.training.errors import Stopped
-from ofa.supernet.training.phases import Phase, attentive, progressive_shrinking, sandwich
+from ofa.supernet.training.phases import Phase, attentive, auto, progressive_shrinking, sandwich
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.weight_sharing import train_supernet
 
@@ -42,6 +42,7 @@ CASES = {
     "sgd, layers": Case(SHRINKING[:2], replace(PLAIN, layer_decay=0.8), (1, 5)),
     "sgd, all": Case(SHRINKING, ALL, EPOCH_ENDS[1::2] + MIDDLES),
     "adamw, all": Case(slower(SHRINKING), replace(ALL, optimizer="adamw"), EPOCH_ENDS[1::2] + MIDDLES[::2]),
+    "auto": Case(auto(SPACE, epochs=3, lr=0.05), Settings(), (1, 2, 3, 4)),
     "sandwich": Case(sandwich(SPACE, epochs=3, lr=0.05), PLAIN, (1, 4)),
     "sandwich, all": Case(sandwich(SPACE, epochs=3, lr=0.05), replace(ALL, distill_loss="kl"), (2, 3, 5)),
     "attentive": Case(attentive(SPACE, epochs=3, lr=0.05), replace(PLAIN, distill_loss="alpha"), (1, 4)),

@@ -49,7 +49,7 @@ def test_training(schedule, warmup, epochs, steps):
         settings = Settings(lr_schedule=schedule, warmup_epochs=warmup)
         optimizer = make_optimizer(torch.nn.Linear(2, 2), settings, lr=phase.lr)
         total = epochs * steps
-        scheduler = make_scheduler(optimizer, settings, steps_per_epoch=steps, total_steps=total, warm=number == 0)
+        scheduler = make_scheduler(optimizer, settings, phase, steps_per_epoch=steps, first=number == 0)
         for step in range(total):
             scheduler.step_update(step)
             rates.append(optimizer.param_groups[0]["lr"])

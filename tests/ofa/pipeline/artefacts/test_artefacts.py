@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from ofa.errors import UserError
 from ofa.pipeline.artefacts.cost_info import CostInfo
 from ofa.pipeline.artefacts.evaluation import Evaluation
+from ofa.pipeline.artefacts.finetuning import FinetuningRecord
 from ofa.pipeline.artefacts.quality import PredictorQuality
 from ofa.pipeline.artefacts.report import Report
 from ofa.pipeline.artefacts.search import Figures, SearchRecord
@@ -15,7 +16,7 @@ from ofa.pipeline.artefacts.verification import Program, Verification
 from ofa.pipeline.manifest import RunManifest
 from ofa.stages import STAGES
 
-ARTEFACTS = [Evaluation, PredictorQuality, Report, SearchRecord, Verification]
+ARTEFACTS = [Evaluation, FinetuningRecord, PredictorQuality, Report, SearchRecord, Verification]
 every = pytest.mark.parametrize("kind", ARTEFACTS, ids=lambda kind: kind.__name__)
 
 

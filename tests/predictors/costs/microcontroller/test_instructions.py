@@ -28,7 +28,7 @@ from ofa.supernet.space import SearchSpace
 
 emulated = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 HEAD = {"num_classes": 6, "in_chans": 1}
-SPACE = SearchSpace.preset("mcu_32")
+SPACE = SearchSpace.preset("mcu_32_ir")
 
 
 def every_operator(space, subnet, *, in_place=True, **head):

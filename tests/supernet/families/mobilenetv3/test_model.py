@@ -98,3 +98,14 @@ def test_no_weight_decay_names_the_kernel_transforms(space):
         for key in module.transforms
     }
     assert net.no_weight_decay() == transforms <= set(dict(net.named_parameters())) and transforms
+
+
+@by_hand_space
+def test_a_new_network_knows_nothing_of_its_ten_classes(space):
+    """Its first loss is that of a guess: timm draws the classifier as if there were a thousand of them."""
+    torch.manual_seed(0)
+    net = Supernet(space, num_classes=10).train()
+    labels = torch.arange(16) % 10
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(net(images(space, 16)), labels)
+    assert float(loss) == pytest.approx(np.log(10), abs=0.3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from fsdd_training import supernet_epochs, train_alone
 from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
 from torch import Tensor, nn
+from train_alone import train_alone
 
 from ofa.pipeline.job import Job
 
@@ -16,8 +16,12 @@ from ofa.pipeline.job import Job
 NETWORKS: dict[str, tuple[int, Sequence[tuple[int, int]]]] = {
     "DS-CNN, 8 KB": (12, [(12, 1)] * 4),
     "DS-CNN, 8 KB, tapered": (12, [(48, 2), (48, 1), (48, 1), (48, 1)]),
+    "DS-CNN, 16 KB": (28, [(28, 1)] * 4),
+    "DS-CNN, 16 KB, tapered": (28, [(112, 2), (112, 1), (112, 1), (112, 1)]),
     "DS-CNN, 22 KB": (40, [(40, 1)] * 4),
     "DS-CNN, 22 KB, tapered": (40, [(160, 2), (160, 1), (160, 1), (160, 1)]),
+    "DS-CNN, 64 KB": (120, [(120, 1)] * 4),
+    "DS-CNN, 64 KB, tapered": (120, [(120, 1), (240, 2), (240, 1), (240, 1)]),
 }
 
 
@@ -47,10 +51,10 @@ def _convolution(given: int, wanted: int, *, kernel: int, stride: int = 1, group
     return nn.Sequential(convolution, BatchNormAct2d(wanted, act_layer=nn.ReLU6))
 
 
-def trained(job: Job, name: str, *, lr: float) -> DsCnn:
-    """A network trained on labels, with as many images as the supernet."""
+def trained(job: Job, name: str, *, lr: float, epochs: int) -> DsCnn:
+    """A network trained on labels, with as many images as the supernet in so many epochs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.recipe.seed)
         model = DsCnn(*NETWORKS[name], **job.model_kwargs).to(memory_format=torch.channels_last)
     size = job.recipe.space.resolutions[-1]
-    return train_alone(job, model, epochs=supernet_epochs(job), lr=lr, resolution=size)
+    return train_alone(job, model, epochs=epochs, lr=lr, resolution=size)
