@@ -93,7 +93,8 @@ def _planned(images: ImageFacts, targets: Sequence[ChosenTarget], candidate: Can
         return recipe.model_copy(update={"train": recipe.train.model_copy(update={"total_epochs": epochs})})
 
     def total(epochs: int) -> float:
-        return per_mac * training_macs(with_epochs(epochs), data, macs) + accuracies + seconds.rest
+        finetuning = seconds.finetuning * epochs / candidate.max_epochs  # a share of the training
+        return per_mac * training_macs(with_epochs(epochs), data, macs) + accuracies + finetuning + seconds.rest
 
     choices = range(1, candidate.max_epochs + 1)
     epochs = max(1, bisect_right(choices, _SHARE * budget, key=total))

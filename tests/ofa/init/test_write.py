@@ -1,6 +1,7 @@
 """``ofa init``: what it writes is a recipe that runs; what it is given wrongly is one sentence."""
 
 import re
+from dataclasses import replace
 
 import huggingface_hub
 import huggingface_hub.constants
@@ -30,7 +31,8 @@ def clock(monkeypatch):
 
     def seconds(recipe, data):
         macs = CostTable.macs(recipe.space, num_classes=len(data.classes), in_chans=data.channels)
-        return RunSeconds(SECONDS_PER_MAC * training_macs(recipe, data, macs), 5.0, 10.0, threads=None)
+        training = SECONDS_PER_MAC * training_macs(recipe, data, macs)
+        return RunSeconds(training, accuracies=5.0, finetuning=0.1 * training, rest=10.0, threads=None)
 
     monkeypatch.setattr(plan, "run_seconds", seconds)
 
@@ -114,7 +116,7 @@ def test_more_time_means_more_epochs_and_no_more_than_fit(make_images, written, 
 def test_what_does_not_fit_the_time_says_so(make_images, written, monkeypatch, clock):
     images = make_images(side=200, count=10)
     slow = plan.run_seconds
-    monkeypatch.setattr(plan, "run_seconds", lambda *given: RunSeconds(1e4 * slow(*given).training, 5.0, 10.0, None))
+    monkeypatch.setattr(plan, "run_seconds", lambda *given: replace(slow(*given), training=1e8))
     recipe, told = written(images, time="2m")
     assert recipe.train.total_epochs == 1
     assert "although 2 minutes were asked for" in told
