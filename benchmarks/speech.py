@@ -10,10 +10,10 @@ With ``fsdd`` and ``benchmarks/fsdd.yaml`` for spoken digits; ``--held-out georg
     python benchmarks/speech.py all benchmarks/keywords.yaml OUT --seeds 0 1 2
     python benchmarks/speech.py summary OUT
 
-``results`` scores for each target what the search chose, as it is and fine-tuned. It trains the hand-made networks for
-as many epochs as the supernet and the fine-tuning have together. What was trained is stored in the run's folder
-``compared``, so that a second call only scores it. All models are quantised, compiled and scored in the same way;
-accuracies are of the test split.
+``results`` scores what the run found for each target. It trains the hand-made networks, alone, for as many epochs as
+the supernet and the fine-tuning have together. What was trained is stored in the run's folder ``compared``, so that a
+second call only scores it. All models are quantised, compiled and scored in the same way; accuracies are of the test
+split.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ import safetensors.torch
 from ds_cnn import NETWORKS, DsCnn, trained
 from speech_features import SOUNDS, TAKES, write_features
 from torch import nn
-from train_alone import supernet_epochs, train_alone
 
 import ofa
+from ofa.config.finetuning import finetunings
 from ofa.config.recipe_file import load_run_recipe
+from ofa.config.schedule import training_phases
 from ofa.export.runtimes import tflm
 from ofa.pipeline.job import Job
 from ofa.predictors.metrics import top1
@@ -46,26 +47,17 @@ from ofa.targets.model_formats import ExportSpec, open_session
 
 M4 = Deployment("cortex_m4", 8)
 INT8_DROP = 0.01
-FINETUNE = {"epochs": 5, "lr": 0.05}
 _TEXT = ("network", "quantised_with")
 
 
 def hand_made(job: Job, name: str) -> tuple[nn.Module, Path]:
     def train() -> nn.Module:
-        epochs = supernet_epochs(job) + FINETUNE["epochs"]
-        return trained(job, name, lr=job.recipe.train.phases[0].lr, epochs=epochs)
+        phases, tuned = training_phases(job.recipe), finetunings(job.recipe).values()
+        epochs = sum(phase.epochs for phase in phases) + max((one.epochs for one in tuned), default=0)
+        return trained(job, name, lr=phases[0].lr, epochs=epochs)
 
     model = DsCnn(*NETWORKS[name], **job.model_kwargs)
     return _compared(job, name, model, train, resolution=job.recipe.space.resolutions[-1])
-
-
-def fine_tuned(job: Job, name: str, subnet: ofa.Subnet) -> tuple[nn.Module, Path]:
-    def train() -> nn.Module:
-        full = job.extract_calibrated(job.recipe.space.largest).eval()
-        model = job.extract_calibrated(subnet)
-        return train_alone(job, model, **FINETUNE, resolution=subnet.resolution, teacher=full)
-
-    return _compared(job, name, job.extract_calibrated(subnet), train, resolution=subnet.resolution)
 
 
 def _compared(
@@ -118,14 +110,11 @@ def row(job: Job, name: str, model: nn.Module, folder: Path, *, resolution: int)
 def results(run: Path, networks: Sequence[str]) -> list[dict[str, str | float]]:
     """The rows of one run; also written to ``RUN/rows.json``."""
     job = Job(load_run_recipe(run), run)
-    rows, subnets = [], {}
+    rows = []
     for name in job.recipe.targets:
         folder = run / "models" / name
         subnet = ofa.Subnet.from_dict(read_json(folder / "subnet.json")["subnet"])
-        rows.append(row(job, f"{name}, search", ofa.load_subnet(folder), folder, resolution=subnet.resolution))
-        tuned = subnets.setdefault(subnet, f"{name}, fine-tuned")  # one network of two targets is tuned once
-        again = row(job, tuned, *fine_tuned(job, tuned, subnet), resolution=subnet.resolution)
-        rows.append({**again, "network": f"{name}, fine-tuned"})
+        rows.append(row(job, f"{name}, found", ofa.load_subnet(folder), folder, resolution=subnet.resolution))
     for name in networks:
         rows.append(row(job, name, *hand_made(job, name), resolution=job.recipe.space.resolutions[-1]))
     write_json(run / "rows.json", rows)

@@ -38,8 +38,8 @@ class FinetuneConfig(Section):
     ``train:`` says. It is kept where it is better on the validation images.
     """
 
-    epochs: EpochsOrShare = Field("0.1x", description=f"{_EPOCHS}.")
-    lr: LearningRateOrShare = Field("0.2x", description=f"{_LR}.")
+    epochs: EpochsOrShare = Field("0.2x", description=f"{_EPOCHS}.")
+    lr: LearningRateOrShare = Field("0.4x", description=f"{_LR}.")
 
 
 class TargetFinetuneConfig(Section):

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, create_model, model_serializer
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
 
 from ofa.config.errors import Problem
 from ofa.config.export import MemoryConfig, OnnxConfig, TfliteConfig, export_problems
@@ -151,6 +158,14 @@ class Target(Section):
     onnx: OnnxConfig = Field(OnnxConfig(), description="What the ONNX files look like.")
     tflite: TfliteConfig = Field(TfliteConfig(), description="What the TFLite file looks like.")
     memory: MemoryConfig = Field(MemoryConfig(), description="How a Cortex-M's program saves RAM.")
+
+    @model_serializer(mode="wrap")
+    def _memory_of_programs_alone(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run that was made before there was ``memory`` stays what it is, on runtimes that have none."""
+        values = handler(self)
+        if self.spec.format != "c":
+            values.pop("memory", None)
+        return values
 
     @property
     def spec(self) -> RuntimeSpec:

@@ -155,8 +155,8 @@ def random(space: SearchSpace, *, epochs: int, lr: float) -> tuple[Phase, ...]:
     """Full network, then everything open at once, uniformly sampled, with the full network as teacher.
 
     The second phase is as long as all later phases of ``progressive_shrinking`` together. Its four subnets a step, its
-    learning rate and its channel sorting are those of that schedule's last phase. A space without choices has the first
-    phase alone.
+    learning rate and its channel sorting are those of that schedule's last phase of widths. A space without choices has
+    the first phase alone.
 
     Args:
         epochs: of the full network.
