@@ -53,4 +53,4 @@ class QuantizationAwareConfig(Section):
     """Training of an int8 target's network as int8 computes it, by AdamW, with its float32 network as the teacher."""
 
     epochs: EpochsOrShare = Field("0.05x", description=f"{_EPOCHS}.")
-    lr: LearningRate = Field(5e-5, description="Peak learning rate, of AdamW whatever trains the supernet.")
+    lr: LearningRate = Field(3e-5, description="Peak learning rate, of AdamW whatever trains the supernet.")

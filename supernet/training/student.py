@@ -12,8 +12,11 @@ from tqdm import tqdm
 
 from ofa.supernet.training.errors import REMEDY, Diverged
 from ofa.supernet.training.optim import make_optimizer, make_scheduler
+from ofa.supernet.training.phases import Phase
 from ofa.supernet.training.settings import Settings
 from ofa.supernet.training.step import GOLDEN_RATIO_64, StepBatch, backward, resize
+
+WARMUP = 0.1  # share of the epochs: the first steps of Adam are as long as any, and know little
 
 
 def train_student(
@@ -32,8 +35,9 @@ def train_student(
 ) -> None:
     """Trains ``student`` in place, on labels and on the soft labels of ``teacher``, in float32.
 
-    Other processes take no part, and there are no checkpoints. The learning rate falls as a cosine from ``lr`` to
-    zero. The same arguments give the same weights, on one machine and number of threads. Both are left in eval mode.
+    Other processes take no part, and there are no checkpoints. The learning rate rises for a tenth of the epochs, then
+    falls as a cosine from ``lr`` to zero. The same arguments give the same weights, on one machine and number of
+    threads. Both networks are left in eval mode.
 
     Args:
         batches: (epoch, first step) to uint8 images and labels; a batch of one image is left out.
@@ -54,10 +58,11 @@ def train_student(
     settings = replace(settings, lr_schedule="cosine", layer_decay=1.0)
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(student, settings, lr=lr)
-    total = epochs * steps_per_epoch
-    scheduler = make_scheduler(optimizer, settings, steps_per_epoch=steps_per_epoch, total_steps=total, warm=False)
+    phase = Phase("student", epochs, lr, warmup_epochs=WARMUP * epochs)
+    scheduler = make_scheduler(optimizer, settings, phase, steps_per_epoch=steps_per_epoch, first=False)
 
-    bar = tqdm(total=total, desc="quantization-aware", unit="step", disable=None if progress else True)
+    total, disable = epochs * steps_per_epoch, None if progress else True
+    bar = tqdm(total=total, desc="quantization-aware", unit="step", disable=disable)
     forked = [device] if device.type == "cuda" else []
     for epoch in range(epochs):
         seen = 0
