@@ -114,7 +114,7 @@ class PatchedTable(Table):
             yield part, self._choose(part)
 
     def _choose(self, codes: np.ndarray) -> _Chosen:
-        resolution, off = codes[:, self._resolution].astype(np.intp), self._off(codes)
+        off = self._off(codes)
         arena, total, counted = (lookup.costs(codes) for lookup in self._lookups)
 
         # What the head and the blocks from each cut on cost, without patches; first of all with the stem.
@@ -130,7 +130,7 @@ class PatchedTable(Table):
 
         for walk in self._walks:
             for cut in range(len(walk.begin)):
-                costs = walk.costs(codes, resolution, cut, off)
+                costs = walk.costs(codes, cut, off)
                 needed = np.maximum(costs.arena, rest_arena[:, cut]).astype(np.int64)
                 run = costs.macs + rest_macs[:, cut]
                 better = (needed < best.arena) | ((needed == best.arena) & (run < best_macs))
