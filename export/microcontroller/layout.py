@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ofa.export.lifetimes import Lifetime, peak, place
-from ofa.export.microcontroller.memory import KERNELS, Reading, buffer_size, buffers, ring_bytes
+from ofa.export.microcontroller.memory import KERNELS, Reading, buffer_size, buffers, overwrites, ring_bytes
 from ofa.export.microcontroller.patched_source import Copies, Patched
 from ofa.export.microcontroller.patches import row_bytes
 from ofa.export.microcontroller.scratch import ALIGNMENT, scratch_bytes
@@ -127,6 +127,9 @@ def _readings(plan: Any, roots: list[str]) -> list[Reading]:
     """What each step reads and writes, as numbers of ``roots``; -1 for the network's input, output and constants."""
     number_of = {name: number for number, root in enumerate(roots) for name in plan.alias_groups[root]}
 
+    def channels(name: str) -> int:
+        return plan.tensors[name].tensor_type.shape[-1]
+
     def numbers(names: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(number_of.get(name, -1) for name in names)
 
@@ -134,7 +137,8 @@ def _readings(plan: Any, roots: list[str]) -> list[Reading]:
     for step in plan.steps:
         over: tuple[str, ...] = ()
         if by_channel(plan, step):
-            over = step.inputs
+            readers = [channels(other.outputs[0]) for other in plan.steps if step.output in other.inputs]
+            over = step.inputs if overwrites(channels(step.output), step.stride[0], readers) else ()
         elif step.kernel_kind == "add_s8":
             shapes = {tuple(plan.tensors[name].tensor_type.shape) for name in step.inputs}
             over = step.inputs if len(shapes) == 1 else ()

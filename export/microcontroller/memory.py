@@ -67,11 +67,22 @@ def ring_bytes(kernel: int, stride: int, width: Side, *, vectors: bool) -> Side:
     return _BYTES[vectors] * kernel * round_up(values, 2)
 
 
+def overwrites(channels: int, stride: int, readers: Sequence[int]) -> bool:
+    """Whether a depthwise convolution's output shall be in its input's memory, which the output keeps for its life.
+
+    ``readers`` are the channels that the operators behind it write. A smaller map, of stride 2, keeps more than
+    it needs: while those run that is worse than a map of its own, if they write more channels.
+    """
+    return stride == 1 or (len(readers) > 0 and max(readers) <= channels)
+
+
 def part_readings(part: Operators) -> list[Reading]:
-    """What the operators of ``part`` read and write, in place where they can."""
+    """What the operators of ``part`` read and write, in place where they can and that needs less."""
     found = []
     for number, operator in enumerate(part, 1):
-        in_place = by_channel(operator) or (operator.kind == "add" and len(operator.inputs) == 2)
+        readers = [other.channels for other in part if number in other.inputs]
+        in_place = operator.kind == "add" and len(operator.inputs) == 2
+        in_place |= by_channel(operator) and overwrites(operator.channels, operator.stride, readers)
         found.append(Reading(operator.inputs, number, operator.inputs if in_place else ()))
     return found
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -114,7 +115,7 @@ class PatchedTable(Table):
             yield part, self._choose(part)
 
     def _choose(self, codes: np.ndarray) -> _Chosen:
-        resolution, off = codes[:, self._resolution].astype(np.intp), self._off(codes)
+        off = self._off(codes)
         arena, total, counted = (lookup.costs(codes) for lookup in self._lookups)
 
         # What the head and the blocks from each cut on cost, without patches; first of all with the stem.
@@ -130,7 +131,7 @@ class PatchedTable(Table):
 
         for walk in self._walks:
             for cut in range(len(walk.begin)):
-                costs = walk.costs(codes, resolution, cut, off)
+                costs = walk.costs(codes, cut, off)
                 needed = np.maximum(costs.arena, rest_arena[:, cut]).astype(np.int64)
                 run = costs.macs + rest_macs[:, cut]
                 better = (needed < best.arena) | ((needed == best.arena) & (run < best_macs))
@@ -160,7 +161,10 @@ class PatchedTable(Table):
     @cached_property
     def _walks(self) -> list[Walk]:
         rule = self.rule
-        count = patch_instructions(rule.model, in_place=rule.memory.in_place) if rule.weights else None
+        if not rule.weights:
+            document = json.dumps(self.space.to_dict(), sort_keys=True)  # of spaces not all can be hashed
+            return _memory_walks(document, rule.in_chans, rule.memory.in_place, rule.cpu == "cortex_m55")
+        count = patch_instructions(rule.model, in_place=rule.memory.in_place)
         options = {"in_chans": rule.in_chans, "in_place": rule.memory.in_place, "vectors": rule.cpu == "cortex_m55"}
         return walks(self.space, _cuts(self.space), **options, count=count)
 
@@ -179,6 +183,13 @@ class PatchedTable(Table):
             middle = [row.part(costs) for row, costs in zip(rows, blocks, strict=True)]
             found.append(PartLookup([first, *middle, end], self.space.num_options, off=missing))
         return found[0], found[1], found[2]
+
+
+@lru_cache(maxsize=4)
+def _memory_walks(document: str, in_chans: int, in_place: bool, vectors: bool) -> list[Walk]:
+    """Of bytes alone: made once for all tables and programs of a space, since large ones take seconds."""
+    space = SearchSpace.from_dict(json.loads(document))
+    return walks(space, _cuts(space), in_chans=in_chans, in_place=in_place, vectors=vectors)
 
 
 def ram(space: SearchSpace, *, num_classes: int, in_chans: int, cpu: str, memory: Memory) -> Table:

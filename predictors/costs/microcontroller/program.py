@@ -74,7 +74,7 @@ def arena_folds(*, cpu: str, in_place: bool) -> tuple[Fold, Fold, Fold]:
     return stem, block, head
 
 
-def arena(part: Operators, side: Side, *, vectors: bool, in_place: bool, outside: Sequence[int] = ()) -> Side:
+def arena(part: Operators, side: Side, *, vectors: bool, in_place: bool = True, outside: Sequence[int] = ()) -> Side:
     """Bytes of the program's arena at the operator of ``part`` that needs the most, scratch memory included.
 
     Tensors in ``outside`` have buffers of their own. ``vectors`` is for Cortex-M55.
