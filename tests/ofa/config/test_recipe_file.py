@@ -126,7 +126,7 @@ def test_differences_name_keys_and_both_values(tmp_path):
         "targets.x.memory.patches: absent, now true",
         "targets.x.onnx.symmetric: absent, now false",
         'targets.x.quantization_aware.epochs: absent, now "0.05x"',
-        "targets.x.quantization_aware.lr: absent, now 5e-05",
+        "targets.x.quantization_aware.lr: absent, now 3e-05",
         'targets.x.runtime: absent, now "onnxruntime"',
         "train.lr: 0.1, now 0.001",
     ]
