@@ -99,9 +99,10 @@ def test_its_costs_are_those_of_the_network_made_by_hand(name):
 
     # RAM of the program, as one list of operators: without what the parts of a table know of each other.
     buffers = 32**2 + round_up(HEAD["num_classes"], 4) + STACK["cortex_m4"]
-    expected = buffers + arena(network, 32, vectors=False, outside=[0, len(network)])
-    assert ram(SPACE, **HEAD).predict(code) == [expected]
-    assert expected <= 1024 * int(name.split()[0])
+    for in_place in (False, True):
+        expected = buffers + arena(network, 32, vectors=False, in_place=in_place, outside=[0, len(network)])
+        assert ram(SPACE, **HEAD, in_place=in_place).predict(code) == [expected]
+        assert expected <= 1024 * int(name.split()[0])
 
 
 def test_subnets_are_extracted_bit_for_bit_with_every_stride_and_first_kernel():
