@@ -22,7 +22,7 @@ from ofa.supernet.training.initial_weights import load_initial
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
 _SMALL = 64  # pixels; smaller images say too little at the sizes that these models were trained on
-_MIN_EPOCHS, _MAX_EPOCHS = 8, 80  # from trained weights
+_MIN_EPOCHS, _MAX_EPOCHS = 20, 200  # from trained weights
 _STEP = 32  # pixels from one resolution to the next
 
 

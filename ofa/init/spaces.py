@@ -11,7 +11,7 @@ from ofa.init.devices import ChosenTarget
 from ofa.init.images import ImageFacts
 
 _OPTIONS = 5  # resolutions of a space
-_MIN_EPOCHS, _MAX_EPOCHS = 30, 300  # from nothing
+_MIN_EPOCHS, _MAX_EPOCHS = 60, 300  # from nothing
 
 
 @dataclass(frozen=True)
