@@ -129,7 +129,7 @@ def test_programs_of_a_network_made_by_hand(in_chans, cpu):
     found = cortex_m.figures(cortex_m.load(convert_int8(module_of(space, subnet, head), (in_chans, 32, 32)), cpu=cpu))
     code = space.encode(subnet)[None]
     assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
-    assert 0 <= flash(space, **head, cpu=cpu, patches=False).predict(code)[0] - found.flash < 5000
+    assert 0 <= flash(space, **head, cpu=cpu, patches=False).predict(code)[0] - found.flash < 6000
 
 
 @pytest.mark.parametrize("table", [ram, flash])
