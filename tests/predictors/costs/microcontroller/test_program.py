@@ -83,9 +83,9 @@ def test_no_network_needs_more_memory_in_place(name, cpu):
     space = SPACES[name]
     plain, table = (ram(space, num_classes=10, in_chans=1, cpu=cpu, in_place=in_place) for in_place in (False, True))
     codes = space.sample(500, np.random.default_rng(0))
-    assert (table.predict(codes) <= plain.predict(codes)).all()
-    # Without expansions most of the memory is of 1x1 convolutions, which need both their maps.
-    assert table.predict(codes).mean() < (1 if name == "mcu_32" else 0.95) * plain.predict(codes).mean()
+    ring = 7 * 2 * 40  # a few rows of one channel, where a tiny map's copy would have been smaller
+    assert (table.predict(codes) <= plain.predict(codes) + ring).all()
+    assert table.predict(codes).mean() < 0.95 * plain.predict(codes).mean()
 
 
 def test_some_subnets_fit_in_22_kilobytes():
