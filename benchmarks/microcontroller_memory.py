@@ -12,7 +12,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,11 @@ WAYS = {
     "both": Memory(),
 }
 IMAGES = 1
+HEAD = (
+    "# Memory of microcontroller programs\n\n`python benchmarks/microcontroller_memory.py`. Random int8 weights. RAM "
+    "is that of the ELF: arena, image, logits, other static data, and the deepest stack. `table says` what a search "
+    "sees before any program is built. Each output byte is compared with TensorFlow Lite Micro's.\n\n"
+)
 
 
 def mobilenetv2(width: float, resolution: int) -> SearchSpace:
@@ -78,17 +82,14 @@ def networks() -> Iterator[tuple[str, SearchSpace, Subnet, int]]:
         yield "MobileNetV2-0.35", space, space.largest, 3
 
 
-@lru_cache(maxsize=1)
-def _program(space: SearchSpace, subnet: Subnet, in_chans: int) -> bytes:
-    return int8_program(space, subnet, num_classes=10, in_chans=in_chans)
-
-
-def measured(space: SearchSpace, subnet: Subnet, in_chans: int, memory: Memory, cpu: str) -> dict[str, Any]:
+def measured(
+    space: SearchSpace, subnet: Subnet, in_chans: int, model: bytes, memory: Memory, cpu: str
+) -> dict[str, Any]:
     """What the tables say of a program and what it takes."""
     head = {"num_classes": 10, "in_chans": in_chans}
     table = patched_table.ram(space, **head, cpu=cpu, memory=memory)
     patches = patched_table.patches_of(table, subnet)
-    model, shape = _program(space, subnet, in_chans), (IMAGES, in_chans, subnet.resolution, subnet.resolution)
+    shape = (IMAGES, in_chans, subnet.resolution, subnet.resolution)
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     with tempfile.TemporaryDirectory() as scratch:
         folder, names = Path(scratch) / "c", [tools.PROCESSORS[cpu].variant]
@@ -124,22 +125,21 @@ def main() -> None:
     parser.add_argument("--cpus", nargs="+", default=["cortex_m4", "cortex_m55"])
     options = parser.parse_args()
     rows = json.loads(options.store.read_text()) if options.store.exists() else {}
-    jobs = [
-        (f"{name}|{subnet.resolution}|{cpu}|{way}", space, subnet, in_chans, memory, cpu)
-        for cpu in options.cpus
-        for name, space, subnet, in_chans in networks()
-        for way, memory in WAYS.items()
-    ]
-    for key, *job in tqdm(jobs):
-        if key not in rows:
-            rows[key] = measured(*job)
+    keys = []
+    for name, space, subnet, in_chans in tqdm(list(networks())):
+        wanted = {
+            f"{name}|{subnet.resolution}|{cpu}|{way}": (memory, cpu)
+            for cpu in options.cpus
+            for way, memory in WAYS.items()
+        }
+        keys += wanted
+        if set(wanted) <= set(rows):
+            continue
+        model = int8_program(space, subnet, num_classes=10, in_chans=in_chans)
+        for key in set(wanted) - set(rows):
+            rows[key] = measured(space, subnet, in_chans, model, *wanted[key])
             options.store.write_text(json.dumps(rows))
-    text = (
-        "# Memory of microcontroller programs\n\n`python benchmarks/microcontroller_memory.py`. Random int8 weights; "
-        "RAM is that of the ELF (arena, image, logits, other static data, and the deepest stack), `table says` what a "
-        "search sees before any program is built. Each output byte is compared with TensorFlow Lite Micro's.\n\n"
-    )
-    RESULTS.write_text(text + markdown({key: rows[key] for key, *_ in jobs if key in rows}))
+            RESULTS.write_text(HEAD + markdown({each: rows[each] for each in keys if each in rows}))
 
 
 if __name__ == "__main__":

