@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ofa.export.microcontroller.scratch import convolution_scratch
-from ofa.predictors.costs.microcontroller.instructions import OperatorShape, conv
+from ofa.predictors.costs.microcontroller.loops import OperatorShape, conv
 from ofa.supernet.families.mobilenetv3.space import mid_channels
 from ofa.supernet.space import BlockPosition, SearchSpace
 

@@ -16,7 +16,10 @@ from ofa.predictors.costs.microcontroller.loops import OperatorShape, macs_or_va
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_quality
 from ofa.predictors.sampling import fit_and_test
+from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.space import SearchSpace
+
+_CANDIDATES = 200  # subnets that are looked at for operators that those of the fit lack
 
 
 def measure(
@@ -45,6 +48,8 @@ def measure(
     head = {"num_classes": num_classes, "in_chans": in_chans}
     rng = np.random.default_rng([seed, 2])
     fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
+    fitted_codes, test = _with_ends(space, fitted_codes, test)
+    fitted_codes = with_every_kind(space, fitted_codes, rng=rng, **head)
     codes = np.concatenate([fitted_codes, test])
 
     # Operators of the first subnets are counted one by one, the others as a whole.
@@ -76,6 +81,41 @@ def measure(
         },
     }
     return replace(fitted, info=info)
+
+
+def _with_ends(space: SearchSpace, fitted: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest subnet are moved from the test to the fit: loops of a few iterations, and of many.
+
+    A model of operators that were all larger may be wrong by several times.
+    """
+    fitted, test = fitted.copy(), test.copy()
+    for number, subnet in enumerate((space.smallest, space.largest)):
+        found = np.flatnonzero((test == space.encode(subnet)).all(axis=1))
+        if len(found) and len(fitted) > number:
+            fitted[number], test[found[0]] = test[found[0]].copy(), fitted[number].copy()
+    return fitted, test
+
+
+def with_every_kind(
+    space: SearchSpace, codes: np.ndarray, *, num_classes: int, in_chans: int, rng: np.random.Generator
+) -> np.ndarray:
+    """``codes``, and after them subnets with the kinds of operators and sizes of kernels that those lack.
+
+    Only what was counted can be predicted, and a few subnets may miss a kernel that only one layer has.
+    """
+
+    def kinds(code: np.ndarray) -> set[tuple[str, int]]:
+        parts = parts_of_subnet(space, space.decode(code), num_classes=num_classes, in_chans=in_chans)
+        return {(operator.kind, operator.kernel) for part, _ in parts for operator in part}
+
+    candidates = space.sample(_CANDIDATES, rng)
+    of_candidates = [kinds(code) for code in candidates]
+    missing = set().union(*of_candidates) - set().union(*map(kinds, codes))
+    while missing:
+        best = max(range(len(candidates)), key=lambda number: len(of_candidates[number] & missing))
+        codes = np.concatenate([codes, candidates[best : best + 1]])
+        missing -= of_candidates[best]
+    return codes
 
 
 def _per_value(counted: Sequence[tuple[OperatorShape, int]]) -> dict[str, float]:

@@ -97,7 +97,7 @@ def test_counts_are_the_same_in_every_run_and_the_operators_sum_up(sessions, mod
     total = sum(operator.instructions for operator in operators)
     assert abs(total - first.instructions) < 20 * len(operators)
     assert min(operator.instructions for operator in operators) > 100
-    assert [operator.kind for operator in operators[:2]] == ["conv2d_s8", "depthwise_conv2d_s8"]
+    assert [operator.kind for operator in operators[:2]] == ["conv2d_s8", "by_channel"]
     assert (operators[0].input, operators[0].output, operators[0].stride) == ((28, 28, 1), (14, 14, 8), 2)
 
 
@@ -105,7 +105,7 @@ def test_no_convolution_falls_back_to_slow_kernels(sessions):
     per_value = {
         operator: operator.instructions / (np.prod(operator.output) * np.prod(operator.kernel[:2]))
         for operator in cortex_m.operators(sessions["cortex_m4"])
-        if operator.kind == "depthwise_conv2d_s8"
+        if operator.kind == "by_channel"
     }
     assert max(per_value.values()) < 14
     assert {operator.stride for operator in per_value} == {1, 2}

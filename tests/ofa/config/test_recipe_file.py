@@ -121,13 +121,10 @@ def test_differences_name_keys_and_both_values(tmp_path):
         "space.stages.0.se: false, now true",
         "targets.x.int8_drop: absent, now 0.01",
         "targets.x.limits.macs: absent, now 5000000.0",
-        "targets.x.memory.in_place: absent, now true",
-        "targets.x.memory.overhead: absent, now 0.25",
-        "targets.x.memory.patches: absent, now true",
         "targets.x.onnx.symmetric: absent, now false",
         'targets.x.quantization_aware.epochs: absent, now "0.05x"',
         "targets.x.quantization_aware.lr: absent, now 3e-05",
         'targets.x.runtime: absent, now "onnxruntime"',
         "train.lr: 0.1, now 0.001",
     ]
-    assert len(recipe_differences(new, old)) == 12
+    assert len(recipe_differences(new, old)) == 9

@@ -11,7 +11,7 @@ from ofa.predictors.costs import memory
 from ofa.predictors.costs.counts import at_each_side, fold_blocks, fold_table
 from ofa.predictors.costs.imported import published_names
 from ofa.predictors.costs.microcontroller import program
-from ofa.predictors.costs.microcontroller.instructions import operator_shapes
+from ofa.predictors.costs.microcontroller.loops import operator_shapes
 from ofa.supernet.families.operators import operators_of_family
 from ofa.supernet.operators import biases, macs, params, peak_activation, weights
 from ofa.supernet.space import SearchSpace
@@ -71,8 +71,8 @@ def test_blocks_on_microcontrollers(name):
         assert memory.arena(part, side) == by_hand.planned_block(*slot, **options, size=side)
         for vectors in (False, True):
             expected = by_hand.program_block(*slot, **options, size=side, vectors=vectors)
-            assert program.arena(part, side, vectors=vectors) == expected
-        assert operator_shapes(part, side) == by_hand.block_operators(*slot, **options, size=side)
+            assert program.arena(part, side, vectors=vectors, in_place=False) == expected
+        assert operator_shapes(part, side, in_place=False) == by_hand.block_operators(*slot, **options, size=side)
 
 
 @pytest.mark.parametrize("name", WITHOUT_SE)
@@ -83,11 +83,11 @@ def test_stem_and_head_on_microcontrollers(name):
         (stem, first), (head, last) = parts
         for vectors in (False, True):
             arena = max(
-                program.arena(stem, first, vectors=vectors, outside=[0]),
-                program.arena(head, last, vectors=vectors, outside=[len(head)]),
+                program.arena(stem, first, vectors=vectors, in_place=False, outside=[0]),
+                program.arena(head, last, vectors=vectors, in_place=False, outside=[len(head)]),
             )
             assert arena == by_hand.program_fixed(space, resolution, in_chans=HEAD["in_chans"], vectors=vectors)
-        shapes = [shape for part in parts for shape in operator_shapes(*part)]
+        shapes = [shape for part in parts for shape in operator_shapes(*part, in_place=False)]
         assert sorted(shapes) == sorted(by_hand.fixed_operators(space, resolution, **HEAD))
 
 

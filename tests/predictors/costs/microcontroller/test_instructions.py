@@ -124,6 +124,16 @@ def test_error_on_programs_that_were_never_seen(cpu, tmp_path):
     assert np.array_equal(CostTable.load(tmp_path / "costs.json").predict(codes), found.predict(codes))
 
 
+def test_every_kernel_of_a_space_is_counted():
+    """Also one that a few networks lack, and the ends of the space are in the fit."""
+    space = SearchSpace.preset("mcu_32")
+    smallest = space.encode(space.smallest)[None]
+    codes = counting.with_every_kind(space, smallest, **HEAD, rng=np.random.default_rng(0))
+    assert np.array_equal(codes[:1], smallest)
+    stems = {space.choices(space.decode(code)).stem["kernel_conv_stem"] for code in codes}
+    assert stems == {3, 5, 7}
+
+
 @emulated
 def test_a_space_with_other_operators_names_the_layer_and_what_would_do():
     with pytest.raises(ValueError, match=r"no C is known for \w+ \(layer .*the space 'mcu'"):
