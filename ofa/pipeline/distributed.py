@@ -146,7 +146,10 @@ def run_worker(do: Callable[[str], object]) -> None:
 
 
 def broadcast_bytes(content: bytes | None) -> bytes | None:
-    """Rank 0's bytes (or ``None``) on every rank, so that no rank needs rank 0's disk."""
+    """Rank 0's bytes (or ``None``) on every rank, so that no rank needs rank 0's disk.
+
+    What the others call it with is of no account, of whatever size.
+    """
     if world_size() == 1:
         return content
     import torch
@@ -155,7 +158,9 @@ def broadcast_bytes(content: bytes | None) -> bytes | None:
     size = _broadcast_number(_LEAVE if content is None else len(content))
     if size == _LEAVE:
         return None
-    data = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(size, dtype=torch.uint8)
+    data = torch.empty(size, dtype=torch.uint8)
+    if rank() == 0 and content:
+        data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     dist.broadcast(data, src=0)
     return data.numpy().tobytes()
 

@@ -79,6 +79,19 @@ Data.train_batches = batches
 main()
 """
 
+# Each rank broadcasts bytes of its own, in all combinations; what it got is in the file of its number.
+BROADCASTING = """
+import sys
+from itertools import product
+from pathlib import Path
+from ofa.pipeline import distributed
+
+rank, contents = distributed.rank(), (None, b"", b"[]", bytes(range(256)))
+with distributed.group():
+    got = [(pair[0], distributed.broadcast_bytes(pair[rank])) for pair in product(contents, repeat=2)]
+Path(sys.argv[1], str(rank)).write_text("".join(f"{told == heard} {told!r} {heard!r}\\n" for told, heard in got))
+"""
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
@@ -216,6 +229,17 @@ def test_torchrun_restarts_after_an_exception_from_the_newest_checkpoint(dying, 
     weights = Path("supernet") / "weights.safetensors"
     assert (left.folder / weights).read_bytes() == (two.folder / weights).read_bytes()
     assert [row["phase"] for row in metrics(left.folder)] == [row["phase"] for row in metrics(two.folder)]
+
+
+@needs_gloo
+def test_only_rank_0s_bytes_are_broadcast(tmp_path):
+    (script := tmp_path / "broadcasting.py").write_text(BROADCASTING)
+    code, _, err = torchrun(script, tmp_path)
+    assert code == 0, err
+    for rank in "01":
+        lines = (tmp_path / rank).read_text().splitlines()
+        assert len(lines) == 4 * 4
+        assert [line for line in lines if not line.startswith("True")] == []
 
 
 @needs_gloo
