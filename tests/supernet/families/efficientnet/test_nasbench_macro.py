@@ -17,6 +17,7 @@ from ofa.export.verify import check_tolerance, compare
 from ofa.pipeline import subnet_csv
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.imported import read_costs
+from ofa.predictors.metrics import Scores
 from ofa.report.subnet_drawing import describe_subnet, draw_subnets, subnet_line
 from ofa.supernet.families.efficientnet.nasbench_macro import architectures_of, subnet_of
 from ofa.supernet.saving import save_subnet
@@ -140,11 +141,11 @@ def test_every_phase_trains():
 def test_kinds_are_written_and_read_by_name(tmp_path):
     subnets = subnets_of(SPACE, 3)
     for number, subnet in enumerate(subnets):
-        subnet_csv.append(tmp_path / "accuracy.csv", subnet, number / 10)
+        subnet_csv.append(tmp_path / "accuracy.csv", subnet, Scores(number / 10, 1.0, 0.5))
     codes, accuracies = subnet_csv.read(tmp_path / "accuracy.csv", SPACE)
     assert [SPACE.decode(code) for code in codes] == subnets and accuracies.tolist() == [0, 0.1, 0.2, 0.3, 0.4]
     text = (tmp_path / "accuracy.csv").read_text()
-    assert text.startswith("resolution,depths,kinds,accuracy\n") and "id-k3e3-id-" in text
+    assert text.startswith("resolution,depths,kinds,accuracy,") and "id-k3e3-id-" in text
 
     assert np.array_equal(read_costs(SPACE, tmp_path / "accuracy.csv", column="resolution")[0], codes)
     (tmp_path / "wrong.csv").write_text(text.replace("id-k3e3", "id-k9e9"))
