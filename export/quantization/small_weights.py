@@ -1,9 +1,9 @@
-"""Channels of a convolution that are almost only a bias, which int8 would lose.
+"""Channels of a convolution or a classifier that are almost only a bias, which int8 would lose.
 
 A bias is an int32 multiple of the input's scale times the weights' scale. Where training has shrunk a channel's
 weights to nearly nothing, as it often does in depthwise convolutions, that scale is so small that the bias does
-not fit and is cut. One weight of the channel then gets the least size with which the bias fits: a millionth of
-the bias or so, a hundredth of a unit of the output.
+not fit and is cut. So it is with a classifier of features that are nearly 0. One weight of the channel then gets
+the least size with which the bias fits: a millionth of the bias or so, a hundredth of a unit of the output.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from ofa.export.tflite.flatbuffer import pack, schema, text, unpack
 # The least weight is the bias times this over the input's scale. It makes the bias a quarter of what fits,
 # so that a correction and the sum fit, too.
 LEAST = 127 / 2**29
-_CHANNEL_AXES = {schema.BuiltinOperator.CONV_2D: 0, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3}
+_CHANNEL_AXES = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
 
 
 def with_room_for_biases(content: bytes, bounds: Mapping[str, tuple[float, float]]) -> bytes:
-    """A float32 TFLite file in which the biases of all convolutions fit, given the ``bounds`` of its tensors."""
+    """A float32 TFLite file in which all biases fit, given the ``bounds`` of its tensors."""
     model = unpack(content)
     graph, changed = model.subgraphs[0], False
     for operator in graph.operators:
         axis = _CHANNEL_AXES.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
-        if axis is None:
+        if axis is None or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
         features, weight, bias = (graph.tensors[index] for index in operator.inputs[:3])
         low, high = np.float32(bounds[text(features.name)])
