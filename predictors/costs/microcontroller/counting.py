@@ -20,6 +20,7 @@ from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.space import SearchSpace
 
 _CANDIDATES = 200  # subnets that are looked at for operators that those of the fit lack
+_PATCHED = 4  # programs with patches that are counted beside those of the fit
 
 
 def measure(
@@ -49,13 +50,14 @@ def measure(
     rng = np.random.default_rng([seed, 2])
     fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
     fitted_codes, test = _with_ends(space, fitted_codes, test)
-    fitted_codes = with_every_kind(space, fitted_codes, rng=rng, **head)
+    chooser = patched_table.ram(space, **head, cpu=cpu, memory=memory)
+    patched = _with_patches(space, chooser, macs_table(space, **head), rng)
+    fitted_codes = with_every_kind(space, np.concatenate([fitted_codes, patched]), rng=rng, **head)
     codes = np.concatenate([fitted_codes, test])
 
     # Operators of the first subnets are counted one by one, the others as a whole.
     counted: list[tuple[OperatorShape, int]] = []
     totals = []
-    chooser = patched_table.ram(space, **head, cpu=cpu, memory=memory)
     for index, code in enumerate(tqdm(codes, desc=f"count on {cpu}", disable=None if progress else True)):
         subnet = space.decode(code)
         how = {"in_place": memory.in_place, "patches": patched_table.patches_of(chooser, subnet)}
@@ -94,6 +96,18 @@ def _with_ends(space: SearchSpace, fitted: np.ndarray, test: np.ndarray) -> tupl
         if len(found) and len(fitted) > number:
             fitted[number], test[found[0]] = test[found[0]].copy(), fitted[number].copy()
     return fitted, test
+
+
+def _with_patches(space: SearchSpace, chooser: Table, macs: Table, rng: np.random.Generator) -> np.ndarray:
+    """A few subnets whose programs have patches, from small to large: their operators are on windows of some pixels.
+
+    Few subnets of a space may have any, but those are what a search for little memory returns.
+    """
+    candidates = space.sample(_CANDIDATES, rng)
+    candidates = candidates[np.argsort(macs.predict(candidates), kind="stable")]
+    found = [code for code in candidates if patched_table.patches_of(chooser, space.decode(code))]
+    places = np.unique(np.linspace(0, len(found) - 1, min(_PATCHED, len(found))).round().astype(int))
+    return np.array([found[place] for place in places], candidates.dtype).reshape(-1, space.num_genes)
 
 
 def with_every_kind(

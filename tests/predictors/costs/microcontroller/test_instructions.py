@@ -115,7 +115,8 @@ def test_a_counted_operator_that_no_block_has_is_named():
 def test_error_on_programs_that_were_never_seen(cpu, tmp_path):
     found = counting.measure(SPACE, **HEAD, cpu=cpu, fit_subnets=5, test_subnets=2, progress=False)
     quality = found.info["quality"]
-    assert (quality["fit_subnets"], quality["test_subnets"], len(quality["pairs"])) == (5, 2, 2)
+    assert quality["fit_subnets"] >= 5  # and those with patches
+    assert (quality["test_subnets"], len(quality["pairs"])) == (2, 2)
     assert quality["largest"] < 0.05
     assert 0.5 < found.info["operators"]["conv 1x1"] < 6
     assert found.info["operators"]["by_channel 3x3"] > 2
@@ -132,6 +133,14 @@ def test_every_kernel_of_a_space_is_counted():
     assert np.array_equal(codes[:1], smallest)
     stems = {space.choices(space.decode(code)).stem["kernel_conv_stem"] for code in codes}
     assert stems == {3, 5, 7}
+
+
+@emulated
+def test_programs_with_patches_are_predicted_like_others():
+    """Few of the space have any; without one in the fit the error was up to six times the count."""
+    space = SearchSpace.preset("mcu_32")
+    found = counting.measure(space, **HEAD, fit_subnets=4, test_subnets=3, progress=False)
+    assert found.info["quality"]["largest"] < 0.1
 
 
 @emulated
