@@ -48,10 +48,10 @@ def measure(
     environment = cortex_m.environment(threads=1, cpu=cpu)
     head = {"num_classes": num_classes, "in_chans": in_chans}
     rng = np.random.default_rng([seed, 2])
-    fitted_codes, test = fit_and_test(space, macs_table(space, **head), fit=fit_subnets, test=test_subnets, rng=rng)
-    fitted_codes, test = _with_ends(space, fitted_codes, test)
+    macs = macs_table(space, **head)
+    fitted_codes, test = with_ends(space, *fit_and_test(space, macs, fit=fit_subnets, test=test_subnets, rng=rng))
     chooser = patched_table.ram(space, **head, cpu=cpu, memory=memory)
-    patched = _with_patches(space, chooser, macs_table(space, **head), rng)
+    patched = _with_patches(space, chooser, macs, rng)
     fitted_codes = with_every_kind(space, np.concatenate([fitted_codes, patched]), rng=rng, **head)
     codes = np.concatenate([fitted_codes, test])
 
@@ -85,17 +85,16 @@ def measure(
     return replace(fitted, info=info)
 
 
-def _with_ends(space: SearchSpace, fitted: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def with_ends(space: SearchSpace, fitted: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest subnet are moved from the test to the fit: loops of a few iterations, and of many.
 
     A model of operators that were all larger may be wrong by several times.
     """
-    fitted, test = fitted.copy(), test.copy()
-    for number, subnet in enumerate((space.smallest, space.largest)):
-        found = np.flatnonzero((test == space.encode(subnet)).all(axis=1))
-        if len(found) and len(fitted) > number:
-            fitted[number], test[found[0]] = test[found[0]].copy(), fitted[number].copy()
-    return fitted, test
+    codes = np.concatenate([fitted, test])
+    ends = np.stack([space.encode(space.smallest), space.encode(space.largest)])
+    is_end = (codes[:, None] == ends).all(axis=2).any(axis=1)
+    codes = codes[np.argsort(~is_end, kind="stable")]
+    return codes[: len(fitted)], codes[len(fitted) :]
 
 
 def _with_patches(space: SearchSpace, chooser: Table, macs: Table, rng: np.random.Generator) -> np.ndarray:

@@ -125,8 +125,18 @@ def test_error_on_programs_that_were_never_seen(cpu, tmp_path):
     assert np.array_equal(CostTable.load(tmp_path / "costs.json").predict(codes), found.predict(codes))
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [3, 0, 4, 2, 1], [4, 3, 1, 2, 0], [1, 2, 3, 4, 0]])
+def test_both_ends_of_a_space_are_in_the_fit(order):
+    ends = [SPACE.encode(SPACE.smallest), SPACE.encode(SPACE.largest)]
+    codes = np.concatenate([ends, SPACE.sample(3, np.random.default_rng(1))])[order]
+    fitted, test = counting.with_ends(SPACE, codes[:3], codes[3:])
+    assert (len(fitted), len(test)) == (3, 2)
+    assert all((fitted == end).all(axis=1).any() for end in ends)
+    assert sorted(map(bytes, [*fitted, *test])) == sorted(map(bytes, codes))
+
+
 def test_every_kernel_of_a_space_is_counted():
-    """Also one that a few networks lack, and the ends of the space are in the fit."""
+    """Also one that a few networks lack."""
     space = SearchSpace.preset("mcu_32")
     smallest = space.encode(space.smallest)[None]
     codes = counting.with_every_kind(space, smallest, **HEAD, rng=np.random.default_rng(0))
