@@ -86,6 +86,11 @@ class Job(RunContext):
         for images, labels in self.data.split_batches(split, resolution=resolution, limit=limit):
             yield self.data.normalize(images.to(self.device)), labels.to(self.device)
 
+    def train_batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of an epoch's training batches, from step ``start`` on."""
+        ranks = {"rank": distributed.rank(), "ranks": distributed.world_size()}
+        return self.data.train_batches(epoch, self.recipe.train.batch_size, start=start, **ranks)
+
     def extract_calibrated(
         self, subnet: Subnet, *, net: Supernet | None = None, images: int | None = None
     ) -> torch.nn.Module:

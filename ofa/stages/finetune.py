@@ -148,13 +148,7 @@ def _train(job: Job, training: Training, model: nn.Module, teacher: nn.Module | 
             finetune(
                 model,
                 teacher,
-                lambda epoch, start: data.train_batches(
-                    epochs_before + epoch,
-                    config.batch_size,
-                    start=start,
-                    rank=distributed.rank(),
-                    ranks=distributed.world_size(),
-                ),
+                lambda epoch, start: job.train_batches(epochs_before + epoch, start),
                 epochs=training.how.epochs,
                 steps_per_epoch=data.steps(config.batch_size),
                 lr=training.how.lr,

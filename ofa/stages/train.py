@@ -53,9 +53,7 @@ def run(job: Job) -> Outcome:
         train_supernet(
             net,
             phases,
-            lambda epoch, start: data.train_batches(
-                epoch, config.batch_size, start=start, rank=distributed.rank(), ranks=distributed.world_size()
-            ),
+            job.train_batches,
             steps_per_epoch=data.steps(config.batch_size),
             normalize=data.normalize,
             settings=training_settings(job.recipe),
