@@ -1,0 +1,1 @@
+"""Differentiable search: a network whose choices are weighted by architecture parameters."""
