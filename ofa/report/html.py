@@ -9,6 +9,7 @@ from ofa.report import figures
 from ofa.report.classes import class_tables
 from ofa.report.escape import html as escape
 from ofa.report.notes import details, error_notes, finetuning_notes, notes
+from ofa.report.relaxation import gap, gap_notes, probabilities, progress, relaxations
 from ofa.report.style import SCRIPT, STYLE
 from ofa.report.subnet_drawing import chosen_subnets, draw_subnets
 from ofa.report.tables import Table, candidates, errors, finetuning, machine, one_line, summary, training
@@ -24,6 +25,13 @@ def render_html(report: Report) -> str:
     sections = [
         _section("Result", _table(summary(report)), _notes(notes(report))),
         _section("Search", _grid([*figures.fronts(report), figures.history(report)])),
+        _section(
+            "Differentiable search",
+            _table(gap(report)),
+            _notes(gap_notes(report)) if relaxations(report) else "",
+            *probabilities(report),
+            _grid(progress(report)),
+        ),
         _section("Chosen subnets", draw_subnets(chosen_subnets(report))),
         _section("Candidates measured", _table(candidates(report))),
         _section("Fine-tuning", further, _notes(finetuning_notes(report)) if further else ""),

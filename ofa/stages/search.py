@@ -24,9 +24,9 @@ from ofa.predictors.metrics import Scores, scores
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
-from ofa.targets.cost_files import load_tables
-from ofa.targets.deployment import Deployment, deployment_of
-from ofa.targets.measuring import counted, measure_subnets
+from ofa.targets.deployment import Deployment
+from ofa.targets.measuring import measure_subnets
+from ofa.targets.target_costs import target_costs
 
 ATTEMPTS = 4
 
@@ -51,11 +51,8 @@ def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     collected = _measurements(job, *subnet_csv.read_scores(job.folder / "accuracy.csv", job.recipe.space))
     files, chosen_ids = [], []
-    for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        deployment = deployment_of(target)
-        measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
-        costs = {**counted(deployment, job.recipe.space, job.model_kwargs), **measured}
-        limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
+    for name in tqdm(job.recipe.targets, desc="search", unit="target", disable=None):
+        deployment, costs, limits = target_costs(job.recipe, job.folder, name, job.model_kwargs)
         question = _Question(deployment, predictor, collected, costs, limits)
         try:
             result, candidates = _propose(job, question)
