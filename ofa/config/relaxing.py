@@ -11,7 +11,7 @@ from ofa.strategies.learned import DIFFERENTIABLE
 
 
 class Relaxing(NamedTuple):
-    """How architecture parameters learn: see the recipe's keys ``search.method`` and so on; None: as the method has it."""
+    """How architecture parameters learn, by the recipe's keys ``search.method`` and so on."""
 
     method: str
     epochs: int

@@ -98,8 +98,8 @@ class _SearchSection(Section):
     )
     architecture_share: real(0.05, 0.95) | None = Field(
         _LEARNED.architecture_share,
-        description=f"Of strategy {DIFFERENTIABLE}: share of the training images that teach the architecture, while the "
-        "others teach the weights; null: as the method has it.",
+        description=f"Of strategy {DIFFERENTIABLE}: share of the training images that teach the architecture, not the "
+        "weights; null: as the method has it.",
     )
     cost_term: Literal[COST_TERM_NAMES] | None = Field(
         _LEARNED.cost_term,

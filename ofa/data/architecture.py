@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from torch import Tensor
@@ -22,14 +23,13 @@ from ofa.errors import UserError
 
 FEW_IMAGES = 10_000  # with fewer training images the arc moves on
 _KEY = b"once-for-all architecture"  # another one than that of the splits, which these images passed already
-_WEIGHTS, _ARCHITECTURE = 0, 1  # draws of ``Data.train_batches``; later passes over one part count on
 
 
 class SearchImages:
     """The training images of a differentiable search, in two parts.
 
     Args:
-        share: of the images that teach the architecture, above 0 and below 1.
+        share: of the images that teach the architecture, below 1; 0: none, the weights' images teach both.
         batch_size: of a step, of either part, however many processes share it.
 
     Raises ``UserError`` when one of the parts has fewer than two images.
@@ -37,10 +37,9 @@ class SearchImages:
 
     def __init__(self, data: Data, *, share: float, batch_size: int) -> None:
         self.data, self.share, self.batch_size = data, share, batch_size
-        for epoch in range(self._turns):
-            architecture = int(self.teaches_architecture(epoch).sum())
-            images = data.counts["train"]
-            if min(architecture, images - architecture) < 2:
+        for turn in range(self._turns):
+            images, architecture = data.counts["train"], int(self.teaches_architecture(turn).sum())
+            if images - architecture < 2 or (share and architecture < 2):
                 raise UserError(
                     f"search.architecture_share: {share:g} of {images} training images leaves "
                     f"{images - architecture} for the weights and {architecture} for the architecture; each needs two: "
@@ -50,9 +49,9 @@ class SearchImages:
     @property
     def alternates(self) -> bool:
         """Whether every image teaches both, in different epochs: there are few."""
-        return self.data.counts["train"] < FEW_IMAGES
+        return self.share > 0 and self.data.counts["train"] < FEW_IMAGES
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Of an epoch: of all turns the fewest batches of weights, so that each epoch has as many."""
         sizes = [int((~self.teaches_architecture(epoch)).sum()) for epoch in range(self._turns)]
@@ -60,34 +59,33 @@ class SearchImages:
 
     def teaches_architecture(self, epoch: int) -> np.ndarray:
         """Which training images teach the architecture in an epoch: boolean ``(n,)``; the others teach the weights."""
-        start = (epoch % self._turns) * self.share if self.alternates else 0.0
+        start = epoch % self._turns * self.share
         return (self._places - start) % 1.0 < self.share
 
-    def batches(
-        self, epoch: int, start: int, *, rank: int = 0, ranks: int = 1
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Images and labels for the weights, then images and labels for the architecture, from step ``start`` on.
+    def batches(self, epoch: int, start: int, *, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, ...]]:
+        """Images and labels for the weights, then images and labels for the architecture (if it has some of its own),
+        from step ``start`` on.
 
         As ``Data.train_batches`` gives them. The architecture's are cycled, in a new order in every pass.
         """
         chosen = self.teaches_architecture(epoch)
         weights, architecture = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-        ranks_of = {"rank": rank, "ranks": ranks}
-        first = self.data.train_batches(epoch, self.batch_size, start=start, rows=weights, draw=_WEIGHTS, **ranks_of)
-        second = self._cycled(epoch, start, architecture, ranks_of)
-        for step, (one, other) in enumerate(zip(first, second, strict=False), start):
-            if step == self.steps:
-                return
-            yield *one, *other
+        share = {"batch_size": self.batch_size, "rank": rank, "ranks": ranks}
+        steps = self.steps - start
+        own = islice(self.data.train_batches(epoch, start=start, rows=weights, **share), steps)
+        if not len(architecture):
+            yield from own
+            return
+        others = self._cycled(epoch, start, architecture, share)
+        yield from ((*one, *other) for one, other in zip(own, others, strict=False))
 
     def _cycled(
-        self, epoch: int, start: int, rows: np.ndarray, ranks_of: dict[str, int]
+        self, epoch: int, start: int, rows: np.ndarray, share: dict[str, int]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of ``rows`` without end, as if the first ``start`` had been taken."""
         passed, inside = divmod(start, self.data.steps(self.batch_size, images=len(rows)))
         while True:
-            draw = _ARCHITECTURE + passed
-            yield from self.data.train_batches(epoch, self.batch_size, start=inside, rows=rows, draw=draw, **ranks_of)
+            yield from self.data.train_batches(epoch, start=inside, rows=rows, draw=1 + passed, **share)
             passed, inside = passed + 1, 0
 
     @property
