@@ -111,6 +111,10 @@ class Supernet(nn.Module):
             mix(self.model, self.mixing_plan, weights)
             return self(x)
 
+    def check_mixable(self) -> None:
+        """Raises ``ValueError`` naming a choice, or a layer, that ``forward_mixed`` cannot weight."""
+        _ = self.mixing_plan
+
     @cached_property
     def mixing_plan(self) -> MixingPlan:
         """Which genes weight which layer. Raises ``ValueError`` naming a choice that cannot be weighted, or a layer."""
