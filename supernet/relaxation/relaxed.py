@@ -14,12 +14,12 @@ from ofa.supernet.relaxation.derive import Cost, check_same_space, most_probable
 
 
 class Mixable(Protocol):
-    """A network that runs with weighted choices: ``Supernet``, and cell networks."""
+    """A network that runs with weighted choices: ``Supernet``, and cell networks.
+
+    One whose choices cannot all be weighted has ``check_mixable()``, too, which raises ``ValueError`` naming the first.
+    """
 
     space: Genome
-
-    def check_mixable(self) -> None:
-        """Raises ``ValueError`` naming a choice that cannot be weighted."""
 
     def forward_mixed(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """Logits with the weights ``(options,)`` of each gene's options; with one-hot weights those of one network."""
@@ -45,7 +45,7 @@ class Relaxed(nn.Module):
 
     def __init__(self, net: Mixable, *, relaxation: str = "softmax", seed: int = 0, temperature: float = 1.0) -> None:
         super().__init__()
-        net.check_mixable()
+        getattr(net, "check_mixable", lambda: None)()
         self.net, self.temperature = net, temperature
         self.architecture = Architecture(net.space.genes, relaxation=relaxation, seed=seed)
 
