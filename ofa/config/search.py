@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from ofa.config.types import MAX_COUNT, MAX_IMAGES, Epochs, Section, number_or_share, real, whole
+from ofa.config.types import MAX_COUNT, MAX_IMAGES, Epochs, LearningRate, Section, number_or_share, real, whole
 from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.targets import TARGETS
@@ -108,6 +108,11 @@ class _SearchSection(Section):
     )
     cost_weight: real(1e-6, 1e6) | None = Field(
         _LEARNED.cost_weight, description=f"Of strategy {DIFFERENTIABLE}: weight of that term; null: as published."
+    )
+    architecture_lr: LearningRate | None = Field(
+        _LEARNED.architecture_lr,
+        description=f"Of strategy {DIFFERENTIABLE}: learning rate of the architecture parameters; null: as the method "
+        "has it, and larger in proportion when the search has fewer steps than were published.",
     )
     dominance: real(1e-3, 1) | None = Field(
         _LEARNED.dominance,

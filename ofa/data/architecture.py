@@ -19,7 +19,6 @@ from torch import Tensor
 from ofa.data.loader import Data
 from ofa.data.readers.source import Split
 from ofa.data.readers.splits import hashes
-from ofa.errors import UserError
 
 FEW_IMAGES = 10_000  # with fewer training images the arc moves on
 _KEY = b"once-for-all architecture"  # another one than that of the splits, which these images passed already
@@ -32,7 +31,7 @@ class SearchImages:
         share: of the images that teach the architecture, below 1; 0: none, the weights' images teach both.
         batch_size: of a step, of either part, however many processes share it.
 
-    Raises ``UserError`` when one of the parts has fewer than two images.
+    Raises ``ValueError`` when one of the parts has fewer than two images.
     """
 
     def __init__(self, data: Data, *, share: float, batch_size: int) -> None:
@@ -40,8 +39,8 @@ class SearchImages:
         for turn in range(self._turns):
             images, architecture = data.counts["train"], int(self.teaches_architecture(turn).sum())
             if images - architecture < 2 or (share and architecture < 2):
-                raise UserError(
-                    f"search.architecture_share: {share:g} of {images} training images leaves "
+                raise ValueError(
+                    f"architecture_share: {share:g} of {images} training images leaves "
                     f"{images - architecture} for the weights and {architecture} for the architecture; each needs two: "
                     "take a share nearer to 0.5, or add images"
                 )

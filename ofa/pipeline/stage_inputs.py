@@ -137,8 +137,11 @@ def _finetuning(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 def _relaxing(recipe: Recipe) -> dict[str, Any]:
     how = relaxing(recipe)
-    limits = {name: [limit.model_dump(mode="json") for limit in each.limits] for name, each in recipe.targets.items()}
-    return {"how": how and how._asdict(), "limits": limits}
+    limits = {
+        name: {limit.cost: [limit.value, limit.relative] for limit in target.limits}
+        for name, target in recipe.targets.items()
+    }
+    return {**(how.to_dict() if how else {}), "limits": limits}
 
 
 # What stages read of the targets, and of several sections, when they do not read all of them.

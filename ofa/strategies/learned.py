@@ -17,13 +17,15 @@ class LearnedSettings:
         architecture_share: of the images, that teach the architecture; the others teach the weights.
         cost_term: how limited costs are in the loss, a key of ``ofa.supernet.relaxation.objectives.COST_TERMS``.
         cost_weight: of that term.
+        architecture_lr: the learning rate of the architecture parameters.
         dominance: of the choices that can skip something, the share that does above which the search stops.
 
-    None of the last four: as the method has it.
+    None of the last five: as the method has it; the learning rate is larger in searches of few steps.
     """
 
     method: str = "drnas"
     architecture_share: float | None = None
     cost_term: str | None = None
     cost_weight: float | None = None
+    architecture_lr: float | None = None
     dominance: float | None = None

@@ -7,6 +7,8 @@ from typing import Any
 
 from ofa.supernet.space import Subnet
 
+TOP = 20  # networks that a result names at most
+
 
 @dataclass(frozen=True)
 class SearchResult:

@@ -12,7 +12,6 @@ from ofa.data import architecture
 from ofa.data.architecture import SearchImages
 from ofa.data.loader import open_data
 from ofa.data.readers.source import Split
-from ofa.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +92,5 @@ def test_a_name_alone_says_where_an_image_goes():
 
 @pytest.mark.parametrize("share", [0.0001, 0.9999])
 def test_a_share_that_leaves_no_images_is_refused(digits, share):
-    with pytest.raises(UserError, match=r"^search\.architecture_share: .*; each needs two: take"):
+    with pytest.raises(ValueError, match=r"^architecture_share: .*; each needs two: take"):
         SearchImages(digits, share=share, batch_size=32)
