@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.import_ofa import import_ofa
+    from ofa.supernet.relaxation.relaxed import Relaxed
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
     "CostTable": "ofa.predictors.costs.cost_table",
+    "Relaxed": "ofa.supernet.relaxation.relaxed",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",
@@ -50,6 +52,7 @@ _HOMES = {
 __all__ = [
     "AccuracyPredictor",
     "CostTable",
+    "Relaxed",
     "SearchResult",
     "SearchSpace",
     "Subnet",
