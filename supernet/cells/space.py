@@ -18,7 +18,7 @@ from ofa.supernet.genome import DTYPE, Gene, Genome
 
 FAMILY = "cells"
 # Far above what is published: more is a slip of the pen.
-_BOUNDS = {"nodes": (1, 8), "channels": (1, 1024), "cells": (1, 100), "resolution": (8, 2048)}
+_BOUNDS = {"nodes": (1, 5), "channels": (1, 1024), "cells": (1, 100), "resolution": (8, 2048)}
 
 
 @dataclass(frozen=True)
