@@ -97,6 +97,14 @@ class SearchImages:
         return hashes(_names(self.data.training_split), key=_KEY)
 
 
+def few_images(count: int) -> str:
+    """The warning about ``count`` training images, of which ``alternates`` is true."""
+    return (
+        f"relax     {count:,} training images are few for a differentiable search (below {FEW_IMAGES:,}): expect "
+        "noise; each of them teaches the weights in some epochs and the architecture in others"
+    )
+
+
 def _names(split: Split) -> Iterator[bytes]:
     """A name for each image: its path, or its pixels."""
     for image in split.images:
