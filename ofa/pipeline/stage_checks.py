@@ -127,7 +127,7 @@ def _relaxing(recipe: Recipe, data: Data, model_kwargs: ModelKwargs) -> list[str
             tables = feasibility.known(deployment_of(target), space, model_kwargs, seed=recipe.seed)
             limits = [limit for limit in target.limits if limit.cost in tables]
             by_table = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in limits}
-            start(net, method, limits=by_table, seed=recipe.seed)
+            start(net, config.how, limits=by_table, seed=recipe.seed)
     except ValueError as error:
         raise UserError(f"search: {error}") from error
     if not images.alternates:

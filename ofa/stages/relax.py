@@ -137,7 +137,7 @@ def _learn(job: Job, how: Relaxing, search: LimitSet) -> Learned:
             images = SearchImages(data, share=share_of(how.how), batch_size=config.batch_size)
             method = adapted(how.how, steps=how.epochs * images.steps)
             relaxed, resolution = start(
-                copy.deepcopy(job.supernet), method, limits=search.by_table, seed=job.recipe.seed
+                copy.deepcopy(job.supernet), how.how, limits=search.by_table, seed=job.recipe.seed
             )
             if first_rank and images.alternates and not resume:
                 tqdm.write(wrapped(few_images(data.counts["train"]), indent=10))

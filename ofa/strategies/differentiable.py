@@ -94,7 +94,7 @@ def search_differentiable(
     try:
         split = SearchImages(known, share=share_of(how), batch_size=batch_size)
         method = adapted(how, steps=epochs * split.steps)
-        relaxed, resolution = start(copy.deepcopy(net), method, limits=limits, seed=seed)
+        relaxed, resolution = start(copy.deepcopy(net), how, limits=limits, seed=seed)
         search_architecture(
             relaxed,
             method,
@@ -167,7 +167,7 @@ def adapted(how: LearnedSettings, *, steps: int) -> Method:
     return method
 
 
-def start(net: Any, method: Method, *, limits: Mapping[Cost, float], seed: int) -> tuple[Relaxed, int | None]:
+def start(net: Any, how: LearnedSettings, *, limits: Mapping[Cost, float], seed: int) -> tuple[Relaxed, int | None]:
     """``net`` with new architecture parameters, and the resolution that it is searched at.
 
     Raises ``ValueError`` when the method cannot search it, or a cost has no gradient.
@@ -176,8 +176,8 @@ def start(net: Any, method: Method, *, limits: Mapping[Cost, float], seed: int) 
     from ofa.supernet.relaxation.relaxed import Relaxed
     from ofa.supernet.relaxation.search import check_relaxed
 
-    relaxed = Relaxed(net, relaxation=method.relaxation, seed=seed)
-    check_relaxed(relaxed, method)
+    relaxed = Relaxed(net, relaxation=published(how.method).relaxation, seed=seed)
+    check_relaxed(relaxed, how.method)
     for table in limits:
         if not hasattr(table, "expected"):
             raise ValueError(f"{table.name} is a cost without gradient; give an ofa.CostTable")

@@ -35,7 +35,7 @@ space:
 train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, eval_images: 16, checkpoint: {steps: 3}}
 collect: {subnets: 11, calibration_images: 128}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
-search: {population: 20, generations: 3}
+search: {strategy: differentiable, method: gdas, epochs: 2}
 targets:
   phone: {limits: {macs: 0.8x}}
 """
