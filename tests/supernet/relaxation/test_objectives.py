@@ -75,7 +75,7 @@ def test_a_table_without_gradient_is_refused_by_name():
         name, unit = "latency", "ms"
 
         def expected(self, probabilities):
-            return torch.tensor(sum(float(each[-1]) for each in probabilities))
+            return torch.tensor(sum(each[-1].item() for each in probabilities))
 
     with pytest.raises(ValueError, match=r"^latency is a cost table without gradient: .*limit of the derived network"):
         reference(Floats(), SPACE.num_options)

@@ -14,7 +14,7 @@ from ofa.supernet.relaxation.schedules import Stage, Temperature, epochs_of
         ("darts", 50, [50]),
         ("pdarts", 75, [25, 25, 25]),
         ("pdarts", 5, [2, 1, 2]),
-        ("pdarts", 4, [1, 1, 2]),
+        ("pdarts", 4, [1, 2, 1]),
         ("pdarts", 3, [1, 1, 1]),
         ("drnas", 50, [25, 25]),
         ("drnas", 5, [2, 3]),
