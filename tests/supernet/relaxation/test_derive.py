@@ -116,7 +116,7 @@ def least_possible_regret(space, macs, probabilities, limit):
     of_block = [part.depth_gene is not None or len(part.genes) > 1 for part in macs.parts]
     own = np.stack([(regret[k][:, None] + regret[e]).ravel() for k, e in zip(kernels, expands, strict=True)], axis=1)
     bounds = []
-    for price in np.geomspace(0.1, 100, 20) / limit:
+    for price in np.geomspace(0.1, 100, 80) / limit:
         blocks = (own + price * parts[:, :, of_block]).min(axis=1)
         total = regret[resolution] + price * (parts[:, 0, np.logical_not(of_block)].sum(axis=1) - limit)
         for stage, column in enumerate(space.genes_of("depth")):
