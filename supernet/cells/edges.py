@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ofa.supernet.cells.subnet import Cell
-from ofa.supernet.cells.wiring import Slot
+from ofa.supernet.cells.wiring import Choice, Slot
 from ofa.supernet.genome import DTYPE, Gene
 
 
@@ -53,7 +53,7 @@ class Edges:
     def slots(self) -> tuple[tuple[Slot, ...], ...]:
         """Of each node every edge that it may have, with the gene that chooses its operation."""
         return tuple(
-            tuple(Slot(state, columns.start + state) for state in range(columns.stop - columns.start))
+            tuple(Slot(state, (Choice(column),)) for state, column in enumerate(range(columns.start, columns.stop)))
             for columns in self._node_columns
         )
 

@@ -66,8 +66,9 @@ class CellNetwork(nn.Module):
         self.head = Head(skeleton, skeleton.head_channels, num_classes=num_classes, linear=GatheredLinear)
 
         slots = space.wiring.slots
-        weighted = partial > 1 and slots[0][0].state_gene is None if edge_weights is None else edge_weights
-        if weighted and slots[0][0].state_gene is not None:
+        has_edges = slots[0][0].choices[0].state_gene is None
+        weighted = partial > 1 and has_edges if edge_weights is None else edge_weights
+        if weighted and not has_edges:
             raise ValueError(f"nodes of {space.layout} choose the states that they read: there are no edges to weigh")
         nodes = [len(of_node) for _ in space.facts.kinds for of_node in slots] if weighted else []
         self.edge_alphas = nn.ParameterList(nn.Parameter(torch.zeros(edges)) for edges in nodes)

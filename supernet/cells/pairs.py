@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.supernet.cells.subnet import Cell
-from ofa.supernet.cells.wiring import Slot
+from ofa.supernet.cells.wiring import Choice, Slot
 from ofa.supernet.genome import DTYPE, Gene
 
 _PLACES = 2  # states that a node reads
@@ -43,15 +43,14 @@ class Pairs:
 
     @property
     def slots(self) -> tuple[tuple[Slot, ...], ...]:
-        """Of each node, each of its two connections from every state that it may read."""
-        columns = [[2 * (_PLACES * node + place) for place in range(_PLACES)] for node in range(self.nodes)]
+        """Of each node every state that it may read, which either of its two connections may choose."""
+        first = [2 * _PLACES * node for node in range(self.nodes)]
         return tuple(
             tuple(
-                Slot(state, column + 1, place=place, state_gene=column)
-                for place, column in enumerate(of_node)
+                Slot(state, tuple(Choice(start + 2 * place + 1, start + 2 * place) for place in range(_PLACES)))
                 for state in range(self.inputs + node)
             )
-            for node, of_node in enumerate(columns)
+            for node, start in enumerate(first)
         )
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor
 from ofa.supernet.cells.mixed import SlotWeights
 from ofa.supernet.cells.outputs import possible_nodes
 from ofa.supernet.cells.space import CellSpace
+from ofa.supernet.cells.wiring import Choice
 
 
 def slot_weights(
@@ -28,14 +29,26 @@ def slot_weights(
     found = []
     for node, of_node in enumerate(slots):
         row = []
-        for number, slot in enumerate(of_node):
-            tensors, values = vectors[slot.operation_gene], numbers[slot.operation_gene]
-            if slot.state_gene is not None:
-                share, part = vectors[slot.state_gene][slot.state], numbers[slot.state_gene][slot.state]
-                tensors, values = [share * each for each in tensors], [part * each for each in values]
-            row.append(SlotWeights(tuple(tensors), tuple(values), scales[node][number] if scales else None))
+        for slot in of_node:
+            tensors, values = _of_choice(slot.choices[0], slot.state, vectors, numbers)
+            for choice in slot.choices[1:]:
+                more, plus = _of_choice(choice, slot.state, vectors, numbers)
+                tensors = [first + second for first, second in zip(tensors, more, strict=True)]
+                values = [first + second for first, second in zip(values, plus, strict=True)]
+            row.append(SlotWeights(tuple(tensors), tuple(values), scales[node][slot.state] if scales else None))
         found.append(row)
     return found
+
+
+def _of_choice(
+    choice: Choice, state: int, vectors: Sequence[Sequence[Tensor]], numbers: Sequence[Sequence[float]]
+) -> tuple[list[Tensor], list[float]]:
+    """The weights of a connection's operations from one state, as tensors and as numbers."""
+    tensors, values = vectors[choice.operation_gene], numbers[choice.operation_gene]
+    if choice.state_gene is None:
+        return list(tensors), list(values)
+    share, part = vectors[choice.state_gene][state], numbers[choice.state_gene][state]
+    return [share * each for each in tensors], [part * each for each in values]
 
 
 def mixed_output(space: CellSpace, kind: str, weights: Sequence[Tensor]) -> list[tuple[int, Tensor | None]]:
@@ -50,9 +63,9 @@ def mixed_output(space: CellSpace, kind: str, weights: Sequence[Tensor]) -> list
     own = weights[space.columns(kind)]
     loose: dict[int, Tensor | None] = dict.fromkeys(nodes)
     for of_node in space.wiring.slots:
-        for slot in of_node:
-            node = slot.state - space.facts.inputs
+        for choice, state in [(choice, slot.state) for slot in of_node for choice in slot.choices]:
+            node = state - space.facts.inputs
             if node >= 0:
-                free = 1 - own[slot.state_gene][slot.state]
+                free = 1 - own[choice.state_gene][state]
                 loose[node] = free if loose[node] is None else loose[node] * free
     return list(loose.items())
