@@ -14,7 +14,7 @@ import numpy as np
 
 from ofa.supernet.genome import DTYPE, Genome
 
-_ENUMERATED = 20_000  # codes that are enumerated at most
+MAX_ENUMERATED = 20_000  # codes that are enumerated at most
 _PRICES = np.geomspace(1e-2, 1e4, 19)  # nats for an excess of the whole limit
 _SWEEPS = 12  # of a descent over all genes; it usually stands still before
 _SAMPLES = 2_000
@@ -77,7 +77,7 @@ def least_regret(problem: Problem, count: int) -> np.ndarray:
     """The ``count`` codes of least regret found inside the limits; none where none is found."""
     best = _best(problem)
     found = _Found(problem, max(_POOL, count))
-    if np.prod([float(len(options)) for options in problem.allowed]) <= _ENUMERATED:
+    if np.prod([float(len(options)) for options in problem.allowed]) <= MAX_ENUMERATED:
         codes = np.stack(np.meshgrid(*problem.allowed, indexing="ij"), axis=-1).reshape(-1, len(best)).astype(DTYPE)
         found.add(codes, problem.shares(codes))
         return found.codes[:count]
