@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -147,6 +148,13 @@ class CellNetwork(nn.Module):
 
     def _columns(self, network: CellSubnet) -> dict[nn.Module, Tensor]:
         return chosen_columns(self.space, self.cells, self.head, network)
+
+    def times_edges(self, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The probabilities ``(options,)`` of each gene times the weight of its edge: what PC-DARTS derives from."""
+        if not len(self.edge_alphas):
+            return list(probabilities)
+        shares = [share for alpha in self.edge_alphas for share in alpha.detach().double().softmax(0).tolist()]
+        return [values * share for values, share in zip(probabilities, shares, strict=True)]
 
     def _mixed_cells(self) -> Iterator[MixedCell]:
         return (cell for cell in self.cells if isinstance(cell, MixedCell))
