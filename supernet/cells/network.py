@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -89,14 +89,8 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active network."""
-        older = last = self.stem(x.contiguous(memory_format=torch.channels_last))
-        for cell in self.cells:
-            if isinstance(cell, MixedCell):
-                chosen = self.active.cell(cell.kind)
-                older, last = last, cell.run(older, last, chosen, self.space.output_nodes(chosen))
-            else:
-                older, last = last, cell(older, last)
-        return self.head(last)
+        chosen = {kind: (cell, self.space.output_nodes(cell)) for kind, cell in self.active.cells}
+        return self._through(x, lambda cell, older, last: cell.run(older, last, *chosen[cell.kind]))
 
     def forward_mixed(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Logits with ``weights``, one vector ``(options,)`` a gene; cells of one kind share them.
@@ -110,14 +104,17 @@ class CellNetwork(nn.Module):
         shapes = [tuple(each.shape) for each in weights]
         if shapes != (expected := [(count,) for count in self.space.num_options.tolist()]):
             raise ValueError(f"the weights have the shapes {shapes}; the genes of this space have {expected}")
-        by_kind = {kind: slot_weights(self.space, kind, weights, self.edge_alphas) for kind in self.space.facts.kinds}
-        outputs = {kind: mixed_output(self.space, kind, weights) for kind in self.space.facts.kinds}
+        mixed = {
+            kind: (slot_weights(self.space, kind, weights, self.edge_alphas), mixed_output(self.space, kind, weights))
+            for kind in self.space.facts.kinds
+        }
+        return self._through(x, lambda cell, older, last: cell.mix(older, last, *mixed[cell.kind]))
+
+    def _through(self, x: Tensor, run: Callable[[MixedCell, Tensor, Tensor], Tensor]) -> Tensor:
+        """The logits when ``run(cell, older, last)`` gives what a cell makes of the outputs of the two before it."""
         older = last = self.stem(x.contiguous(memory_format=torch.channels_last))
         for cell in self.cells:
-            if isinstance(cell, MixedCell):
-                older, last = last, cell.mix(older, last, by_kind[cell.kind], outputs[cell.kind])
-            else:
-                older, last = last, cell(older, last)
+            older, last = last, run(cell, older, last) if isinstance(cell, MixedCell) else cell(older, last)
         return self.head(last)
 
     def activate(self, network: CellSubnet) -> CellNetwork:
