@@ -69,6 +69,22 @@ class Pairs:
         options = [len(gene.options) for gene in self.genes("")]
         return rng.integers(0, options, size=(n, len(options))).astype(DTYPE)
 
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        return log_probabilities.max(axis=1, keepdims=True) - log_probabilities
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        """A node's two connections in the order that has less."""
+        nodes = codes.reshape(len(codes), self.nodes, _PLACES, 2)
+        of_node = regrets.reshape(self.nodes, _PLACES, 2, -1)
+        orders = []
+        for order in (nodes, nodes[:, :, ::-1]):
+            node, place, gene = np.indices(order.shape[1:])
+            orders.append(of_node[node, place, gene, order].sum(axis=(2, 3)))
+        return np.minimum(*orders).sum(axis=1)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        return regrets.argmin(axis=1).astype(DTYPE)
+
     def decode(self, code: Sequence[int]) -> Cell:
         nodes = np.asarray(code).reshape(self.nodes, _PLACES, 2).tolist()
         return tuple(tuple((self.operations[operation], state) for state, operation in node) for node in nodes)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
 
 from torch import Tensor
 
 from ofa.supernet.cells.mixed import SlotWeights
 from ofa.supernet.cells.outputs import possible_nodes
 from ofa.supernet.cells.space import CellSpace
-from ofa.supernet.cells.wiring import Choice
+from ofa.supernet.cells.wiring import Choice, Slot
 
 
 def slot_weights(
@@ -28,22 +31,29 @@ def slot_weights(
     scales = [alpha.softmax(0) for alpha in edge_alphas[first_node : first_node + len(slots)]]
     found = []
     for node, of_node in enumerate(slots):
-        row = []
-        for slot in of_node:
-            tensors, values = _of_choice(slot.choices[0], slot.state, vectors, numbers)
-            for choice in slot.choices[1:]:
-                more, plus = _of_choice(choice, slot.state, vectors, numbers)
-                tensors = [first + second for first, second in zip(tensors, more, strict=True)]
-                values = [first + second for first, second in zip(values, plus, strict=True)]
-            row.append(SlotWeights(tuple(tensors), tuple(values), scales[node][slot.state] if scales else None))
-        found.append(row)
+        summed = [_of_slot(slot, vectors, numbers) for slot in of_node]
+        shares = scales[node].unbind() if scales else [None] * len(of_node)
+        found.append([SlotWeights(*both, share) for both, share in zip(summed, shares, strict=True)])
     return found
+
+
+def _of_slot(
+    slot: Slot, vectors: Sequence[Sequence[Tensor]], numbers: Sequence[Sequence[float]]
+) -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
+    """The weights of the operations on a state, as tensors and as numbers: the sum over the choices of connections."""
+    choices = [_of_choice(choice, slot.state, vectors, numbers) for choice in slot.choices]
+    tensors, values = zip(*choices, strict=True)
+    return tuple(map(_sum, zip(*tensors, strict=True))), tuple(map(_sum, zip(*values, strict=True)))
+
+
+def _sum(terms: Sequence[Any]) -> Any:
+    return reduce(add, terms)  # not from 0, which would be one more node of the gradient's graph
 
 
 def _of_choice(
     choice: Choice, state: int, vectors: Sequence[Sequence[Tensor]], numbers: Sequence[Sequence[float]]
 ) -> tuple[list[Tensor], list[float]]:
-    """The weights of a connection's operations from one state, as tensors and as numbers."""
+    """The same of one choice."""
     tensors, values = vectors[choice.operation_gene], numbers[choice.operation_gene]
     if choice.state_gene is None:
         return list(tensors), list(values)

@@ -55,3 +55,12 @@ class Wiring(Protocol):
 
     def encode(self, cell: Cell) -> list[int]:
         """A code of the cell. Raises ``ValueError`` whose message continues "cell ..."."""
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """How much less probable each option makes a network, in nats: see ``Genome.regrets``."""
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        """Of canonical codes ``(n, genes of the cell)``: ``(n,)``."""
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        """A code of least regret ``(genes of the cell,)``."""
