@@ -37,7 +37,7 @@ class Architecture(nn.Module):
             raise ValueError(f"relaxation is {relaxation!r}; there are {', '.join(RELAXATIONS)}")
         self.genes, self.relaxation, self.seed = tuple(genes), relaxation, seed
         self.names = gene_names(genes)
-        self.alpha = nn.ParameterDict(dict(zip(self.names, map(nn.Parameter, self.initial()), strict=True)))
+        self.alpha = nn.ParameterDict(list(zip(self.names, map(nn.Parameter, self.initial()), strict=True)))
         for name, gene in zip(self.names, genes, strict=True):
             self.register_buffer(f"open_{name}", torch.ones(len(gene.options), dtype=torch.bool))
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ofa.supernet.genome import DTYPE, Genome
 
-_ENUMERATED = 20_000  # codes that are enumerated at most
+MAX_ENUMERATED = 20_000  # codes that are enumerated at most
 _PRICES = np.geomspace(1e-2, 1e4, 19)  # nats for an excess of the whole limit
 _SWEEPS = 12  # of a descent over all genes; it usually stands still before
 _SAMPLES = 2_000
@@ -39,8 +39,7 @@ class Problem(NamedTuple):
 
     def regret(self, codes: np.ndarray) -> np.ndarray:
         """Of codes ``(n, genes)``, whose inactive genes do not count: ``(n,)``."""
-        values = self.regrets[np.arange(self.space.num_genes), codes]
-        return np.where(self.space.active_genes(codes), values, 0.0).sum(axis=1)
+        return self.space.regret(codes, self.regrets)
 
     def shares(self, codes: np.ndarray) -> np.ndarray:
         """Each cost as a share of its limit: ``(n, limits)``."""
@@ -77,7 +76,7 @@ def least_regret(problem: Problem, count: int) -> np.ndarray:
     """The ``count`` codes of least regret found inside the limits; none where none is found."""
     best = _best(problem)
     found = _Found(problem, max(_POOL, count))
-    if np.prod([float(len(options)) for options in problem.allowed]) <= _ENUMERATED:
+    if np.prod([float(len(options)) for options in problem.allowed]) <= MAX_ENUMERATED:
         codes = np.stack(np.meshgrid(*problem.allowed, indexing="ij"), axis=-1).reshape(-1, len(best)).astype(DTYPE)
         found.add(codes, problem.shares(codes))
         return found.codes[:count]
@@ -107,7 +106,7 @@ def cheapest(problem: Problem, limited: Sequence[Any], highest: np.ndarray) -> n
 
 
 def _best(problem: Problem) -> np.ndarray:
-    return problem.regrets.argmin(axis=1).astype(DTYPE)
+    return problem.space.least_regret(problem.regrets)
 
 
 def _smallest(problem: Problem) -> np.ndarray:

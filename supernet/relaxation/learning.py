@@ -30,7 +30,8 @@ class Search:
     Attributes:
         steps: of the whole search.
         normalize: uint8 images to floats at the same size.
-        resolution: in pixels, that the network is trained at; None: that of the batches.
+        resolution: in pixels, that the network is trained at; None: the most probable one, or that of the batches where
+            the space does not choose one.
         tables, references, limited: the costs in the loss, what each is compared with, and whether that is a limit.
     """
 
@@ -66,7 +67,7 @@ def learning_step(state: TrainState, batch: Batch, *, search: Search) -> float:
     if hasattr(net, "skip_drop"):
         net.skip_drop = stage.skip_drop_at(state.step / state.phase_steps)
 
-    size = search.resolution or batch.images.shape[-1]
+    size = search.resolution or relaxed.resolution() or batch.images.shape[-1]
     if len(batch.labels):
         batch = batch._replace(images=resize(batch.images, size))
     if architecture_learns(state, method) and not learn_architecture(state, batch, search=search, size=size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ from ofa.supernet.relaxation.relaxations import RELAXATIONS
 from ofa.supernet.relaxation.schedules import Stage, Temperature
 from ofa.supernet.relaxation.updates import UPDATES
 from ofa.supernet.training.settings import Settings
+
+MAX_LR = 0.05  # of the architecture parameters in a shortened search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Method:
         cost_term: a key of ``COST_TERMS``: how costs are in the loss, if there are any.
         cost_settings: of the term; None: the published ones.
         architecture_share: of the training images, those that the architecture parameters learn from.
+        published_steps: updates of the architecture parameters in the published search, about (see ``shortened``).
         skips_that_end: the search ends after an epoch in which skips dominate a larger share of the genes that have
             one (DARTS+; see ``figures.skip_share``); None: never.
         needs: what a network must have: keys of ``NEEDS``.
@@ -97,6 +100,7 @@ class Method:
     cost_term: str = "hinge"
     cost_settings: TermSettings | None = None
     architecture_share: float = 0.5
+    published_steps: int = 19_500
     skips_that_end: float | None = None
     needs: tuple[str, ...] = ()
 
@@ -104,6 +108,17 @@ class Method:
         for name, table in (("relaxation", RELAXATIONS), ("update", UPDATES), ("cost_term", COST_TERMS)):
             if (value := getattr(self, name)) not in table:
                 raise ValueError(f"{name} is {value!r}; there are {', '.join(table)}")
+
+
+def shortened(method: Method, steps: int) -> Method:
+    """The method for a search of so many steps, with which the parameters can come as far as in the published one.
+
+    Adam moves a parameter by about its learning rate an update, whatever the gradient. So the rate is raised as the
+    updates become fewer, to ``MAX_LR`` at most; a search of more steps is the published one.
+    """
+    updates = max(1, sum(steps * stage.share * (1 - stage.frozen) for stage in method.stages) / method.every)
+    lr = method.alphas.lr * max(1.0, method.published_steps / updates)
+    return replace(method, alphas=replace(method.alphas, lr=max(method.alphas.lr, min(MAX_LR, lr))))
 
 
 # What a method may need of a network, and the sentence that says what to do where it is missing.
@@ -125,8 +140,7 @@ def check_method(method: Method, net: nn.Module, *, has_stage_network: bool) -> 
     }
     missing = [need for need in method.needs if not has[need]]
     if missing:
-        name = next((name for name, known in METHODS.items() if known == method), "the method")
-        raise ValueError(f"{name} {NEEDS[missing[0]]}")
+        raise ValueError(f"the method {NEEDS[missing[0]]}")
 
 
 METHODS: dict[str, Method] = {
@@ -155,6 +169,7 @@ METHODS: dict[str, Method] = {
             Stage(1 / 3, frozen=0.4, skip_drop=0.7, restart=True),
         ),
         needs=("stage_network",),
+        published_steps=11_700,
     ),
     "snas": Method(
         help="samples of the concrete distribution, one level on all training images",
@@ -163,6 +178,7 @@ METHODS: dict[str, Method] = {
         update="single_level",
         temperature=Temperature(1.0, 0.03, "exponentially"),
         architecture_share=0.0,
+        published_steps=117_000,
     ),
     "drnas": Method(
         help="samples of a learnt Dirichlet distribution, fewer options in the second stage",
@@ -172,6 +188,7 @@ METHODS: dict[str, Method] = {
         weights=WeightsOptimizer(lr=0.1),
         stages=(Stage(0.5, frozen=0.4, keep=4 / 7, partial=6), Stage(0.5, frozen=0.4, partial=4)),
         penalty_weight=1e-3,
+        published_steps=11_700,
     ),
     "fairdarts": Method(
         help="options that do not compete, each by its sigmoid, drawn to 0 or 1 by a loss",
@@ -180,6 +197,7 @@ METHODS: dict[str, Method] = {
         alphas=AlphaOptimizer(lr=3e-3, betas=(0.9, 0.999)),
         weights=WeightsOptimizer(lr=0.005),
         penalty_weight=10.0,
+        published_steps=9_800,
     ),
     "milenas": Method(
         help="one level: training loss and validation loss together, as cheap as first order",
@@ -197,6 +215,7 @@ METHODS: dict[str, Method] = {
         stages=(Stage(frozen=0.25),),
         cost_term="proxyless",
         architecture_share=0.1,
+        published_steps=90_000,
     ),
     "fbnet": Method(
         help="Gumbel softmax that cools down, loss times a power of the latency's logarithm",
@@ -209,6 +228,7 @@ METHODS: dict[str, Method] = {
         temperature=Temperature(5.0, 0.087, "exponentially"),
         cost_term="fbnet",
         architecture_share=0.2,
+        published_steps=11_000,
     ),
     "pcdarts": Method(
         help="DARTS on a quarter of the channels, with weighted edges",
@@ -217,6 +237,7 @@ METHODS: dict[str, Method] = {
         weights=WeightsOptimizer(lr=0.1),
         stages=(Stage(frozen=0.3, partial=4),),
         needs=("partial",),
+        published_steps=3_400,
     ),
     "gdas": Method(
         help="one sampled option at a time with a straight-through gradient",
@@ -225,5 +246,6 @@ METHODS: dict[str, Method] = {
         alphas_first=False,
         weights=WeightsOptimizer(optimizer="sgd", weight_decay=5e-4),
         temperature=Temperature(10.0, 0.1),
+        published_steps=97_500,
     ),
 }

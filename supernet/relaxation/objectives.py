@@ -63,7 +63,7 @@ def fbnet(loss: Tensor, costs: Sequence[Cost], settings: TermSettings, progress:
         micro = cost.expected * (1000 if cost.unit == "ms" else 1)
         if not micro > 1:
             raise ValueError(
-                f"the term 'fbnet' takes a power of the logarithm of {cost.name}, which is {float(micro):.3g}; it must "
+                f"the term 'fbnet' takes a power of the logarithm of {cost.name}, which is {micro.item():.3g}; it must "
                 "be above 1: use the term 'proxyless', 'mnasnet' or 'hinge'"
             )
         loss = loss * settings.weight * micro.log() ** settings.exponent
@@ -130,7 +130,7 @@ def reference(table: Costs, num_options: Sequence[int]) -> float:
             f"{table.name} is a cost table without gradient: its expected cost does not follow the probabilities, and "
             "it cannot be in the loss; give it as a limit of the derived network alone"
         )
-    if not (math.isfinite(value := float(cost)) and value > 0):
+    if not (math.isfinite(value := cost.item()) and value > 0):
         raise ValueError(f"{table.name} is {value} for a network drawn uniformly; costs must be above 0")
     return value
 

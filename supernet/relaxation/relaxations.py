@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 Draw = Callable[[Tensor, torch.Generator, float], Tensor]
+_OFF = 1e-30  # added to any float32 that matters, it changes nothing
 
 
 class Relaxation(NamedTuple):
@@ -129,12 +130,14 @@ def _straight_through(soft: Tensor) -> Tensor:
 def draw_gates(alpha: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
     """ProxylessNAS (https://arxiv.org/abs/1812.00332): two options are drawn, then one of these two, which runs.
 
-    Both have the gradient of their gate, times that of the softmax over the two; the others have none.
+    Both have the gradient of their gate, times that of the softmax over the two; the others have none. The one that is
+    off has a weight that changes no sum but is not 0: networks leave out what has the weight 0, and its gradient is
+    told from its output.
     """
     pair = torch.multinomial((alpha.detach() / temperature).softmax(-1).cpu(), 2, generator=generator)
     pair = pair.to(alpha.device)
     soft = (alpha[pair] / temperature).softmax(-1)
-    hard = torch.zeros_like(soft)
+    hard = torch.full_like(soft, _OFF)
     hard[torch.multinomial(soft.detach().cpu(), 1, generator=generator).to(alpha.device)] = 1
     return torch.zeros_like(alpha).index_put((pair,), hard + (soft - soft.detach()))
 

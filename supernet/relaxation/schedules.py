@@ -75,10 +75,9 @@ def epochs_of(stages: Sequence[Stage], epochs: int) -> list[int]:
     """
     if epochs < len(stages):
         raise ValueError(f"the search has {len(stages)} stages; give it as many epochs at least, not {epochs}")
-    total, left, given = sum(stage.share for stage in stages), epochs, []
-    for number, stage in enumerate(stages):
-        later = stages[number + 1 :]
-        wanted = round(epochs * stage.share / total)
-        given.append(min(max(1, wanted), left - len(later)) if later else left)
-        left -= given[-1]
+    total, done, given = sum(stage.share for stage in stages), 0.0, []
+    for number, stage in enumerate(stages, start=1):
+        done += stage.share
+        end = min(round(epochs * done / total), epochs - (len(stages) - number))
+        given.append(max(1, end - sum(given)))
     return given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +76,8 @@ def search_architecture(
         settings: of the weights' training; None: the method's, with seed 0. ``warmup_epochs``, ``mixup``, ``cutmix``,
             ``compile`` and ``subnets_per_rank`` do not count.
         lr: of the weights at each stage's beginning; None: the method's.
-        resolution: in pixels, that the network is trained at; None: that of the batches.
+        resolution: in pixels, that the network is trained at; None: the most probable one, or that of the batches where
+            the space does not choose one.
         costs: the tables in the loss; None: those with limits.
         limits: by table, for terms that want them. The derived network is told its limits by ``relaxed.derive``.
         stage_network: makes a stage's network of the one before (which it may return); None: one network for all.
@@ -88,12 +88,15 @@ def search_architecture(
             ``costs`` (expected, by the table's name) and ``collapsed``, reasons not to trust the parameters.
 
     Raises:
-        ValueError: the method cannot search this network, with these epochs or costs; ``resume`` is of another space.
+        ValueError: the method cannot search this network, with these epochs or costs; no network is inside the limits;
+            ``resume`` is of another space.
         Collapsed: see ``max_skip_share``; the epoch's checkpoint has been saved.
         Diverged, OutOfMemory, Stopped: see ``weight_sharing.train_supernet``.
     """
     method = _known(method)
     check_relaxed(relaxed, method, has_stage_network=stage_network is not None)
+    if limits:
+        relaxed.derive(limits=limits)  # which says now, not hours later, that no network is inside
     costs_in_loss = make_costs(relaxed, limits=limits or {}, costs=costs)
     search = Search(
         relaxed, method, epochs * steps_per_epoch, normalize=normalize, resolution=resolution, **costs_in_loss
@@ -162,13 +165,10 @@ def make_costs(
 ) -> dict[str, tuple[Any, ...]]:
     """Tables, references and limits as ``Search`` has them.
 
-    Raises ``ValueError`` for a cost without gradient, and a limit that is not above 0.
+    Raises ``ValueError`` for a cost without gradient.
     """
     tables = tuple(limits if costs is None else costs)
     uniform = [reference(table, relaxed.space.num_options) for table in tables]
-    for table in tables:
-        if table in limits and not 0 < limits[table] < math.inf:
-            raise ValueError(f"the limit of {table.name} is {limits[table]}; it must be above 0")
     return {
         "tables": tables,
         "references": tuple(limits.get(table, cost) for table, cost in zip(tables, uniform, strict=True)),

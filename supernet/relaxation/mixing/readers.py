@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 from timm.layers import EcaModule
 from timm.layers.conv2d_same import conv2d_same
 from torch import Tensor, nn
@@ -18,7 +23,8 @@ class MaskedConv2d(ElasticConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = active_parameters(self, x.shape[1])
-        return self._conv_forward(x, masked_weight(weight, self.mask), bias)
+        with masked_weight_made_again(weight, self.mask) as masked:
+            return self._conv_forward(x, masked, bias)
 
 
 class MaskedConv2dSame(ElasticConv2dSame):
@@ -28,8 +34,8 @@ class MaskedConv2dSame(ElasticConv2dSame):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = active_parameters(self, x.shape[1])
-        weight = masked_weight(weight, self.mask)
-        return conv2d_same(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        with masked_weight_made_again(weight, self.mask) as masked:
+            return conv2d_same(x, masked, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class MaskedLinear(ElasticLinear):
@@ -39,7 +45,8 @@ class MaskedLinear(ElasticLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.active_parameters(x.shape[-1])
-        return F.linear(x, masked_weight(weight, self.mask), bias)
+        with masked_weight_made_again(weight, self.mask) as masked:
+            return F.linear(x, masked, bias)
 
 
 class MaskedQkv(MaskedLinear, ElasticQkv):
@@ -59,6 +66,25 @@ class MaskedEca(EcaModule):
 def masked_weight(weight: Tensor, mask: Tensor) -> Tensor:
     """``weight`` ``(out, in, ...)`` times ``mask`` ``(in,)``, in the order in memory that the weight has."""
     return weight * mask.to(weight.dtype).view(1, -1, *[1] * (weight.ndim - 2))
+
+
+@contextmanager
+def masked_weight_made_again(weight: Tensor, mask: Tensor) -> Iterator[Tensor]:
+    """``masked_weight(weight, mask)``, which no operation in the block keeps for its backward pass: it is made again.
+
+    Weights that are kept twice would be felt where they are large and the images few or small.
+    """
+    masked = masked_weight(weight, mask)
+    place = masked.data_ptr()
+
+    def pack(saved: Tensor) -> Any:
+        return (saved.shape, saved.stride()) if saved.data_ptr() == place else saved  # it may be transposed
+
+    def unpack(packed: Any) -> Tensor:
+        return packed if isinstance(packed, Tensor) else masked_weight(weight, mask).as_strided(*packed)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        yield masked
 
 
 MASKED_READERS: dict[type[nn.Module], type[nn.Module]] = {

@@ -25,7 +25,8 @@ def restored(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, kind, attributes in before:
-            module.__class__ = kind
+            if type(module) is not kind:
+                module.__class__ = kind
             vars(module).clear()
             vars(module).update(attributes)
 
