@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ofa.supernet.relaxation.relaxed import Relaxed
 
 _CALIBRATION = 512  # images
-_PUBLISHED_STEPS = 20_000  # DARTS: 50 epochs of 390 steps
-_HIGHEST_LR = 0.05  # of architecture parameters that have few steps
 # What ``ofa.search`` passes on beside what every strategy has.
 ARGUMENTS = (
     *("net", "images", "labels", "epochs", "batch_size", "lr", "on_epoch"),
@@ -144,19 +142,16 @@ def published(name: str) -> Method:
 
 
 def adapted(how: LearnedSettings, *, steps: int) -> Method:
-    """The published method with the settings that are given otherwise.
-
-    Published searches take about 20,000 steps. In a search of fewer ``steps`` the architecture parameters would hardly
-    move, so their learning rate is larger in proportion, unless it is given.
+    """The published method with the settings that are given otherwise, for a search of so many ``steps``.
 
     Raises ``ValueError`` for an unknown method or term.
     """
+    from ofa.supernet.relaxation.methods import shortened
     from ofa.supernet.relaxation.objectives import COST_TERMS
 
-    method = published(how.method)
-    usual = method.alphas.lr * max(1.0, _PUBLISHED_STEPS / steps)
-    lr = max(method.alphas.lr, min(usual, _HIGHEST_LR)) if how.architecture_lr is None else how.architecture_lr
-    method = replace(method, alphas=replace(method.alphas, lr=lr), architecture_share=share_of(how))
+    method = replace(shortened(published(how.method), steps), architecture_share=share_of(how))
+    if how.architecture_lr is not None:
+        method = replace(method, alphas=replace(method.alphas, lr=how.architecture_lr))
     if how.cost_term is not None and how.cost_term not in COST_TERMS:
         raise ValueError(f"cost_term is {how.cost_term!r}; there are {', '.join(COST_TERMS)}")
     if how.cost_term is not None and how.cost_term != method.cost_term:
@@ -177,7 +172,10 @@ def start(net: Any, how: LearnedSettings, *, limits: Mapping[Cost, float], seed:
     from ofa.supernet.relaxation.search import check_relaxed
 
     relaxed = Relaxed(net, relaxation=published(how.method).relaxation, seed=seed)
-    check_relaxed(relaxed, how.method)
+    try:
+        check_relaxed(relaxed, how.method)
+    except ValueError as error:
+        raise ValueError(f"{how.method}: {error}") from error
     for table in limits:
         if not hasattr(table, "expected"):
             raise ValueError(f"{table.name} is a cost without gradient; give an ofa.CostTable")

@@ -117,8 +117,8 @@ def test_equal_limits_share_a_search_and_others_are_kept(call, copied, whole):
 
 
 def test_dominance_stops_it_and_is_named(call, copied):
-    """Depths that are pushed to their smallest by a limit that nothing else meets."""
-    code, out, err = call(
+    """An epoch in which anything is most probably skipped ends the search."""
+    code, _, err = call(
         "relax", copied, *options(epochs=4, architecture_lr=1, dominance=0.001, method="darts"), "--update"
     )
     assert code == 0, err
@@ -140,8 +140,8 @@ def test_data_of_the_test_split_and_validation_images_teach_nothing(call, copied
 
 
 MISTAKES = {
-    "cells": ({"method": "pcdarts"}, "search: pcdarts lets a part of the channels"),
-    "stages": ({"method": "pdarts", "epochs": 3}, "search: pdarts goes on with a deeper network"),
+    "cells": ({"method": "pcdarts"}, "search: pcdarts: the method lets a part of the channels"),
+    "stages": ({"method": "pdarts", "epochs": 3}, "search: pdarts: the method goes on with a deeper network"),
     "epochs": ({"method": "drnas", "epochs": 1}, "search: the search has 2 stages"),
     "share": ({"architecture_share": 0.01}, "search.architecture_share: must be greater than or equal to 0.05"),
     "method": ({"method": "dart"}, "search.method: must be 'darts', 'darts_2nd'"),
