@@ -3,8 +3,8 @@
     python benchmarks/relaxation_memory.py [SPACE:BATCH:RESOLUTION ...] [--repeats 7]
 
 A step is forward in train mode, cross-entropy, backward, and SGD with momentum, in float32 on one CPU thread. Relaxed
-networks get gradients of weights and of architecture parameters. SPACE is a preset, or a model of timm. Prints a
-Markdown table:
+networks get gradients of weights and of architecture parameters. SPACE is a preset, a model of timm, or ``darts`` or
+``nasbench201``: these cells, 8 or 15 of them with 16 channels. Prints a Markdown table:
 
 - tensors: bytes that a step allocates above weights, gradients and momentum, at its fullest (torch's profiler).
 - resident: the peak of the process's resident memory, weights and libraries included (a process of its own).
@@ -22,8 +22,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 import torch
 from mixed_operations import MixedOperations
@@ -34,10 +35,12 @@ from torch.profiler import ProfilerActivity, profile
 import ofa
 
 CLASSES = 100
+CELLS = {"darts": {"cells": 8}, "nasbench201": {"cells": 5}}
+HEAVY = ("sep_conv_5x5", "nor_conv_3x3")  # the operations of cells with the most weights and maps
 CASES = (
     *("tiny_mbv3:64:32", "tiny_mbv3:256:32", "ofa_mbv3:4:128", "ofa_mbv3:16:128", "ofa_mbv3:32:128"),
     *("mobilenetv3_large_100:8:128", "mobilenetv3_large_100:32:128", "resnet18:8:128", "resnet18:32:128"),
-    *("convnext_atto:16:128", "deit_tiny_patch16_224:8:224"),
+    *("convnext_atto:16:128", "deit_tiny_patch16_224:8:224", "nasbench201:16:32", "darts:8:32", "darts:32:32"),
 )
 MIB = 2**20
 Step = Callable[[], None]
@@ -61,24 +64,37 @@ def hard_weights(alphas: list[Tensor]) -> list[Tensor]:
     return [F.one_hot(one.argmax(), len(one)) + one - one.detach() for one in soft]
 
 
+def network_of(case: Case, **options: int) -> nn.Module:
+    """A supernet, or a cell network with its ``options``."""
+    if case.space in CELLS:
+        space = ofa.CellSpace.preset(case.space, channels=16, resolution=case.resolution, **CELLS[case.space])
+        return ofa.CellNetwork(space, num_classes=CLASSES, **options)
+    return ofa.Supernet(space_of(case.space), num_classes=CLASSES)
+
+
 def space_of(name: str) -> ofa.SearchSpace:
     return ofa.SearchSpace.from_timm(name) if timm.is_model(name) else ofa.SearchSpace.preset(name)
 
 
 def largest(case: Case) -> Step:
-    """The largest subnet of a supernet."""
-    space = space_of(case.space)
-    net = ofa.Supernet(space, num_classes=CLASSES).train().activate(space.largest)
+    """The largest network of a space; of cells the one that has a heavy operation everywhere."""
+    net = network_of(case).train()
+    net.activate(net.space.decode(heaviest(net.space)) if case.space in CELLS else net.space.largest)
     return step_of(net, lambda images: net(images), case, alphas=[])
 
 
-def relaxed(case: Case, weights: Callable[[list[Tensor]], list[Tensor]]) -> Step:
-    """A supernet with weighted choices."""
-    return mixed(ofa.Supernet(space_of(case.space), num_classes=CLASSES), case, weights)
+def heaviest(space: Any) -> np.ndarray:
+    """The code of cells whose every connection has a heavy operation."""
+    return np.array([next(gene.options.index(name) for name in HEAVY if name in gene.options) for gene in space.genes])
+
+
+def relaxed(case: Case, weights: Callable[[list[Tensor]], list[Tensor]], **options: int) -> Step:
+    """A network with weighted choices."""
+    return mixed(network_of(case, **options), case, weights)
 
 
 def operations(case: Case) -> Step:
-    """Every option an operation of its own."""
+    """A MobileNetV3 space of which every option is an operation of its own."""
     return mixed(MixedOperations(space_of(case.space), num_classes=CLASSES), case, softmax_weights)
 
 
@@ -102,18 +118,19 @@ def step_of(net: nn.Module, forward: Callable[[Tensor], Tensor], case: Case, *, 
     return step
 
 
-# Cell networks come here as three more: their largest network, relaxed, and each operation by itself.
 SIDES: dict[str, Callable[[Case], Step]] = {
     "largest": largest,
     "softmax": lambda case: relaxed(case, softmax_weights),
     "hard": lambda case: relaxed(case, hard_weights),
     "operations": operations,
+    "partial": lambda case: relaxed(case, softmax_weights, partial=4),
 }
 
 
 def sides_of(case: Case) -> list[str]:
-    """Ordinary mixed operations are written for MobileNetV3 spaces alone."""
-    return [name for name in SIDES if name != "operations" or case.space.endswith("mbv3")]
+    """Cells relax by mixed operations anyway, of a part of the channels, too; MobileNetV3 has them for comparison."""
+    only = {"operations": case.space.endswith("mbv3"), "partial": case.space in CELLS}
+    return [name for name in SIDES if only.get(name, True)]
 
 
 def allocated(step: Step) -> int:
