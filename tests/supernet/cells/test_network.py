@@ -51,7 +51,7 @@ def test_the_plain_model_is_the_active_network_bit_for_bit(networks, layout, par
     space, x = net.space, images(net.space)
     outputs = set()
     for code in space.canonical(
-        np.concatenate([space.sample(5, np.random.default_rng(0)), np.zeros((1, space.num_genes), np.int8)])
+        np.concatenate([space.sample(4, np.random.default_rng(0)), np.zeros((1, space.num_genes), np.int8)])
     ):
         network = space.decode(code)
         expected = net.activate(network)(x)
