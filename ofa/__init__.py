@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
+    from ofa.supernet.cells.model import CellModel
+    from ofa.supernet.cells.network import CellNetwork
+    from ofa.supernet.cells.space import CellSpace
+    from ofa.supernet.cells.subnet import CellSubnet
     from ofa.supernet.import_ofa import import_ofa
     from ofa.supernet.relaxation.relaxed import Relaxed
     from ofa.supernet.saving import load_subnet, save_subnet
@@ -34,6 +38,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
+    "CellModel": "ofa.supernet.cells.model",
+    "CellNetwork": "ofa.supernet.cells.network",
+    "CellSpace": "ofa.supernet.cells.space",
+    "CellSubnet": "ofa.supernet.cells.subnet",
     "CostTable": "ofa.predictors.costs.cost_table",
     "Relaxed": "ofa.supernet.relaxation.relaxed",
     "SearchResult": "ofa.strategies.search",
@@ -51,6 +59,10 @@ _HOMES = {
 }
 __all__ = [
     "AccuracyPredictor",
+    "CellModel",
+    "CellNetwork",
+    "CellSpace",
+    "CellSubnet",
     "CostTable",
     "Relaxed",
     "SearchResult",

@@ -39,8 +39,7 @@ class Problem(NamedTuple):
 
     def regret(self, codes: np.ndarray) -> np.ndarray:
         """Of codes ``(n, genes)``, whose inactive genes do not count: ``(n,)``."""
-        values = self.regrets[np.arange(self.space.num_genes), codes]
-        return np.where(self.space.active_genes(codes), values, 0.0).sum(axis=1)
+        return self.space.regret(codes, self.regrets)
 
     def shares(self, codes: np.ndarray) -> np.ndarray:
         """Each cost as a share of its limit: ``(n, limits)``."""
@@ -107,7 +106,7 @@ def cheapest(problem: Problem, limited: Sequence[Any], highest: np.ndarray) -> n
 
 
 def _best(problem: Problem) -> np.ndarray:
-    return problem.regrets.argmin(axis=1).astype(DTYPE)
+    return problem.space.least_regret(problem.regrets)
 
 
 def _smallest(problem: Problem) -> np.ndarray:

@@ -61,20 +61,20 @@ def most_probable(
 
 
 def _regrets(space: Genome, probabilities: Sequence[np.ndarray]) -> np.ndarray:
-    """How much less probable each option is than the gene's best, in nats: ``(genes, most options)``.
+    """What the space makes of the logarithms of the probabilities: ``(genes, most options)``.
 
     Infinite for options of probability 0, and where a gene has no such option.
     """
     if len(probabilities) != space.num_genes:
         raise ValueError(f"there are probabilities of {len(probabilities)} genes; this space has {space.num_genes}")
-    regrets = np.full((space.num_genes, int(space.num_options.max())), np.inf)
-    for row, values, options in zip(regrets, probabilities, space.num_options.tolist(), strict=True):
+    logarithms = np.full((space.num_genes, int(space.num_options.max())), -np.inf)
+    for row, values, options in zip(logarithms, probabilities, space.num_options.tolist(), strict=True):
         values = np.asarray(values, np.float64)
         if values.shape != (options,) or not np.isfinite(values).all() or values.min() < 0 or not values.max() > 0:
             raise ValueError(f"probabilities {values.tolist()}: give {options} numbers from 0, not all of them 0")
         with np.errstate(divide="ignore"):
-            row[:options] = np.log(values.max()) - np.log(values)
-    return regrets
+            row[:options] = np.log(values)
+    return space.regrets(logarithms)
 
 
 def _check_limits(space: Genome, limits: Mapping[Cost, float]) -> None:

@@ -17,6 +17,7 @@ class Mixable(Protocol):
     """A network that runs with weighted choices: ``Supernet``, and cell networks.
 
     One whose choices cannot all be weighted has ``check_mixable()``, too, which raises ``ValueError`` naming the first.
+    One that weighs edges by parameters of its own has ``times_edges(probabilities)``: those that it derives from.
     """
 
     space: Genome
@@ -71,7 +72,7 @@ class Relaxed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)``."""
-        weights = self.architecture.draw(self.temperature) if self.training else self.probabilities()
+        weights = self.architecture.draw(self.temperature) if self.training else self.architecture.evaluated()
         return self.net.forward_mixed(x, [each.to(x.device) for each in weights])
 
     def expected_cost(self, table: Any) -> Tensor:
@@ -97,6 +98,7 @@ class Relaxed(nn.Module):
         return [self.space.decode(code) for code in codes]
 
     def _numbers(self) -> list[np.ndarray]:
-        """The probabilities as arrays; 0 of options that were pruned."""
+        """The probabilities as arrays, 0 of options that were pruned; times the weights of edges that ``net`` has."""
         pairs = zip(self.probabilities(), self.architecture.open, strict=True)
-        return [values.detach().masked_fill(~is_open, 0).double().cpu().numpy() for values, is_open in pairs]
+        numbers = [values.detach().masked_fill(~is_open, 0).double().cpu().numpy() for values, is_open in pairs]
+        return getattr(self.net, "times_edges", lambda same: same)(numbers)
