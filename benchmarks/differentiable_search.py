@@ -4,7 +4,8 @@
 
 For each seed a supernet is trained on 5,000 images. Evolution measures the accuracy of 200 networks, learns to
 predict it, and searches; "collected" is the best of these networks that is inside the limit. Each differentiable
-method then gets as many processor seconds: its epochs are counted from the time of a short search. The three best networks of each are measured on the validation images, the best of them trains further.
+method then gets as many processor seconds: its epochs are counted from the time of a short search. The three best
+networks of each are measured on the validation images, and the best of them trains further.
 Seconds are of the processor, in one thread, so that a busy machine changes little. What is done is kept in FOLDER; the
 same command goes on, and prints the table of ``benchmarks/results/differentiable_search.md``.
 """

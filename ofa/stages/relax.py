@@ -166,7 +166,7 @@ def _learn(job: Job, how: Relaxing, search: LimitSet) -> Learned:
         except Stopped:
             raise_for(received_signal())
         except Collapsed as error:
-            stopped, warnings = str(error), tuple(collapse(relaxed.architecture, max_skip_share=how.how.dominance))
+            stopped, warnings = str(error), tuple(collapse(relaxed.architecture))
         except (Diverged, OutOfMemory) as error:
             raise UserError(f"{where}: differentiable search stopped: {error} (train.lr, train.batch_size)") from error
         except ValueError as error:
