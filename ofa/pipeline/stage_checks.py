@@ -124,7 +124,9 @@ def _relaxing(recipe: Recipe, data: Data, model_kwargs: ModelKwargs) -> list[str
         with torch.device("meta"):
             net = Supernet(space, **model_kwargs)
         for target in recipe.targets.values():
-            tables = feasibility.known(deployment_of(target), space, model_kwargs, seed=recipe.seed)
+            deployment = deployment_of(target)
+            tables = feasibility.known(deployment, space, model_kwargs, seed=recipe.seed)
+            tables |= feasibility.estimated(deployment, space, model_kwargs)
             limits = [limit for limit in target.limits if limit.cost in tables]
             by_table = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in limits}
             start(net, config.how, limits=by_table, seed=recipe.seed)

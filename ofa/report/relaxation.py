@@ -16,7 +16,7 @@ def relaxations(report: Report) -> dict[str, Relaxation]:
 
 
 def probabilities(report: Report) -> list[str]:
-    """A figure for each search, of one target or several: a small chart for each gene."""
+    """A figure for each search, of one target or several: a small chart for each gene that has a choice."""
     found = relaxations(report)
     # Targets that shared a search have equal records.
     names = {id(first): [name for name in found if found[name] == first] for first in found.values()}
@@ -24,7 +24,7 @@ def probabilities(report: Report) -> list[str]:
     return [
         small_multiples(
             f"{', '.join(targets)}: probabilities of each choice ({relaxation.method})",
-            [_panel(relaxation, number) for number in range(len(relaxation.genes))],
+            [_panel(relaxation, number) for number, gene in enumerate(relaxation.genes) if len(gene.options) > 1],
             x="left to right: epochs",
         )
         for targets, relaxation in first_of.items()

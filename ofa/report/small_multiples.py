@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ofa.report.charts import COLOURS
 from ofa.report.escape import html as escape
 
-_COLUMNS, _WIDTH, _HEIGHT, _GAP, _TITLE = 6, 110, 62, 14, 16  # of a panel, in pixels of the drawing
+_COLUMNS, _WIDTH, _HEIGHT, _GAP, _TITLE = 8, 110, 62, 14, 16  # of a panel, in pixels of the drawing
 
 
 class Panel(NamedTuple):
