@@ -230,6 +230,9 @@ def _record(job: Job, how: Relaxing, search: LimitSet, learned: Learned, made_fr
     )
     for name in search.targets:
         record.save(job.folder, name)
+    named = ", ".join(search.targets)
+    for sentence in (*([f"the search stopped early: {record.stopped}"] if record.stopped else []), *record.warnings):
+        tqdm.write(wrapped(f"! {named}: {sentence}"))
     return record
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ofa.cli import main
 from ofa.pipeline import checkpoints
+from ofa.pipeline.artefacts.relaxation import RelaxationRecord
 from ofa.pipeline.opened_run import open_run
 from ofa.pipeline.stage_inputs import stages_of
 
@@ -56,6 +57,9 @@ def test_it_runs_where_the_recipe_says_so_and_search_takes_its_networks(whole, f
 
 def test_an_epoch_has_a_line_and_its_figures(whole):
     folder, _ = whole
+    path = folder / "relax" / "phone.json"
+    before = path.read_bytes()
+    assert RelaxationRecord.load(folder, "phone").save(folder, "phone") == path and path.read_bytes() == before
     space, history = open_run(folder).space, record(folder)["history"]
     for epoch, row in enumerate(history, 1):
         assert row["epoch"] == epoch and 0 < row["entropy"] <= 1 and set(row["costs"]) == {"macs"}
@@ -129,13 +133,13 @@ def test_equal_limits_share_a_search_and_others_are_kept(call, copied, whole):
 
 def test_dominance_stops_it_and_is_named(call, copied):
     """An epoch in which anything is most probably skipped ends the search."""
-    code, _, err = call(
+    code, out, err = call(
         "relax", copied, *options(epochs=4, architecture_lr=1, dominance=0.001, method="darts"), "--update"
     )
     assert code == 0, err
     found = record(copied)
     assert "skips dominate" in found["stopped"] and len(found["history"]) < 4
-    assert found["history"][-1]["skip_share"] > 0
+    assert found["history"][-1]["skip_share"] > 0 and "! phone: the search stopped early: skips dominate" in out
 
 
 def test_data_of_the_test_split_and_validation_images_teach_nothing(call, copied, monkeypatch):
