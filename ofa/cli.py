@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ofa import __version__
+from ofa.benchmarking.command import benchmark
 from ofa.errors import UserError, denied
 from ofa.stages import STAGE_TABLE
 
@@ -255,6 +256,9 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     from ofa.report.build import show as text
 
     typer.echo(text(run))
+
+
+app.command()(benchmark)
 
 
 def _echo(line: str) -> None:

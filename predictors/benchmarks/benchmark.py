@@ -145,7 +145,7 @@ class Benchmark:
         """The share of a random network's codes that the file has: 1 for a whole space."""
         if len(self.codes) == self.space.size:
             return 1.0
-        drawn = self.space.sample(_DRAWS, np.random.default_rng(0))
+        drawn = self.space.sample(_DRAWS, np.random.default_rng((0, _DRAWS)))
         return float((self.rows(drawn) >= 0).mean())
 
     def network(self, code: np.ndarray, *, num_classes: int = 10) -> nn.Module:
