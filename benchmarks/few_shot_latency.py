@@ -6,8 +6,8 @@ The folder has help_ofa_latency.npz (HELP: 5,000 Once-for-All networks on two GP
 accel_nasbench.csv (Accel-NASBench: 5,125 networks on GPUs, TPUs and FPGAs). Prints Markdown.
 
 The tables of known devices are fitted to 2,000 rows. The networks that are timed, and those that the result is judged
-on, are others. A device's own table, fitted to 2,000 of its rows, is the ceiling: of one measurement a network, the rest
-is noise, or no sum over blocks.
+on, are others. A device's own table, fitted to 2,000 of its rows, is the ceiling: the rest is noise, or no sum over
+blocks.
 """
 
 from __future__ import annotations
