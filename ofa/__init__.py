@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ofa.supernet.cells.space import CellSpace
     from ofa.supernet.cells.subnet import CellSubnet
     from ofa.supernet.import_ofa import import_ofa
+    from ofa.supernet.relaxation.relaxed import Relaxed
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
@@ -44,6 +45,7 @@ _HOMES = {
     "CellSpace": "ofa.supernet.cells.space",
     "CellSubnet": "ofa.supernet.cells.subnet",
     "CostTable": "ofa.predictors.costs.cost_table",
+    "Relaxed": "ofa.supernet.relaxation.relaxed",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",
@@ -66,6 +68,7 @@ __all__ = [
     "CellSpace",
     "CellSubnet",
     "CostTable",
+    "Relaxed",
     "SearchResult",
     "SearchSpace",
     "Subnet",

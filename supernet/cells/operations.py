@@ -80,11 +80,11 @@ def _separable(to: Setting, *, kernel: int, dilation: int = 1, repeats: int) -> 
 
 
 def _two_lines(to: Setting, *, length: int) -> nn.Module:
-    """A convolution of one row, then one of one column."""
-    half, stride = length // 2, to.stride
-    row = nn.Conv2d(to.channels, to.channels, (1, length), (1, stride), (0, half), bias=False)
-    column = nn.Conv2d(to.channels, to.channels, (length, 1), (stride, 1), (half, 0), bias=False)
-    return nn.Sequential(nn.ReLU(), row, column, nn.BatchNorm2d(to.channels, affine=to.affine))
+    """A convolution of one row, with the stride, then one of one column."""
+    half, channels = length // 2, to.channels
+    row = nn.Conv2d(channels, channels, (1, length), to.stride, (0, half), bias=False)
+    column = nn.Conv2d(channels, channels, (length, 1), 1, (half, 0), bias=False)
+    return nn.Sequential(nn.ReLU(), row, column, nn.BatchNorm2d(channels, affine=to.affine))
 
 
 def _max_pool(to: Setting, *, kernel: int) -> nn.Module:

@@ -18,7 +18,7 @@ from ofa.supernet.genome import DTYPE, Gene, Genome
 
 FAMILY = "cells"
 # Far above what is published: more is a slip of the pen.
-_BOUNDS = {"nodes": (1, 8), "channels": (1, 1024), "cells": (1, 100), "resolution": (8, 2048)}
+_BOUNDS = {"nodes": (1, 5), "channels": (1, 1024), "cells": (1, 100), "resolution": (8, 2048)}
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,19 @@ class CellSpace(Genome):
         return np.concatenate(
             [self.wiring.canonical(codes[:, self.columns(kind)]) for kind in self.facts.kinds], axis=1
         )
+
+    # -- the most probable networks -------------------------------------------------------------------------------
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.wiring.regrets(log_probabilities[self.columns(kind)]) for kind in self.facts.kinds])
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        canonical, columns = self.canonical(codes), [self.columns(kind) for kind in self.facts.kinds]
+        return sum(self.wiring.regret(canonical[:, own], regrets[own]) for own in columns)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        columns = [self.columns(kind) for kind in self.facts.kinds]
+        return np.concatenate([self.wiring.least_regret(regrets[own]) for own in columns])
 
     # -- one network ----------------------------------------------------------------------------------------------
 
