@@ -87,14 +87,12 @@ def _fitted(benchmark: Benchmark, dataset: str, cost: Any, name: str) -> Bench:
         f"Gaussian process fitted to {len(rows):,} of them (Kendall tau {tau:.2f} on networks held out). Regret is "
         "against the best that any of these searches found: the true best is not known."
     )
-    return Bench(
-        benchmark.space,
-        AccuracyPredictor(benchmark.space).fit(codes[rows], values[rows]).predict,
-        None,
-        {},
-        cost,
-        (about,),
-    )
+    # Without a limit the largest network would be the answer.
+    limits = {} if cost is None else {cost: float(np.median(cost.predict(codes)))}
+    for limit in limits.values():
+        about += f" Searches stay below {limit:.4g} {cost.name}, the median of the file's networks."
+    score = AccuracyPredictor(benchmark.space).fit(codes[rows], values[rows]).predict
+    return Bench(benchmark.space, score, None, limits, cost, (about,))
 
 
 def _cost(benchmark: Benchmark) -> Any:
@@ -104,6 +102,5 @@ def _cost(benchmark: Benchmark) -> Any:
 
     if isinstance(benchmark.space, SearchSpace):
         return CostTable.macs(benchmark.space, num_classes=1000)
-    if benchmark.share_known == 1:
-        return next((cost for cost in benchmark.costs.values()), None)
-    return next(iter(benchmark.counted.values()), None)
+    of_all = benchmark.costs if benchmark.share_known == 1 else benchmark.counted
+    return of_all.get("macs") or next(iter(of_all.values()), None)

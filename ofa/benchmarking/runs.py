@@ -112,7 +112,8 @@ def read_runs(path: Path, header: Mapping[str, Any]) -> list[Run]:
         raise UserError(
             f"{path} has runs with {other} {found.get(other)!r}, not {header.get(other)!r}; give another --out"
         )
-    return runs
+    # Two commands at once may have made the same run.
+    return list({(run.strategy, run.seed): run for run in runs}.values())
 
 
 def append_run(path: Path, run: Run) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ofa.predictors.benchmarks.benchmark import Benchmark
 from ofa.predictors.benchmarks.csv_rows import accuracies_of, costs_of, read_rows
+from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.cells.subnet import CellSubnet
 
@@ -52,8 +53,14 @@ def read(path: Path) -> Benchmark:
         accuracies=accuracies,
         known_costs=costs,
         units=units,
+        counted=counted_costs(space),
         build=lambda network, num_classes: cell_model(space, network, num_classes),
     )
+
+
+def counted_costs(space: CellSpace) -> dict[str, CostTable]:
+    """What is known of every cell."""
+    return {"macs": CostTable.macs(space, num_classes=10), "params": CostTable.params(space, num_classes=10)}
 
 
 def cell_model(space: CellSpace, network: Any, num_classes: int) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ofa.predictors.benchmarks.benchmark import Benchmark
-from ofa.predictors.benchmarks.cells_csv import cell_model
+from ofa.predictors.benchmarks.cells_csv import cell_model, counted_costs
 from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.cells.subnet import CellSubnet
 from ofa.supernet.files import read_json
@@ -49,8 +49,9 @@ def read(folder: Path) -> Benchmark:
         space=space,
         codes=np.stack(codes),
         accuracies={"cifar10": test, "cifar10-val": validation},
-        known_costs={"params": params, "training_time": seconds},
+        known_costs={"trained_params": params, "training_time": seconds},
         units={"training_time": "s"},
+        counted=counted_costs(space),
         build=lambda network, num_classes: cell_model(space, network, num_classes),
     )
 

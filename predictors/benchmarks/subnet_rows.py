@@ -61,7 +61,10 @@ def _benchmark(
     costs: dict[str, np.ndarray],
     units: dict[str, str],
 ) -> Benchmark:
-    space = SearchSpace.preset(SPACE)
+    # What the file has of the preset's resolutions: of others its rows say nothing.
+    preset = SearchSpace.preset(SPACE)
+    resolutions = sorted({resolution for resolution, *_ in choices} & set(preset.resolutions))
+    space = SearchSpace.from_dict({**preset.to_dict(), "resolutions": resolutions}) if resolutions else preset
     codes = np.empty((len(choices), space.num_genes), np.int8)
     for row, (resolution, *lists) in enumerate(choices):
         try:

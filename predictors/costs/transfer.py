@@ -19,10 +19,10 @@ from scipy.optimize import lsq_linear
 
 from ofa.predictors.blas import one_blas_thread
 from ofa.predictors.costs.cost_table import CostTable
-from ofa.predictors.costs.counts import macs_table, params_table
 from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import cost_quality, networks_of
+from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.genome import DTYPE, Genome
 from ofa.supernet.space import SearchSpace
 
@@ -152,9 +152,11 @@ def _without_caches(table: Table) -> list[Table]:
 
 def _counts(space: Genome) -> list[Table]:
     """What every device spends time on: arithmetic, weights, and each block, by itself and by its area."""
-    if not isinstance(space, SearchSpace):
+    if not isinstance(space, SearchSpace | CellSpace):
         return []
-    macs, params = macs_table(space, **_HEAD), params_table(space, **_HEAD)
+    macs, params = CostTable.macs(space, **_HEAD), CostTable.params(space, **_HEAD)
+    if isinstance(space, CellSpace):
+        return [macs, params]
     area = np.square(space.resolutions) / space.resolutions[-1] ** 2
 
     def of_blocks(name: str, along: np.ndarray) -> Table:

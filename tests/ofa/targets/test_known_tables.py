@@ -1,16 +1,17 @@
 """`ofa measure --from TABLE`: a few whole networks timed in place of all blocks."""
 
 import json
-import re
 
 import numpy as np
 import pytest
 
 from ofa.config.recipe_file import load_recipe
+from ofa.errors import UserError
 from ofa.pipeline.manifest import RunManifest
 from ofa.pipeline.stage_inputs import changes
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.supernet.space import SearchSpace
+from ofa.targets.known_tables import known_table
 
 HEAD = {"num_classes": 10, "in_chans": 1}
 
@@ -70,11 +71,16 @@ def test_measure_from_a_known_table(call, copied, known, monkeypatch):
         ),
     ],
 )
-def test_a_table_that_does_not_fit_is_one_sentence(call, small, known, make, said):
-    make(known, CostTable.load(known))
-    code, _, err = call("check", small, "--set", f"measure.known={known}")
-    assert code == 2
-    assert re.search(said, err), err
+def test_a_table_that_does_not_fit_is_one_sentence(small, known, make, said):
+    table = CostTable.load(known)
+    make(known, table)
+    with pytest.raises(UserError, match=said):
+        known_table(known, table.space)
+
+
+def test_check_and_measure_say_so_before_anything_runs(call, small, tmp_path):
+    code, _, err = call("check", small, "--set", f"measure.known={tmp_path / 'none.json'}")
+    assert code == 2 and "measure.known: " in err and "cannot be read" in err
 
 
 def test_samples_without_a_table(call, small):

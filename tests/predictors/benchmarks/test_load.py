@@ -34,6 +34,8 @@ def test_nas_bench_201(tmp_path):
     assert benchmark.accuracy(codes, dataset="ImageNet16-120").tolist()[:2] == [30.5, 44]
     assert np.isnan(benchmark.accuracy(codes)[2])
     assert benchmark.rows(codes).tolist() == [1, 0, -1]
+    macs = benchmark.costs["macs"].predict(codes)  # counted, so that it is known of every cell
+    assert macs[0] == macs[1] > macs[2] > 0
     assert benchmark.share_known < 0.01
     with pytest.raises(KeyError, match="no data set 'svhn'; there are cifar10, ImageNet16-120"):
         benchmark.accuracy(codes, dataset="svhn")
@@ -86,7 +88,8 @@ def test_macro_spaces_with_identities_and_fractions(tmp_path):
 def test_once_for_all_subnets(tmp_path):
     text = f"resolution,depths,kernels,expands,params,macs,top1\n{SUBNET},7,8,71.5\n{SUBNET},7,8,60\n"
     benchmark = load_benchmark(written(tmp_path, text))
-    assert benchmark.space == SearchSpace.preset("ofa_mbv3")
+    preset = SearchSpace.preset("ofa_mbv3")
+    assert benchmark.space.to_dict() == {**preset.to_dict(), "resolutions": [224]}  # of others the file says nothing
     assert len(benchmark.codes) == 1  # of two rows of one network the first counts
     assert benchmark.accuracy(benchmark.codes).tolist() == [71.5]
     assert list(benchmark.costs) == ["params", "macs"]
