@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from ofa.predictors.benchmarks.protobuf import double, fields
 from ofa.predictors.benchmarks.tfrecord import records
 from ofa.supernet.categorical import CategoricalSpace
 from ofa.supernet.genome import DTYPE
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OPERATIONS = ("conv1x1-bn-relu", "conv3x3-bn-relu", "maxpool3x3")
 _ENDS = ("input", "output")
@@ -62,15 +66,19 @@ def read(path: Path) -> Benchmark:
             raise ValueError(f"{path}, record {number}: it is no row of NAS-Bench-101 ({error!r})") from error
     if not codes:
         raise ValueError(f"{path} has no record; is it cut short?")
+    stacked = np.stack(list(codes.values()))
+    if not graph_keys(stacked, operations=len(OPERATIONS)).all():
+        raise ValueError(f"{path} has a cell whose input and output no path joins; it is no file of NAS-Bench-101")
     means = np.array([np.mean(each, axis=0) for each in trained.values()])
     return Benchmark(
         name="NAS-Bench-101",
         space=CategoricalSpace([2] * EDGES + [len(OPERATIONS)] * INNER, roles=["edge"] * EDGES + ["operation"] * INNER),
-        codes=np.stack(list(codes.values())),
+        codes=stacked,
         accuracies={"cifar10": 100 * means[:, 1], "cifar10-val": 100 * means[:, 0]},
         known_costs={"params": means[:, 3], "training_time": means[:, 2]},
         units={"training_time": "s"},
         identify=lambda asked: graph_keys(asked, operations=len(OPERATIONS)),
+        build=_model,
     )
 
 
@@ -89,6 +97,15 @@ def code_of(adjacency: str, operations: str) -> np.ndarray:
     whole[np.ix_(places, places)] = matrix
     chosen = [OPERATIONS.index(name) for name in names[1:-1]] + [0] * (VERTICES - vertices)
     return np.r_[whole[np.triu_indices(VERTICES, 1)], chosen].astype(DTYPE)
+
+
+def _model(choices: Sequence[int], num_classes: int) -> nn.Module:
+    """Raises ``ValueError`` for a code whose input and output no path joins."""
+    from ofa.supernet.cells.graph_model import GraphModel  # which imports torch
+
+    edges = np.zeros((VERTICES, VERTICES), int)
+    edges[np.triu_indices(VERTICES, 1)] = choices[:EDGES]
+    return GraphModel(edges.tolist(), [OPERATIONS[choice] for choice in choices[EDGES:]], num_classes=num_classes)
 
 
 def _trained(message: bytes) -> _Trained:

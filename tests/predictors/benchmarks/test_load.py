@@ -71,6 +71,8 @@ def test_macro_spaces(tmp_path):
     assert benchmark.share_known == 1
     assert benchmark.accuracy(codes).tolist() == [92, 90]
     assert benchmark.costs["macs"].predict(codes).tolist() == [10, 0]
+    with pytest.raises(ValueError, match="no builder"):
+        benchmark.network(codes[0])
 
 
 def test_macro_spaces_with_identities_and_fractions(tmp_path):

@@ -76,8 +76,7 @@ def test_accuracies_are_the_mean_of_trainings_of_the_most_epochs(path):
     assert benchmark.accuracy(codes, dataset="cifar10-val") == pytest.approx([70, 91])
     assert benchmark.costs["params"].predict(codes).tolist() == [3000, 3000]
     assert benchmark.costs["training_time"].unit == "s"
-    with pytest.raises(ValueError, match="no builder"):
-        benchmark.network(codes[0])
+    assert benchmark.network(codes[1], num_classes=7).classifier.out_features == 7
 
 
 def test_isomorphic_cells_and_loose_vertices_are_one_network(path):
@@ -118,6 +117,7 @@ def test_keys_are_equal_for_all_orders_of_inner_vertices_and_for_no_other_cell()
         (lambda content: content[:-40] + b"x" + content[-39:], "another checksum"),
         (lambda content: framed(b'["hash", 108, "01", "input,output", ""]'), "record 0.*no row of NAS-Bench-101"),
         (lambda content: framed(b"no JSON"), "record 0"),
+        (lambda content: framed(row(("0000", "input,output"), 108, 0.5, 0.5)), "no path joins"),
         (lambda content: framed(row(("0100", "input,other"), 108, 0.5, 0.5)), "between its ends"),
     ],
 )
