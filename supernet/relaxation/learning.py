@@ -169,7 +169,7 @@ def _problem(
             with state.autocast():
                 drawn = relaxed.architecture.drawn(number, relaxed.temperature)
                 logits = state.net.forward_mixed(part, [each.to(part.device) for each in drawn])
-                loss = F.cross_entropy(logits.float(), answers, label_smoothing=settings.label_smoothing)
+                loss = F.cross_entropy(logits, answers, label_smoothing=settings.label_smoothing)
             loss = objective(loss) * (len(answers) / len(labels))
             for sum_, gradient in zip(total, torch.autograd.grad(loss, of, allow_unused=True), strict=True):
                 if gradient is not None:

@@ -127,7 +127,7 @@ NEEDS = {
     "partial": "lets a part of the channels through a cell's operations, which this network cannot; "
     "give a CellNetwork(space, ..., partial=4)",
     "stage_network": "goes on with a deeper network in each stage; give a cell network, and stage_network, which makes "
-    "the next one",
+    "the next one (cells.stages.staged)",
 }
 
 

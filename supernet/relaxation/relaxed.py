@@ -72,7 +72,7 @@ class Relaxed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)``."""
-        weights = self.architecture.draw(self.temperature) if self.training else self.probabilities()
+        weights = self.architecture.draw(self.temperature) if self.training else self.architecture.evaluated()
         return self.net.forward_mixed(x, [each.to(x.device) for each in weights])
 
     def expected_cost(self, table: Any) -> Tensor:

@@ -12,13 +12,32 @@ from ofa.supernet.supernet import Supernet
 
 _DEIT = {"embed_dim": 48, "num_heads": 3, "depth": 2, "img_size": 32}
 _CONVNEXT = {"depths": [1, 1, 2, 1], "dims": [16, 24, 32, 48]}
+# TensorFlow's padding, of full and depthwise convolutions whose outputs are smaller than their inputs.
+_SAME = {
+    "family": "efficientnet",
+    "resolutions": [17, 24],
+    "timm": "timm.models.EfficientNet",
+    "arguments": {
+        "block_args": [["er_r1_k3_s2_e2_c16_noskip"], ["ir_r1_k5_s2_e3_c24"]],
+        "stem_size": 8,
+        "fix_stem": True,
+        "num_features": 32,
+        "round_chs_fn": "int",
+        "pad_type": "same",
+    },
+    "stages": [
+        {"depths": [1], "blocks": [{"in_channels": 8, "expands": [1, 2]}]},
+        {"depths": [1], "blocks": [{"in_channels": 16, "kernels": {"conv_dw": [3, 5]}, "expands": [1, 3]}]},
+    ],
+    "widths": {"stem": [4, 8], "0": [8, 16]},
+    "expand_of": "unrounded",
+}
 _SPACES = {
     "small": lambda: SMALL,
     "odd": lambda: ODD,
     "stem_kernels": lambda: SearchSpace.preset("mcu_32_ir"),
-    "alternatives": lambda: SearchSpace.preset("nasbench_macro"),
-    "kinds": lambda: SearchSpace.from_dict(MIXED),
-    "same_padding": lambda: _of("tf_mobilenetv3_small_minimal_100"),
+    "alternatives": lambda: SearchSpace.from_dict(MIXED),
+    "same_padding": lambda: SearchSpace.from_dict(_SAME),
     "optional_layers": lambda: _of("mobilenetv4_conv_small_050", kernels=[0, 3, 5]),
     "optional_kinds": lambda: _of("mobilenetv4_conv_small_050", kinds=[(3, 0.5), (5, 1)]),
     "eca": lambda: _of("ecaresnet26t", arguments={"channels": (16, 24, 32, 48)}),
@@ -47,8 +66,13 @@ def supernet(name):
 
 
 def raw_codes(space, n, *, seed=0):
-    """Codes that are not canonical: a choice of what does not run must not matter."""
-    return np.random.default_rng(seed).integers(0, space.num_options, size=(n, space.num_genes))
+    """The deepest of the smallest networks, and ``n`` random codes that are not canonical: a choice of what does not
+    run must not matter."""
+    smallest = np.zeros((1, space.num_genes), int)
+    depths = space.genes_of("depth")
+    smallest[:, depths] = space.num_options[depths] - 1
+    drawn = np.random.default_rng(seed).integers(0, space.num_options, size=(n, space.num_genes))
+    return np.concatenate([smallest, drawn])
 
 
 def one_hot(space, code):
