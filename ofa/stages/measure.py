@@ -54,4 +54,5 @@ def _line(deployment: Deployment, table: Table) -> str:
     known = ""
     if "known" in table.info:
         known = f", from {', '.join(table.info['known'])} and {table.info['quality']['fit_subnets']} timed subnets,"
-    return f"{table.name} on {deployment.name}{known} of {quality.test_subnets} unseen subnets: {error}{tau}{repeat}{drift}"
+    checked = f"{quality.test_subnets} unseen subnets: {error}{tau}{repeat}{drift}"
+    return f"{table.name} on {deployment.name}{known} of {checked}"
