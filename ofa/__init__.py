@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ofa.export.tflite.export import export_tflite
     from ofa.pipeline.opened_run import open_run
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
+    from ofa.predictors.benchmarks.load import load_benchmark
     from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.costs.transfer import transfer_latency
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.cells.model import CellModel
@@ -52,10 +54,12 @@ _HOMES = {
     "export_onnx": "ofa.export.onnx",
     "export_tflite": "ofa.export.tflite.export",
     "import_ofa": "ofa.supernet.import_ofa",
+    "load_benchmark": "ofa.predictors.benchmarks.load",
     "load_subnet": "ofa.supernet.saving",
     "open_run": "ofa.pipeline.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
+    "transfer_latency": "ofa.predictors.costs.transfer",
 }
 __all__ = [
     "AccuracyPredictor",
@@ -74,10 +78,12 @@ __all__ = [
     "export_onnx",
     "export_tflite",
     "import_ofa",
+    "load_benchmark",
     "load_subnet",
     "open_run",
     "save_subnet",
     "search",
+    "transfer_latency",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from ofa.config.types import MAX_COUNT, MAX_IMAGES, Section, real, whole
+from ofa.config.types import MAX_COUNT, MAX_IMAGES, Absolute, Section, real, whole
 from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.targets import TARGETS
@@ -16,6 +16,7 @@ from ofa.strategies.table import STRATEGIES, all_settings
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
 MIN_CALIBRATION_IMAGES = 2  # one image has no variance
+MIN_SAMPLES = 5  # as many as a table is transferred with
 MAX_CANDIDATES = 20
 MAX_THREADS = 1024
 
@@ -62,6 +63,12 @@ class MeasureConfig(Section):
     fit_subnets: whole(2, 1000) = Field(16, description="Whole subnets that are timed to correct the latency table.")
     test_subnets: whole(2, 1000) = Field(8, description="Other subnets that are timed to judge the latency table.")
     rounds: whole(1, 10_000) = Field(20, description="Times that each block and subnet is timed.")
+    known: Absolute | None = Field(
+        None,
+        description="Latency table of another device (costs/TARGET.json of a run) from which, and a few whole subnets "
+        "timed, those of the targets are predicted; null: every block is timed.",
+    )
+    samples: whole(MIN_SAMPLES, 1000) = Field(10, description="Whole subnets that are timed where a table is known.")
 
 
 def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:

@@ -192,7 +192,10 @@ def _measured(recipe: Recipe) -> list[str]:
     num_whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
     if timed := [runtime for runtime in runtimes if RUNTIMES[runtime].has_latency]:
-        lines.append(f"measure   latency of blocks and {num_whole} whole subnets on {', '.join(timed)}")
+        what = f"latency of blocks and {num_whole} whole subnets"
+        if recipe.measure.known is not None:
+            what = f"latency of {recipe.measure.samples} whole subnets, and {recipe.measure.known.name} for the rest,"
+        lines.append(f"measure   {what} on {', '.join(timed)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")
