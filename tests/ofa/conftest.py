@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from quick_models import quick_models as _quick_models
 
 from ofa.cli import main
 from ofa.pipeline.manifest import RunManifest
@@ -91,6 +94,26 @@ def call(capsys):
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def quick_models():
+    """The stage ``export`` takes milliseconds: see ``tests/shared/quick_models.py``."""
+    with _quick_models():
+        yield
+
+
+@pytest.fixture(scope="module")
+def run_again(finished, tmp_path_factory):
+    """``run_again(*options)``: a copy of the finished run, run on with them; its folder, what it printed."""
+
+    def run(*options: object) -> SimpleNamespace:
+        folder = shutil.copytree(finished.folder, tmp_path_factory.mktemp("again") / "run")
+        with _quick_models(), redirect_stdout(StringIO()) as out:
+            main(["run", str(folder), *map(str, options), "--update"])
+        return SimpleNamespace(folder=folder, out=out.getvalue())
 
     return run
 
