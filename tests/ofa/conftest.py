@@ -1,11 +1,7 @@
 """One small run, made once for all tests that look at a finished run."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from forked_commands import forked_commands
 from quick_models import quick_models as _quick_models
 
 from ofa.cli import main
@@ -38,7 +35,6 @@ targets:
   # A limit that needs no clock, so that two runs choose alike.
   phone: {limits: {macs: 0.8x}}
 """
-COMMAND = [sys.executable, "-c", "from ofa.cli import main; main()"]
 
 
 @pytest.fixture(scope="session")
@@ -49,22 +45,11 @@ def small(tmp_path_factory) -> Path:
     return path
 
 
-def _heed_interrupts() -> None:
-    """Where the tests run in a shell's background, they and what they start would ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture(scope="session")
-def start(small):
+def start(tmp_path_factory):
     """``start(*arguments, cwd=)``: the ``ofa`` command in a process of its own."""
-
-    def popen(*arguments: object, cwd: Path = small.parent) -> subprocess.Popen:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [*COMMAND, *map(str, arguments)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=_heed_interrupts, **pipes)
-
-    return popen
+    with forked_commands(tmp_path_factory.mktemp("commands")) as command:
+        yield command
 
 
 @pytest.fixture(scope="session")
