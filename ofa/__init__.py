@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
 
 if TYPE_CHECKING:
+    from ofa.estimator.classifier import OnceForAllClassifier
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite.export import export_tflite
     from ofa.pipeline.opened_run import open_run
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
     "CostTable": "ofa.predictors.costs.cost_table",
+    "OnceForAllClassifier": "ofa.estimator.classifier",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",
@@ -50,6 +52,7 @@ _HOMES = {
 __all__ = [
     "AccuracyPredictor",
     "CostTable",
+    "OnceForAllClassifier",
     "SearchResult",
     "SearchSpace",
     "Subnet",
