@@ -186,7 +186,7 @@ class OnceForAllClassifier(ClassifierMixin, BaseEstimator):
             check_classification_targets(y)
             self._channels, self._scale = 3, None
             return path_split(X, np.zeros(len(y))), y
-        X, y = validate_data(self, X, y, ensure_2d=False, allow_nd=True)
+        X, y = validate_data(self, X, y, allow_nd=True)
         if X.ndim > 2:
             del self.n_features_in_  # images may have any size
         check_classification_targets(y)
@@ -202,7 +202,7 @@ class OnceForAllClassifier(ClassifierMixin, BaseEstimator):
             return path_split(X, np.zeros(len(X)))
         if self._scale is None:
             raise ValueError("X is an array, and fit was given paths of images; give paths")
-        values = image_array(validate_data(self, X, reset=False, ensure_2d=False, allow_nd=True), self.image_shape)
+        values = image_array(validate_data(self, X, reset=False, allow_nd=True), self.image_shape)
         if (3 if values.ndim == 4 else 1) != self._channels:
             raise ValueError(f"X has images of another number of channels than the {self._channels} that fit was given")
         return array_split(self._scale.pixels(values), np.zeros(len(values)))
