@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
 
 if TYPE_CHECKING:
+    from ofa.estimator.classifier import OnceForAllClassifier
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite.export import export_tflite
     from ofa.pipeline.opened_run import open_run
@@ -45,6 +46,7 @@ _HOMES = {
     "CellSpace": "ofa.supernet.cells.space",
     "CellSubnet": "ofa.supernet.cells.subnet",
     "CostTable": "ofa.predictors.costs.cost_table",
+    "OnceForAllClassifier": "ofa.estimator.classifier",
     "Relaxed": "ofa.supernet.relaxation.relaxed",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
@@ -68,6 +70,7 @@ __all__ = [
     "CellSpace",
     "CellSubnet",
     "CostTable",
+    "OnceForAllClassifier",
     "Relaxed",
     "SearchResult",
     "SearchSpace",
