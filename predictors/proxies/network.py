@@ -1,0 +1,95 @@
+"""What a proxy is computed on: a copy of a network, and the layers of it that proxies look at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import timm.layers
+import torch
+from timm.layers import activations
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from ofa.supernet.supernet import Supernet
+
+# What is linear for positive inputs, or nearly so, and weak for negative ones. Saturating gates are none.
+RECTIFIERS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU),
+    *(nn.SiLU, nn.GELU, nn.Mish, nn.Softplus, nn.Hardswish),
+    *(activations.Swish, activations.Mish, activations.HardSwish, activations.HardMish),
+    *(activations.GELU, activations.GELUTanh, activations.QuickGELU, activations.PReLU),
+)
+_TIMM_NORMS = (timm.layers.RmsNorm, timm.layers.RmsNorm2d, timm.layers.SimpleNorm, timm.layers.SimpleNorm2d)
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, *_TIMM_NORMS)
+
+
+def working_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of a network that may be run and changed at will; of a ``Supernet``, its active subnet.
+
+    It is as in the first step of training, without what is random in training: batch norms take the statistics of the
+    batch, and nothing is dropped. Every weight has a gradient, and no layer works in place.
+    """
+    own = model.extract(model.active) if isinstance(model, Supernet) else copy.deepcopy(model)
+    own = own.to(dtype).requires_grad_(True).eval()
+    for module in own.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
+        if isinstance(module, _BatchNorm):
+            module.training = True
+    return own
+
+
+def on_its_device(model: nn.Module, images: Tensor) -> Tensor:
+    """Images as the network's weights are stored: on their device, in their precision."""
+    return images.detach().to(next(model.parameters(), images))
+
+
+def drawn_labels(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+    """A random class ``(n,)`` for each image."""
+    with torch.no_grad():
+        num_classes = model(images).shape[1]
+    return torch.randint(num_classes, (len(images),), generator=generator).to(images.device)
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def rectifiers(model: nn.Module) -> list[nn.Module]:
+    """Activation functions whose input's sign says whether a unit is on."""
+    return [module for module in model.modules() if isinstance(module, RECTIFIERS)]
+
+
+def weighted_layers(model: nn.Module) -> list[nn.Module]:
+    """Convolutions and linear layers, in the order in which the network names them."""
+    return [module for module in model.modules() if isinstance(module, _ConvNd | nn.Linear)]
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks (or cells) that a network runs one after the other, in order.
+
+    They are the items of its sequences and lists that are made of several layers with weights. A sequence of stages
+    counts by the blocks of the stages. Lists inside a block are branches, not blocks. A model of timm without such
+    sequences counts by the stages whose features it names.
+    """
+    found = list(_blocks(model, lists=True))
+    stages = getattr(model, "feature_info", None)
+    if not found and isinstance(stages, list):
+        found = [model.get_submodule(stage["module"]) for stage in stages]
+    return found
+
+
+def _blocks(module: nn.Module, *, lists: bool) -> Iterator[nn.Module]:
+    in_sequence = isinstance(module, nn.Sequential) or (lists and isinstance(module, nn.ModuleList))
+    for child in module.children():
+        if in_sequence and not isinstance(child, nn.Sequential | nn.ModuleList):
+            if _layers(child) > 1:
+                yield from list(_blocks(child, lists=False)) or [child]
+        else:
+            yield from _blocks(child, lists=lists)
+
+
+def _layers(module: nn.Module) -> int:
+    return sum(isinstance(part, (_ConvNd, nn.Linear, *NORMS)) for part in module.modules())
