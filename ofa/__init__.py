@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ofa.predictors.costs.cost_table import CostTable
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
+    from ofa.supernet.cells.model import CellModel
+    from ofa.supernet.cells.network import CellNetwork
+    from ofa.supernet.cells.space import CellSpace
+    from ofa.supernet.cells.subnet import CellSubnet
     from ofa.supernet.import_ofa import import_ofa
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
@@ -33,6 +37,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccuracyPredictor": "ofa.predictors.accuracy.predictor",
+    "CellModel": "ofa.supernet.cells.model",
+    "CellNetwork": "ofa.supernet.cells.network",
+    "CellSpace": "ofa.supernet.cells.space",
+    "CellSubnet": "ofa.supernet.cells.subnet",
     "CostTable": "ofa.predictors.costs.cost_table",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
@@ -49,6 +57,10 @@ _HOMES = {
 }
 __all__ = [
     "AccuracyPredictor",
+    "CellModel",
+    "CellNetwork",
+    "CellSpace",
+    "CellSubnet",
     "CostTable",
     "SearchResult",
     "SearchSpace",

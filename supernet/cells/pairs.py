@@ -1,0 +1,93 @@
+"""Cells whose nodes choose two states and an operation for each: NASNet (https://arxiv.org/abs/1707.07012)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ofa.supernet.cells.subnet import Cell
+from ofa.supernet.cells.wiring import Slot
+from ofa.supernet.genome import DTYPE, Gene
+
+_PLACES = 2  # states that a node reads
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One cell: each node adds two connections, each the choice of an earlier state and of an operation.
+
+    The genes of a node are state and operation of the first connection, then of the second. The order of the two does
+    not matter: in canonical form the first has the smaller state, or with equal states the smaller option.
+
+    Attributes:
+        inputs: states that the cell reads.
+        nodes: states that it makes.
+        operations: to choose from.
+    """
+
+    inputs: int
+    nodes: int
+    operations: tuple[str, ...]
+
+    def genes(self, kind: str) -> list[Gene]:
+        found = []
+        for node in range(self.nodes):
+            for place in range(_PLACES):
+                name, states = f"{kind}_{node}_{place}", tuple(range(self.inputs + node))
+                found.append(Gene("state", states, ordered=False, name=f"{name}_state"))
+                found.append(Gene("operation", self.operations, ordered=False, name=f"{name}_operation"))
+        return found
+
+    @property
+    def slots(self) -> tuple[tuple[Slot, ...], ...]:
+        """Of each node, each of its two connections from every state that it may read."""
+        columns = [[2 * (_PLACES * node + place) for place in range(_PLACES)] for node in range(self.nodes)]
+        return tuple(
+            tuple(
+                Slot(state, column + 1, place=place, state_gene=column)
+                for place, column in enumerate(of_node)
+                for state in range(self.inputs + node)
+            )
+            for node, of_node in enumerate(columns)
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of distinct cells."""
+        kinds = [(self.inputs + node) * len(self.operations) for node in range(self.nodes)]
+        return math.prod(count * (count + 1) // 2 for count in kinds)
+
+    def canonical(self, codes: np.ndarray) -> np.ndarray:
+        nodes = codes.reshape(len(codes), self.nodes, _PLACES, 2)
+        rank = nodes[..., 0].astype(np.intp) * len(self.operations) + nodes[..., 1]
+        order = rank.argsort(axis=2, kind="stable")[..., None]
+        return np.take_along_axis(nodes, order, axis=2).reshape(codes.shape)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        options = [len(gene.options) for gene in self.genes("")]
+        return rng.integers(0, options, size=(n, len(options))).astype(DTYPE)
+
+    def decode(self, code: Sequence[int]) -> Cell:
+        nodes = np.asarray(code).reshape(self.nodes, _PLACES, 2).tolist()
+        return tuple(tuple((self.operations[operation], state) for state, operation in node) for node in nodes)
+
+    def encode(self, cell: Cell) -> list[int]:
+        """Raises ``ValueError`` naming the node that is not of this space."""
+        if len(cell) != self.nodes:
+            raise ValueError(f"has {len(cell)} nodes; this space has {self.nodes}")
+        code = []
+        for number, connections in enumerate(cell):
+            if len(connections) != _PLACES:
+                raise ValueError(f"has {len(connections)} connections in node {number}; each node has {_PLACES}")
+            for operation, state in connections:
+                if operation not in self.operations:
+                    raise ValueError(f"has {operation} in node {number}; there are {', '.join(self.operations)}")
+                if not 0 <= state < self.inputs + number:
+                    raise ValueError(
+                        f"has the node {number} with the state {state}; it may read 0 to {self.inputs + number - 1}"
+                    )
+                code += [state, self.operations.index(operation)]
+        return code
