@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ofa.predictors.proxies.loss_gradients import loss_gradients
-
-_STEP = 1e-4  # along the gradient, relative to the norm of the weights
 
 
 def compute(model: nn.Module, images: Tensor, labels: Tensor, generator: object) -> float:
     """The sum over the weights of -weight x (Hessian x gradient).
 
-    The product is the central difference of the gradient along itself, in float64: hard sigmoids and fused attention
-    have no second derivative in torch.
+    Raises ``ValueError`` for a network with an operator that torch cannot differentiate twice.
     """
-    model, images = model.double(), images.double()
-    pairs = loss_gradients(model, images, labels)
-    weights, directions = ([pair[side] for pair in pairs] for side in (0, 1))
-    originals = [weight.clone() for weight in weights]
-    length = _norm(directions)
-    if not length > 0:
-        return 0.0
-    step = _STEP * _norm(originals) / length
-
-    def gradients_at(distance: float) -> list[Tensor]:
-        with torch.no_grad():
-            for layer_weight, original, direction in zip(weights, originals, directions, strict=True):
-                layer_weight.copy_(original + distance * direction)
-        return [gradient for _, gradient in loss_gradients(model, images, labels)]
-
-    ahead, behind = gradients_at(step), gradients_at(-step)
-    changes = (front - back for front, back in zip(ahead, behind, strict=True))
-    products = (float((original * change).sum()) for original, change in zip(originals, changes, strict=True))
-    return -sum(products) / (2 * step)
+    for module in model.modules():
+        if type(module) in _TWICE_DIFFERENTIABLE:
+            module.forward = _TWICE_DIFFERENTIABLE[type(module)]
+    try:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attentions have no second derivative
+            pairs = loss_gradients(model, images, labels, create_graph=True)
+            weights = [weight for weight, _ in pairs]
+            product = sum((gradient * gradient.detach()).sum() for _, gradient in pairs)
+            curvatures = torch.autograd.grad(product, weights, allow_unused=True, materialize_grads=True)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise ValueError(f"grasp is not defined here: {error}; take another proxy") from error
+    products = (weight.detach() * curvature for weight, curvature in zip(weights, curvatures, strict=True))
+    return -sum(float(each.sum()) for each in products)
 
 
-def _norm(tensors: list[Tensor]) -> float:
-    return sum(float(tensor.square().sum()) for tensor in tensors) ** 0.5
+def _hard_sigmoid(x: Tensor) -> Tensor:
+    return F.relu6(x + 3) / 6
+
+
+# The same functions of operators that have a second derivative.
+_TWICE_DIFFERENTIABLE = {nn.Hardsigmoid: _hard_sigmoid, nn.Hardswish: lambda x: x * _hard_sigmoid(x)}

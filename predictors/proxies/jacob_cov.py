@@ -16,7 +16,7 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
     It is highest when all gradients of the summed logits are uncorrelated: then every eigenvalue is 1.
     """
     images = images.clone().requires_grad_()
-    (jacobian,) = torch.autograd.grad(model(images).sum(), images)
+    (jacobian,) = torch.autograd.grad(model(images).sum(), images, allow_unused=True, materialize_grads=True)
     rows = jacobian.flatten(1).double()
     if not bool(torch.isfinite(rows).all()) or bool((rows.std(1) == 0).any()):
         raise NoScore("some image has no gradient, or none that is finite: it does not reach the logits")

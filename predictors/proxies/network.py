@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from ofa.supernet.cells.network import CellNetwork
 from ofa.supernet.supernet import Supernet
 
 # What is linear for positive inputs, or nearly so, and weak for negative ones. Saturating gates are none.
@@ -26,12 +27,13 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, *_TIMM_NORMS)
 
 
 def working_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of a network that may be run and changed at will; of a ``Supernet``, its active subnet.
+    """A copy of a network that may be run and changed at will; of a supernet, its active subnet.
 
     It is as in the first step of training, without what is random in training: batch norms take the statistics of the
     batch, and nothing is dropped. Every weight has a gradient, and no layer works in place.
     """
-    own = model.extract(model.active) if isinstance(model, Supernet) else copy.deepcopy(model)
+    elastic = isinstance(model, Supernet | CellNetwork)
+    own = model.extract(model.active) if elastic else copy.deepcopy(model)
     own = own.to(dtype).requires_grad_(True).eval()
     for module in own.modules():
         if getattr(module, "inplace", False):
@@ -83,12 +85,17 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
 def _blocks(module: nn.Module, *, lists: bool) -> Iterator[nn.Module]:
     in_sequence = isinstance(module, nn.Sequential) or (lists and isinstance(module, nn.ModuleList))
+    of_blocks = in_sequence and any(_is_block(child) for child in module.children())
     for child in module.children():
-        if in_sequence and not isinstance(child, nn.Sequential | nn.ModuleList):
-            if _layers(child) > 1:
-                yield from list(_blocks(child, lists=False)) or [child]
-        else:
+        if isinstance(child, nn.Sequential | nn.ModuleList) or not in_sequence:
             yield from _blocks(child, lists=lists)
+        elif of_blocks and any(True for _ in child.children()):
+            # Beside blocks of layers, what only adds up or pools what it reads is one, too.
+            yield from list(_blocks(child, lists=False)) or [child]
+
+
+def _is_block(module: nn.Module) -> bool:
+    return not isinstance(module, nn.Sequential | nn.ModuleList) and _layers(module) > 1
 
 
 def _layers(module: nn.Module) -> int:

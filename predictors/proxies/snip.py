@@ -9,4 +9,5 @@ from ofa.predictors.proxies.loss_gradients import loss_gradients
 
 def compute(model: nn.Module, images: Tensor, labels: Tensor, generator: object) -> float:
     """The sum over the weights of |gradient x weight|, the connection sensitivity."""
-    return sum(float((weight * gradient).abs().sum()) for weight, gradient in loss_gradients(model, images, labels))
+    pairs = loss_gradients(model, images, labels)
+    return sum(float((weight.detach() * gradient).abs().sum()) for weight, gradient in pairs)

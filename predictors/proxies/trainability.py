@@ -22,6 +22,8 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
     scores = []
     outputs = block_outputs(model, images.clone().requires_grad_())
     for number, (before, after) in enumerate(pairwise(outputs), start=2):
+        if not after.requires_grad:
+            raise NoScore(f"the output of block {number} of {len(outputs)} does not depend on the images")
         signs = torch.randint(2, after.shape, generator=generator).to(after) * 2 - 1
         (gradient,) = torch.autograd.grad(after, before, signs, retain_graph=True, allow_unused=True)
         if gradient is None:

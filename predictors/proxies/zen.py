@@ -44,7 +44,8 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
             spreads.clear()
             model(noise)
             distance = (moved - features[-1]).double().flatten(1).norm(dim=1).mean()
-            scores.append(distance.log() + torch.stack(spreads).log().sum())
+            grown = torch.stack(spreads)
+            scores.append(distance.log() + grown[grown > 0].log().sum())  # a norm that reads a constant tells nothing
             features.clear()
             spreads.clear()
     return float(torch.stack(scores).mean())
