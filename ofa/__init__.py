@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ofa.pipeline.opened_run import open_run
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
     from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.proxies.zero_cost import zero_cost
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.cells.model import CellModel
@@ -54,6 +55,7 @@ _HOMES = {
     "open_run": "ofa.pipeline.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
+    "zero_cost": "ofa.predictors.proxies.zero_cost",
 }
 __all__ = [
     "AccuracyPredictor",
@@ -75,6 +77,7 @@ __all__ = [
     "open_run",
     "save_subnet",
     "search",
+    "zero_cost",
 ]
 
 
