@@ -28,9 +28,10 @@ def choices(table: Mapping[str, Any]) -> str:
 class CollectConfig(Section):
     """Which subnets are measured to train the accuracy predictor, on the validation split."""
 
-    strategy: Literal["spread", "active"] = Field(
+    strategy: Literal["spread", "active", "proxies"] = Field(
         "spread",
-        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs.",
+        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs; "
+        "proxies: evenly over MACs, and at each cost mostly those that zero-cost proxies rank first.",
     )
     batch: whole(MIN_NETWORKS, 1000) = Field(20, description="Subnets that strategy active chooses at a time.")
     subnets: whole(MIN_NETWORKS, 20_000) = Field(

@@ -12,14 +12,13 @@ from ofa.config.recipe import Recipe
 from ofa.errors import UserError
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.job import Job
-from ofa.pipeline.manifest import RunManifest, file_digest
+from ofa.pipeline.manifest import RunManifest
 from ofa.predictors.proxies.table import AGGREGATES, PROXIES
 from ofa.predictors.sampling import stratified_sample
-from ofa.proxies.scoring import score_subnets
+from ofa.proxies.scoring import FILE, score_subnets, weights_digest
 from ofa.proxies.text import lines
 from ofa.supernet.supernet import Supernet
 
-FILE = "proxies.csv"
 # Those that say most of the networks that they were published for.
 _DEFAULT = (
     *("naswot", "synflow", "zico", "jacob_cov", "expressivity", "progressivity", "trainability", "fisher_spectrum"),
@@ -81,7 +80,7 @@ def _network(job: Job) -> tuple[Supernet, str]:
         return job.new_supernet(), f"seed {job.recipe.seed}"
     if broken := manifest.broken("train"):
         raise UserError(f"{broken[0]} is missing or damaged; `ofa train {job.folder}` makes it anew")
-    return job.supernet, file_digest(job.weights)[:10]
+    return job.supernet, weights_digest(job)
 
 
 def _measured(folder: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,13 @@ from tqdm import tqdm
 
 from ofa.errors import UserError
 from ofa.pipeline.job import Job
+from ofa.pipeline.manifest import file_digest
 from ofa.predictors.proxies.table import PROXIES
 from ofa.proxies.table_file import Row, read_rows, write_rows
 from ofa.supernet.space import Subnet
 from ofa.supernet.supernet import Supernet
+
+FILE = "proxies.csv"  # in a run folder
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ def score_subnets(
             scored.values[name] = np.array([row.values[name] for row in rows])
             scored.reasons[name] = [row.reasons[name] for row in rows if name in row.reasons]
     return scored
+
+
+def weights_digest(job: Job) -> str:
+    """The name of the trained supernet's weights in a table."""
+    return file_digest(job.weights)[:10]
 
 
 def _score(

@@ -49,10 +49,17 @@ def on_its_device(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def drawn_labels(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-    """A random class ``(n,)`` for each image."""
+    """A random class ``(n,)`` for each image. ``model`` is a working copy."""
     with torch.no_grad():
-        num_classes = model(images).shape[1]
+        num_classes = model(images[:2]).shape[1]
     return torch.randint(num_classes, (len(images),), generator=generator).to(images.device)
+
+
+def number_of_classes(model: nn.Module, images: Tensor) -> int:
+    """Of the logits that a network gives."""
+    own = working_copy(model).eval()
+    with torch.no_grad():
+        return own(on_its_device(own, images[:1])).shape[1]
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:

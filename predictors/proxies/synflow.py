@@ -15,6 +15,8 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
 
     Every parameter is replaced by its absolute value, so that no paths cancel, and norms pass their input on, since
     they would undo its scale. In float64: the sum of a deep network is beyond float32. Needs only the images' shape.
+
+    Raises ``ValueError`` for a network with a softmax, in which positive weights do not make all flows positive.
     """
     model.double().eval()
     with torch.no_grad():
@@ -25,14 +27,27 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
             module.register_forward_hook(_passed_on)
     weights = [layer.weight for layer in weighted_layers(model)]
     logits = model(torch.ones_like(images[:1], dtype=torch.float64))
-    gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True, materialize_grads=True)
-    flows = [float((weight.detach() * gradient).sum()) for weight, gradient in zip(weights, gradients, strict=True)]
-    if min(flows) < 0:
+    if _has_softmax(logits):
         raise ValueError(
-            "synflow is not defined here: signals cancel although all weights are positive, as in attention; take "
-            "another proxy"
+            "synflow is not defined here: a softmax, as in attention, lets signals compete although all weights are "
+            "positive; take another proxy"
         )
-    return sum(flows)
+    gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True, materialize_grads=True)
+    return sum(float((weight.detach() * gradient).sum()) for weight, gradient in zip(weights, gradients, strict=True))
+
+
+def _has_softmax(logits: Tensor) -> bool:
+    """Whether a softmax is among the operators that made the logits."""
+    waiting, seen = [logits.grad_fn], set()
+    while waiting:
+        operator = waiting.pop()
+        if operator is None or operator in seen:
+            continue
+        if any(name in operator.name() for name in ("Softmax", "ScaledDotProduct")):
+            return True
+        seen.add(operator)
+        waiting += [before for before, _ in operator.next_functions]
+    return False
 
 
 def _passed_on(norm: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

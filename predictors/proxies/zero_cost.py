@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ofa.predictors.proxies.network import number_of_classes
 from ofa.predictors.proxies.table import AGGREGATES, PROXIES
 from ofa.supernet.image_batches import image_batches
 
@@ -44,7 +45,7 @@ def zero_cost(
     if len(batches) != 1:
         raise ValueError(f"give one batch of images for the proxies; there are {len(batches)}")
     (batch,) = batches
-    classes = None if labels is None else _labels(labels, len(batch))
+    classes = None if labels is None else _labels(labels, model, batch)
     return {name: PROXIES[name].score(model, batch, classes, seed) for name in names}
 
 
@@ -60,10 +61,17 @@ def check_names(names: Iterable[str]) -> None:
             raise ValueError(f"no proxy is called {name!r}{hint} There are {', '.join(PROXIES)}")
 
 
-def _labels(labels: Any, count: int) -> Tensor:
-    classes = torch.as_tensor(np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels))
-    if classes.ndim != 1 or len(classes) != count or classes.dtype.is_floating_point or classes.dtype == torch.bool:
-        raise ValueError(f"labels are {count} whole numbers, one an image; these have the shape {tuple(classes.shape)}")
-    if int(classes.min()) < 0:
-        raise ValueError("labels are numbers of classes, from 0; one is negative")
-    return classes.long()
+def _labels(labels: Any, model: nn.Module, images: Tensor) -> Tensor:
+    classes = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    num_classes = number_of_classes(model, images)
+    wanted = f"labels are {len(images)} whole numbers from 0 to {num_classes - 1}, one an image; these"
+    if classes.shape != (len(images),):
+        raise ValueError(f"{wanted} have the shape {classes.shape}")
+    if classes.dtype.kind not in "iu":
+        raise ValueError(f"{wanted} are of type {classes.dtype}")
+    if classes.min() < 0 or classes.max() >= num_classes:
+        raise ValueError(
+            f"{wanted} {'begin at' if classes.min() < 0 else 'go up to'} "
+            f"{classes.min() if classes.min() < 0 else classes.max()}"
+        )
+    return torch.from_numpy(classes.astype(np.int64))
