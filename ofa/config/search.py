@@ -12,6 +12,7 @@ from ofa.config.types import MAX_COUNT, MAX_IMAGES, Section, real, whole
 from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.targets import TARGETS
+from ofa.predictors.proxies.table import PROXIES
 from ofa.strategies.table import STRATEGIES, all_settings
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
@@ -53,6 +54,12 @@ class PredictorConfig(Section):
         "smoothed_accuracy",
         description="What accuracy is told from when it is predicted, and when the best of the measured candidates is "
         f"chosen: {choices(TARGETS)}.",
+    )
+    features: tuple[Literal[tuple(PROXIES)], ...] = Field(
+        (),
+        max_length=len(PROXIES),
+        description="Zero-cost proxies that accuracy is told from beside the choices, computed of the measured subnets "
+        f"and of as many others: {choices(PROXIES)}.",
     )
 
 

@@ -168,7 +168,7 @@ def _rest(recipe: Recipe) -> list[str]:
         subnets = f"{subnets}, chosen by zero-cost proxies"
     lines = [
         f"collect   accuracy of {subnets}",
-        f"predict   {recipe.predictor.kind}",
+        f"predict   {' with '.join([recipe.predictor.kind, *filter(None, [', '.join(recipe.predictor.features)])])}",
         *_measured(recipe),
     ]
     for name, target in recipe.targets.items():

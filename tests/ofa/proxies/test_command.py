@@ -8,8 +8,10 @@ import pytest
 
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
-from ofa.predictors.proxies.proxy import Proxy
+from ofa.predictors.metrics import Scores
+from ofa.predictors.proxies.proxy import Proxy, Score
 from ofa.proxies.table_file import Row, read_rows, write_rows
+from ofa.stages import collect
 
 
 def rows_of(path):
@@ -19,15 +21,14 @@ def rows_of(path):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """The names of the proxies that were computed, one entry a network."""
+    """The names of the proxies that were computed, one entry a network; their values are made up."""
     names = []
-    measure = Proxy.measure
 
-    def counted(proxy, *arguments):
+    def made_up(proxy, model, _images, _labels, _seed):
         names.append(proxy.name)
-        return measure(proxy, *arguments)
+        return Score(float(sum(parameter.numel() for parameter in model.parameters())), "", 1.0)
 
-    monkeypatch.setattr(Proxy, "measure", counted)
+    monkeypatch.setattr(Proxy, "measure", made_up)
     return names
 
 
@@ -79,18 +80,22 @@ def test_mistakes_are_one_sentence(call, small, words, message):
 
 def test_a_damaged_table_is_named(call, copied):
     path = copied / "proxies.csv"
-    for content, message in [("a,b\n1,2\n", "it has no column resolution; move it away"), (None, "line 3: ")]:
-        if content is None:
-            path.unlink()
-            assert call("proxies", copied, "--subnets", 2, "--names", "params")[0] == 0
-            content = path.read_text().replace("seed", "seed") + "99,x,y,z,w,i,1,\n"
+    words = ("proxies", copied, "--subnets", 2, "--names", "params")
+    assert call(*words)[0] == 0
+    good = path.read_text()
+    for content, message in [
+        ("a,b\n1,2\n", f"{path} is no table of proxies of this space: it has no column resolution; move it away"),
+        (good + "99,x,y,z,w,i,1,\n", f"{path}, line 4: could not convert string to float: 'x'; move the file away"),
+    ]:
         path.write_text(content)
-        code, _, err = call("proxies", copied, "--subnets", 2, "--names", "params")
-        assert code == 2 and str(path) in err and message.removeprefix("line 3: ") in err
+        code, _, err = call(*words)
+        assert code == 2 and message in err
         assert path.read_text() == content  # nothing is lost
 
 
-def test_collection_measures_mostly_what_the_proxies_rank_first(call, copied, scored, unfinished):
+def test_collection_measures_mostly_what_the_proxies_rank_first(call, copied, scored, unfinished, monkeypatch):
+    monkeypatch.setattr(collect, "scores", lambda subnet, _batches: Scores(0.1 + 0.1 * sum(subnet.depths), 1.0, 0.2))
+    monkeypatch.setattr("ofa.pipeline.job.Job.extract_calibrated", lambda _job, subnet: subnet)
     words = ("collect", copied, "--set", "collect.strategy=proxies", "--update")
     code, _, err = call(*words)
     assert code == 0, err

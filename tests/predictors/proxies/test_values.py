@@ -94,7 +94,7 @@ def test_fisher_is_that_of_every_channel(model):
         if isinstance(layer, nn.Linear):
             activations.append(x)
     grads = torch.autograd.grad(F.cross_entropy(x, LABELS), activations)
-    expected = sum(float((a * g).square().mean(0).sum() / 2) for a, g in zip(activations, grads, strict=True))
+    expected = sum(float((a.detach() * g).square().mean(0).sum() / 2) for a, g in zip(activations, grads, strict=True))
     assert score("fisher", model, IMAGES, LABELS) == pytest.approx(expected)
 
 
