@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ofa.predictors.benchmarks.load import load_benchmark
     from ofa.predictors.costs.cost_table import CostTable
     from ofa.predictors.costs.transfer import transfer_latency
+    from ofa.predictors.proxies.zero_cost import zero_cost
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
     from ofa.supernet.cells.model import CellModel
@@ -62,6 +63,7 @@ _HOMES = {
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
     "transfer_latency": "ofa.predictors.costs.transfer",
+    "zero_cost": "ofa.predictors.proxies.zero_cost",
 }
 __all__ = [
     "AccuracyPredictor",
@@ -87,6 +89,7 @@ __all__ = [
     "save_subnet",
     "search",
     "transfer_latency",
+    "zero_cost",
 ]
 
 

@@ -13,7 +13,9 @@ import typer
 
 from ofa import __version__
 from ofa.benchmarking.command import benchmark
+from ofa.command_options import Out, Set, Source, Update, open_recipe
 from ofa.errors import UserError, denied
+from ofa.proxies.command import proxies
 from ofa.stages import STAGE_TABLE
 
 if TYPE_CHECKING:
@@ -25,18 +27,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Source = Annotated[
-    str, typer.Argument(metavar="RUN_OR_RECIPE", help="A run folder, a recipe file, or a shipped recipe's name.")
-]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default: runs/NAME.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be given several times."),
-]
-Update = Annotated[
-    bool, typer.Option("--update", help="Let the recipe replace the run folder's own; stages it changes run again.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -66,7 +56,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
 
     Example: ofa run recipes/quickstart.yaml --out runs/first --set train.total_epochs=3
     """
-    recipe, folder = _open(source, out, set_)
+    recipe, folder = open_recipe(source, out, set_)
     from ofa.stages import STAGES
 
     _go(recipe, folder, STAGES, update=update)
@@ -74,7 +64,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
 
 def _stage_command(stage: str) -> Callable[..., None]:
     def command(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
-        recipe, folder = _open(source, out, set_)
+        recipe, folder = open_recipe(source, out, set_)
         _go(recipe, folder, (stage,), update=update)
 
     command.__doc__ = f"{STAGE_TABLE[stage].help} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
@@ -113,10 +103,10 @@ def measure(
     address = device_address(ssh=ssh, adb=adb, serial=serial, target=target)
     changes = known_overrides(known, samples)
     if address:
-        changes += remote_overrides(_open(source, out, set_)[0], address, target)
+        changes += remote_overrides(open_recipe(source, out, set_)[0], address, target)
     set_ = [*(set_ or ()), *changes]
     update = update or (bool(changes) and (Path(source) / "recipe.yaml").is_file())
-    recipe, folder = _open(source, out, set_)
+    recipe, folder = open_recipe(source, out, set_)
     _go(recipe, folder, ("measure",), update=update)
 
 
@@ -130,7 +120,7 @@ def check(source: Source, set_: Set = None) -> None:
 
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
-    recipe, _ = _open(source, None, set_)
+    recipe, _ = open_recipe(source, None, set_)
     from ofa.data.readers.one_look import one_look
     from ofa.pipeline.estimate import plan
 
@@ -198,6 +188,9 @@ def models(
 
     for line in model_lines(wanted):
         typer.echo(line)
+
+
+app.command()(proxies)
 
 
 @app.command("import-ofa")
@@ -283,19 +276,6 @@ def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) ->
 
 class _Stopped(Exception):
     """By Ctrl-C, with a sentence that says how to go on."""
-
-
-def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
-    """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.config.recipe_file import find_recipe, is_file, load_recipe, load_run_recipe
-    from ofa.pipeline.run_folder import check_folder
-
-    folder = Path(source)
-    if is_file(folder / "recipe.yaml"):
-        check_folder(folder)
-        return load_run_recipe(folder, overrides=overrides or ()), out or folder
-    recipe = load_recipe(find_recipe(source), overrides=overrides or ())
-    return recipe, out or Path("runs") / recipe.name
 
 
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:

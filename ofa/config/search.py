@@ -12,6 +12,7 @@ from ofa.config.types import MAX_COUNT, MAX_IMAGES, Absolute, Section, real, who
 from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS
 from ofa.predictors.accuracy.targets import TARGETS
+from ofa.predictors.proxies.table import PROXIES
 from ofa.strategies.table import STRATEGIES, all_settings
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
@@ -29,9 +30,10 @@ def choices(table: Mapping[str, Any]) -> str:
 class CollectConfig(Section):
     """Which subnets are measured to train the accuracy predictor, on the validation split."""
 
-    strategy: Literal["spread", "active"] = Field(
+    strategy: Literal["spread", "active", "proxies"] = Field(
         "spread",
-        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs.",
+        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs; "
+        "proxies: evenly over MACs, and at each cost mostly those that zero-cost proxies rank first.",
     )
     batch: whole(MIN_NETWORKS, 1000) = Field(20, description="Subnets that strategy active chooses at a time.")
     subnets: whole(MIN_NETWORKS, 20_000) = Field(
@@ -53,6 +55,12 @@ class PredictorConfig(Section):
         "smoothed_accuracy",
         description="What accuracy is told from when it is predicted, and when the best of the measured candidates is "
         f"chosen: {choices(TARGETS)}.",
+    )
+    features: tuple[Literal[tuple(PROXIES)], ...] = Field(
+        (),
+        max_length=len(PROXIES),
+        description="Zero-cost proxies that accuracy is told from beside the choices, computed of the measured subnets "
+        f"and of as many others: {choices(PROXIES)}.",
     )
 
 

@@ -162,11 +162,13 @@ def _rest(recipe: Recipe) -> list[str]:
     """The stages after training, and the targets."""
     collect = recipe.collect
     subnets = f"{collect.subnets} subnets"
-    if collect.strategy != "spread":
+    if collect.strategy == "active":
         subnets = f"at most {subnets}, chosen {collect.batch} at a time"
+    elif collect.strategy == "proxies":
+        subnets = f"{subnets}, chosen by zero-cost proxies"
     lines = [
         f"collect   accuracy of {subnets}",
-        f"predict   {recipe.predictor.kind}",
+        f"predict   {' with '.join([recipe.predictor.kind, *filter(None, [', '.join(recipe.predictor.features)])])}",
         *_measured(recipe),
     ]
     for name, target in recipe.targets.items():
