@@ -12,6 +12,7 @@ from typing import Any
 from ofa.config.finetuning import finetunings
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import recipe_differences
+from ofa.config.relaxing import relaxing
 from ofa.config.renamed import with_new_names
 from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
@@ -32,7 +33,8 @@ _MAX_SHOWN = 5
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """The stages that a run of this recipe has, in order: one that is optional may have nothing to do."""
-    return tuple(name for name in STAGES if not STAGE_TABLE[name].optional or finetunings(recipe))
+    asked = {"finetune": bool(finetunings(recipe)), "relax": relaxing(recipe) is not None}
+    return tuple(name for name in STAGES if not STAGE_TABLE[name].optional or asked[name])
 
 
 def all_needs(name: str) -> set[str]:
@@ -54,6 +56,13 @@ def finetuned_from(manifest: RunManifest, recipe: Recipe) -> str:
     inputs = _own_inputs(manifest, "finetune", recipe)
     del inputs["recipe"]["finetuning"]
     inputs["recipe"]["collect"] = {"calibration_images": recipe.collect.calibration_images}
+    return digest({**inputs, "supernet": manifest.outputs("train")})
+
+
+def relaxed_from(manifest: RunManifest, recipe: Recipe) -> str:
+    """A digest of what all architectures of the stage ``relax`` are made from, whatever the limits of each."""
+    inputs = _own_inputs(manifest, "relax", recipe)
+    del inputs["recipe"]["relaxing"]["limits"], inputs["recipe"]["runtimes"]
     return digest({**inputs, "supernet": manifest.outputs("train")})
 
 
@@ -136,8 +145,17 @@ def _finetuning(recipe: Recipe) -> dict[str, dict[str, Any]]:
     return {name: how._asdict() for name, how in finetunings(recipe).items()}
 
 
-# What stages read of the targets, when they do not read all of them.
-_FROM_TARGETS = {"runtimes": _runtimes, "finetuning": _finetuning}
+def _relaxing(recipe: Recipe) -> dict[str, Any]:
+    how = relaxing(recipe)
+    limits = {
+        name: {limit.cost: [limit.value, limit.relative] for limit in target.limits}
+        for name, target in recipe.targets.items()
+    }
+    return {**(how.to_dict() if how else {}), "limits": limits}
+
+
+# What stages read of the targets, and of several sections, when they do not read all of them.
+_FROM_TARGETS = {"runtimes": _runtimes, "finetuning": _finetuning, "relaxing": _relaxing}
 
 
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:

@@ -8,6 +8,7 @@ from ofa.report.classes import class_tables
 from ofa.report.escape import html as escape
 from ofa.report.notes import details, error_notes, finetuning_notes, notes
 from ofa.report.page import grid, page, paragraphs, section, table_html
+from ofa.report.relaxation import gap, gap_notes, probabilities, progress, relaxations
 from ofa.report.subnet_drawing import chosen_subnets, draw_subnets
 from ofa.report.tables import candidates, errors, finetuning, machine, summary, training
 
@@ -18,6 +19,13 @@ def render_html(report: Report) -> str:
     sections = [
         section("Result", table_html(summary(report)), paragraphs(notes(report))),
         section("Search", grid([*figures.fronts(report), figures.history(report)])),
+        section(
+            "Differentiable search",
+            table_html(gap(report)),
+            paragraphs(gap_notes(report)) if relaxations(report) else "",
+            *probabilities(report),
+            grid(progress(report)),
+        ),
         section("Chosen subnets", draw_subnets(chosen_subnets(report))),
         section("Candidates measured", table_html(candidates(report))),
         section("Fine-tuning", further, paragraphs(finetuning_notes(report)) if further else ""),

@@ -35,7 +35,7 @@ space:
 train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, eval_images: 16, checkpoint: {steps: 3}}
 collect: {subnets: 11, calibration_images: 128}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
-search: {population: 20, generations: 3}
+search: {strategy: differentiable, method: gdas, epochs: 2}
 targets:
   phone: {limits: {macs: 0.8x}}
 """
@@ -152,7 +152,7 @@ def metrics(folder):
 @needs_gloo
 def test_a_whole_run(two, ran):
     assert ran(two.said[0]) == list(STAGES)
-    assert (two.folder / "report.html").exists()
+    assert (two.folder / "report.html").exists() and "Discretisation gap" in (two.folder / "report.md").read_text()
     figures = metrics(two.folder)
     epochs = [("full", 1), ("full", 2), ("kernel", 1), ("depth-2", 1), ("expand-2", 1)]
     assert [(row["phase"], row["epoch"]) for row in figures] == epochs
@@ -169,6 +169,15 @@ def test_both_ranks_fine_tune(two):
     for row in map(json.loads, rows):
         assert row["images_per_second"] * row["seconds"] == pytest.approx(8 * 127)
     assert two.said[0].count("  finetune phone 1/") == 1
+
+
+@needs_gloo
+def test_both_ranks_learn_the_architecture(two):
+    record = json.loads((two.folder / "relax" / "phone.json").read_text())
+    assert two.said[0].count("  relax phone ") == len(record["history"]) == 2
+    rows = (two.folder / "relax" / record["folder"] / "metrics.jsonl").read_text().splitlines()
+    for row in map(json.loads, rows):  # the weights' half of the images, of both ranks
+        assert row["images_per_second"] * row["seconds"] == pytest.approx(127 * round(1092 / 2 / 127))
 
 
 @needs_gloo

@@ -60,7 +60,7 @@ def test_every_artefact_is_there_and_nothing_else(finished, ran):
     files = sorted(str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file())
     network = json.loads((finished.folder / "finetune" / "phone.json").read_text())["network"]
     assert files == sorted(name.replace("NETWORK", network) for name in FILES)
-    assert ran(finished.out) == list(STAGES)
+    assert ran(finished.out) == [name for name in STAGES if name != "relax"]
     assert finished.err == ""  # bars are for terminals
 
 
