@@ -25,7 +25,7 @@ def weighted_norm(
 ) -> Tensor:
     """``x`` ``(..., channels)`` normalised over its last axis, of which ``mask`` ``(channels,)`` says how much counts.
 
-    In float32, whatever autocast says, as torch's own norms; the result has the type that autocast gives.
+    In the type of ``weight``, whatever autocast says, as torch's own norms.
 
     Args:
         weight, bias: of each channel; no bias where it is None.
@@ -36,8 +36,7 @@ def weighted_norm(
     with torch.autocast(x.device.type, enabled=False):
         values, mask = x.to(weight.dtype), mask.to(weight.dtype)
         total = mask.sum()
-        mean = (values @ (mask / total))[..., None]
-        centred = values - mean if centre_variance else values
+        centred = values - (values @ (mask / total))[..., None] if centre_variance else values
         variance = (centred.square() @ (mask / (total - correction)))[..., None]
         normalised = (centred if centre_output else values) * torch.rsqrt(variance + eps) * weight
         return normalised if bias is None else normalised + bias
