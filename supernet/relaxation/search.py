@@ -107,7 +107,7 @@ def search_architecture(
         search,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-        lr=lr or method.weights.lr,
+        lr=method.weights.lr if lr is None else lr,
         settings=settings or method.weights.settings(seed=relaxed.architecture.seed),
         threads=threads or fixed(),
         stage_network=stage_network,
