@@ -25,7 +25,7 @@ class Supernet(nn.Module):
 
     ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms, and the
     ``alternatives`` of blocks in whose place others may run. A new supernet is active as its largest subnet, and then
-    equals the timm model that it was made from.
+    equals the timm model that it was made from. ``net.active`` is the subnet that it runs as.
 
     ``net.opened`` says which options the weights were trained with: how many of each role, counted from the largest,
     and 1 of a role that is not named. Training keeps it up to date; channels are sorted only as far as it allows.
@@ -52,6 +52,7 @@ class Supernet(nn.Module):
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
         self.opened: dict[str, int] = {}
+        self.active = space.largest
         self.pretrained_cfg: dict | None = None  # see ``tell_images``
 
     @classmethod
@@ -138,6 +139,7 @@ class Supernet(nn.Module):
         """Runs as ``subnet`` from now on; returns itself. Raises ``ValueError`` when it is not of this space."""
         self.space.encode(subnet)
         self.family.activate(self.model, self.space, subnet)
+        self.active = subnet
         return self
 
     def extract(self, subnet: Subnet) -> nn.Module:

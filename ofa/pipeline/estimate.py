@@ -187,11 +187,13 @@ def _rest(recipe: Recipe) -> list[str]:
     """The stages after training, and the targets."""
     collect = recipe.collect
     subnets = f"{collect.subnets} subnets"
-    if collect.strategy != "spread":
+    if collect.strategy == "active":
         subnets = f"at most {subnets}, chosen {collect.batch} at a time"
+    elif collect.strategy == "proxies":
+        subnets = f"{subnets}, chosen by zero-cost proxies"
     lines = [
         f"collect   accuracy of {subnets}",
-        f"predict   {recipe.predictor.kind}",
+        f"predict   {' with '.join([recipe.predictor.kind, *filter(None, [', '.join(recipe.predictor.features)])])}",
         *_measured(recipe),
     ]
     for name, target in recipe.targets.items():
@@ -219,7 +221,10 @@ def _measured(recipe: Recipe) -> list[str]:
     num_whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
     if timed := [runtime for runtime in runtimes if RUNTIMES[runtime].has_latency]:
-        lines.append(f"measure   latency of blocks and {num_whole} whole subnets on {', '.join(timed)}")
+        what = f"latency of blocks and {num_whole} whole subnets"
+        if recipe.measure.known is not None:
+            what = f"latency of {recipe.measure.samples} whole subnets, and {recipe.measure.known.name} for the rest,"
+        lines.append(f"measure   {what} on {', '.join(timed)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")

@@ -36,6 +36,7 @@ from ofa.supernet.training.optim import make_optimizer, make_scheduler
 from ofa.supernet.training.phases import sample_subnets
 from ofa.supernet.training.sampling import CandidateScorer
 from ofa.targets.deployment import deployment_of
+from ofa.targets.known_tables import known_table
 
 _SEARCHED = 30  # networks that the trial of the search looks at
 
@@ -52,6 +53,7 @@ def check_stages(recipe: Recipe, data: Data) -> list[str]:
         lambda: _training(recipe, model_kwargs, steps=data.steps(recipe.train.batch_size)),
         lambda: check_memory(recipe, model_kwargs, images=data.counts["train"]),
         lambda: _threads(recipe),
+        lambda: _known(recipe),
         lambda: feasibility.check_limits(recipe, model_kwargs),
         lambda: _relaxing(recipe, data, model_kwargs) if relaxing(recipe) else _search(recipe, model_kwargs),
     ]
@@ -104,6 +106,11 @@ def _threads(recipe: Recipe) -> None:
     if here and recipe.measure.threads > cores:
         asked = f"{recipe.measure.threads} threads on {cores} cores"
         raise UserError(f"measure.threads: {asked} wait for each other; give at most {cores}")
+
+
+def _known(recipe: Recipe) -> None:
+    if recipe.measure.known is not None:
+        known_table(recipe.measure.known, recipe.space)
 
 
 def _search(recipe: Recipe, model_kwargs: ModelKwargs) -> None:

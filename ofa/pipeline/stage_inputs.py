@@ -22,8 +22,12 @@ from ofa.stages import STAGE_TABLE, STAGES
 from ofa.targets import own_costs
 
 # Keys that change nothing in what a stage makes: how many processes read the images, what is kept or shown while
-# training, and the paths of the data and the initial weights (whose contents are compared).
-_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_images", "tensorboard", "init")}
+# training, and the paths of the data, the initial weights and a known table (whose contents are compared).
+_IDLE = {
+    "data": ("workers", "folder", "idx"),
+    "train": ("checkpoint", "eval_images", "tensorboard", "init"),
+    "measure": ("known",),
+}
 _MAX_SHOWN = 5
 
 
@@ -78,7 +82,8 @@ def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: boo
         return [
             *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
             *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
-            *_weights_changes(before, now),
+            *_file_changes(before, now, "initial weights", "train.init: its weights are others"),
+            *_file_changes(before, now, "known table", "measure.known: its table is another"),
             *(_needs_changes(name, before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
@@ -106,6 +111,11 @@ def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     if name == "train" and recipe.train.init:
         init = recipe.train.init
         inputs["initial weights"] = init if init == "pretrained" else file_digest(init)
+    if name == "measure" and recipe.measure.known is not None:
+        try:
+            inputs["known table"] = file_digest(recipe.measure.known)
+        except OSError as error:
+            raise UserError(f"measure.known: {recipe.measure.known} cannot be read: {error.strerror}") from error
     return inputs
 
 
@@ -199,12 +209,13 @@ def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return changed
 
 
-def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
-    old, new = (inputs.get("initial weights") for inputs in (before, now))
+def _file_changes(before: Inputs, now: Inputs, kept_as: str, its: str) -> list[str]:
+    """Whether a file that a key names has another content, or is given no longer, or only now."""
+    old, new = (inputs.get(kept_as) for inputs in (before, now))
     if old == new:
         return []
-    change = "no longer given" if new is None else "given now" if old is None else "its weights are others"
-    return [f"train.init: {change}"]
+    key = its.partition(":")[0]
+    return [f"{key}: no longer given" if new is None else f"{key}: given now" if old is None else its]
 
 
 def _needs_changes(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:

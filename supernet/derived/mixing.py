@@ -15,6 +15,7 @@ def mixing_plan(model: nn.Module, space: DerivedSpace) -> MixingPlan:
     """See ``families.protocol.FamilyModel``."""
     kernels = _kernels(space)
     return MixingPlan(
+        widths={axis: Width(*sizes) for axis, sizes in enumerate(space.axis_sizes) if sizes.columns},
         reads=_reads(model, space),
         kernels=kernels,
         optional={path.rpartition(".")[0]: choice for path, choice in kernels.items() if 0 in choice.options},
@@ -27,8 +28,8 @@ def mixing_plan(model: nn.Module, space: DerivedSpace) -> MixingPlan:
     )
 
 
-def _reads(model: nn.Module, space: DerivedSpace) -> dict[str, Width]:
-    """The widths that layers read and mix, where a gene chooses them."""
+def _reads(model: nn.Module, space: DerivedSpace) -> dict[str, int]:
+    """The groups of channels that layers read and mix, where a gene chooses how many there are."""
     layout = space.layout
     axes = {path: leaf.reads for path, leaf in layout.leaves.items() if mixes_channels(model.get_submodule(path))}
     parts = [layout.stem, *(part for stage in layout.blocks for part in stage), layout.head]
@@ -36,7 +37,7 @@ def _reads(model: nn.Module, space: DerivedSpace) -> dict[str, Width]:
         for operator, path in zip(part.operators, part.paths, strict=True):
             if operator.kind == "channel_conv":  # a layer that has no channels of its own
                 axes[path] = part.axes[operator.inputs[0]]
-    return {path: Width(*space.axis_sizes[axis]) for path, axis in axes.items() if space.axis_sizes[axis].columns}
+    return {path: axis for path, axis in axes.items() if space.axis_sizes[axis].columns}
 
 
 def _kernels(space: DerivedSpace) -> dict[str, Kernels]:

@@ -95,11 +95,11 @@ class Architecture(nn.Module):
     # -- what a loss and a line of figures ask --------------------------------------------------------------------
 
     def penalty(self) -> Tensor:
-        """The relaxation's own loss, a mean over the genes that have a choice; 0 without one."""
+        """The relaxation's own loss, summed over the genes that have a choice; 0 without one."""
         terms = [alpha[is_open] for alpha, is_open in zip(self.alphas, self.open, strict=True) if is_open.sum() > 1]
         if self._relaxed.penalty is None or not terms:
             return torch.zeros((), device=self.draws.device)
-        return torch.stack([self._relaxed.penalty(alpha) for alpha in terms]).mean()
+        return torch.stack([self._relaxed.penalty(alpha) for alpha in terms]).sum()
 
     def entropy(self) -> Tensor:
         """Mean entropy of the genes that have a choice: 1 where all open options are alike, 0 where all is chosen."""

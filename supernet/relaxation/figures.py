@@ -13,8 +13,8 @@ from ofa.supernet.relaxation.architecture import Architecture
 
 # A search that ends with a larger entropy, or with smaller moves, has decided nothing.
 UNIFORM, UNMOVED = 0.999, 1e-4
-# A skip dominates a gene when it is the most probable option, and so many times as probable as if all were alike:
-# parameters that have just begun differ by chance.
+# A skip dominates a gene when it is the most probable option, and so many times as probable as if all that are left
+# were alike: parameters that have just begun differ by chance.
 DOMINANT = 1.2
 
 
@@ -43,8 +43,8 @@ def skip_share(genes: Sequence[Gene], probabilities: Sequence[Tensor]) -> float 
     chosen = []
     for gene, values in zip(genes, probabilities, strict=True):
         if skipped := skip_options(gene):
-            likely = int(values.argmax())
-            chosen.append(skipped[likely] == 1 and float(values[likely]) > DOMINANT / len(values))
+            likely, left = int(values.argmax()), int((values > 0).sum())
+            chosen.append(skipped[likely] == 1 and float(values[likely]) >= min(1.0, DOMINANT / left))
     return float(np.mean(chosen)) if chosen else None
 
 

@@ -16,7 +16,7 @@ from ofa.supernet.relaxation.objectives import COST_TERMS, Costs, expected_costs
 from ofa.supernet.relaxation.relaxed import Relaxed
 from ofa.supernet.relaxation.updates import UPDATES, Bilevel, momentum_step, rates, statistics_kept
 from ofa.supernet.training import distributed
-from ofa.supernet.training.errors import Diverged
+from ofa.supernet.training.errors import Diverged, OutOfMemory
 from ofa.supernet.training.state import TrainState
 from ofa.supernet.training.step import Batch, StepBatch, backward, resize, run_measured, step_seed
 
@@ -114,6 +114,8 @@ def learn_architecture(state: TrainState, batch: Batch, *, search: Search, size:
     """One update of the architecture parameters, the same on every rank; false when a gradient is not finite.
 
     Batch norm's statistics stay as they were, and the draws are counted once whatever the update needs.
+
+    Raises ``OutOfMemory`` naming the batch.
     """
     relaxed, method, alphas = search.relaxed, search.method, alphas_of(search.relaxed)
     number = int(relaxed.architecture.draws)
@@ -121,9 +123,15 @@ def learn_architecture(state: TrainState, batch: Batch, *, search: Search, size:
     images, labels = _own_images(batch, search=search, size=size)
     enough = min(len(labels), len(batch.labels)) > 1
     if enough:
-        with statistics_kept(state.net):
-            problem = _problem(state, batch, images, labels, search=search, number=number)
-            gradients = UPDATES[method.update].gradients(problem)
+        problem = _problem(state, batch, images, labels, search=search, number=number)
+        try:
+            with statistics_kept(state.net):
+                gradients = UPDATES[method.update].gradients(problem)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"out of memory in {state}, in the update of the architecture, {len(images)} images of {size} pixels; "
+                "lower batch_size, or raise grad_accum_steps (the same batch in more pieces)"
+            ) from error
         for alpha, gradient in zip(alphas, gradients, strict=True):
             alpha.grad = gradient
 
@@ -171,9 +179,9 @@ def _problem(
                 logits = state.net.forward_mixed(part, [each.to(part.device) for each in drawn])
                 loss = F.cross_entropy(logits, answers, label_smoothing=settings.label_smoothing)
             loss = objective(loss) * (len(answers) / len(labels))
-            for sum_, gradient in zip(total, torch.autograd.grad(loss, of, allow_unused=True), strict=True):
+            for whole, gradient in zip(total, torch.autograd.grad(loss, of, allow_unused=True), strict=True):
                 if gradient is not None:
-                    sum_ += gradient
+                    whole += gradient
         return total
 
     progress = state.global_step / max(1, search.steps - 1)

@@ -53,9 +53,12 @@ def near_one(options: int, generator: torch.Generator) -> Tensor:
 
 
 def off_zero(options: int, generator: torch.Generator) -> Tensor:
-    """Away from 0 on both sides: at 0, where FairDARTS starts, the gradient of its own loss ``zero_one`` is 0."""
+    """Around 0, and never at it: there, where FairDARTS starts, the gradient of its own loss ``zero_one`` is 0.
+
+    Not far from it either, or that loss would decide what the images should.
+    """
     normal = torch.randn(options, generator=generator)
-    return normal.sign() * (0.05 + 0.05 * normal.abs())
+    return normal.sign() * (1e-3 + 1e-3 * normal.abs())
 
 
 # -- softmax, sigmoid, sparsemax ----------------------------------------------------------------------------------
@@ -79,8 +82,8 @@ def share_of_sigmoids(alpha: Tensor) -> Tensor:
 
 
 def zero_one(alpha: Tensor) -> Tensor:
-    """FairDARTS' loss (https://arxiv.org/abs/1911.12126): least where every sigmoid is 0 or 1."""
-    return -(alpha.sigmoid() - 0.5).square().mean()
+    """FairDARTS' loss (https://arxiv.org/abs/1911.12126), as a sum: least where every sigmoid is 0 or 1."""
+    return -(alpha.sigmoid() - 0.5).square().sum()
 
 
 def sparsemax(alpha: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -29,8 +30,8 @@ class Mixable(Protocol):
 class Relaxed(nn.Module):
     """A supernet, or a cell network, whose choices are weighted by architecture parameters.
 
-    While training, a forward pass draws the weights by the relaxation; in eval mode they are its probabilities. The
-    parameters are no parameters of ``net``, and in the state dict beside its weights.
+    While training, a forward pass draws the weights by the relaxation; in eval mode they are its probabilities, or the
+    sigmoids themselves. The parameters are no parameters of ``net``, and in the state dict beside its weights.
 
     Images have one resolution: whoever trains resizes them to ``resolution()``. A choice of it is weighted by expected
     costs alone.
@@ -41,11 +42,14 @@ class Relaxed(nn.Module):
         seed: of the initial parameters and of every draw.
         temperature: of the draws.
 
-    Raises ``ValueError`` naming a choice that cannot be weighted, such as one of strides, or an unknown relaxation.
+    Raises ``ValueError`` naming a choice that cannot be weighted, such as one of strides, for an unknown relaxation,
+    and a temperature that is not above 0.
     """
 
     def __init__(self, net: Mixable, *, relaxation: str = "softmax", seed: int = 0, temperature: float = 1.0) -> None:
         super().__init__()
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature is {temperature}; it must be above 0")
         getattr(net, "check_mixable", lambda: None)()
         self.net, self.temperature = net, temperature
         self.architecture = Architecture(net.space.genes, relaxation=relaxation, seed=seed)

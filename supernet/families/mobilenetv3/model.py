@@ -133,20 +133,22 @@ def _middle_widths(space: Space, position: BlockPosition) -> tuple[list[int], li
 
 def mixing_plan(model: MobileNetV3, space: Space) -> MixingPlan:
     """Which genes weight which layer: expand ratios what reads the middle of a block, kernels, and depths of stages."""
-    reads, kernels = {}, {}
+    widths, reads, kernels = {}, {}, {}
     genes = zip(space.blocks, space.genes_of("kernel").tolist(), space.genes_of("expand").tolist(), strict=True)
     for position, kernel, expand in genes:
         stage, block = space.stages[position.stage], f"blocks.{1 + position.stage}.{position.index}"
         middle, squeezed = (Width((expand,), np.array(sizes)) for sizes in _middle_widths(space, position))
         kernels[f"{block}.conv_dw"] = Kernels(kernel, stage.kernels)
-        reads[f"{block}.conv_pwl"] = middle
+        widths[block] = middle
+        reads[f"{block}.conv_pwl"] = block
         if stage.se:
-            reads |= {f"{block}.se.conv_reduce": middle, f"{block}.se.conv_expand": squeezed}
+            widths[f"{block}.se"] = squeezed
+            reads |= {f"{block}.se.conv_reduce": block, f"{block}.se.conv_expand": f"{block}.se"}
     depths = {
         f"blocks.{1 + number}": Depths(column, space.stages[number].depths)
         for number, column in enumerate(space.genes_of("depth").tolist())
     }
-    return MixingPlan(reads=reads, kernels=kernels, depths=depths)
+    return MixingPlan(widths=widths, reads=reads, kernels=kernels, depths=depths)
 
 
 def parts(model: MobileNetV3) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

@@ -22,11 +22,12 @@ def check_plan(plan: MixingPlan, model: nn.Module, genes: Sequence[Gene]) -> Non
         if gene.role != "resolution" and len(gene.options) > 1 and column not in plan.columns:
             why = "they give maps of different sizes" if gene.role == "stride" else "no layer is known that it weights"
             raise _cannot(gene, why)
-    for path, width in plan.reads.items():
+    for path, name in plan.reads.items():
         leaf = model.get_submodule(path)
         if type(leaf) not in READERS and path not in plan.kernels:
             raise _cannot(
-                genes[width.columns[-1]], f"{path}, a {type(leaf).__name__}, cannot read a part of each channel"
+                genes[plan.widths[name].columns[-1]],
+                f"{path}, a {type(leaf).__name__}, cannot read a part of each channel",
             )
     for path, kernels in plan.kernels.items():
         leaf = model.get_submodule(path)

@@ -5,7 +5,7 @@ Every name is that of a layer in the timm model, every column one of a code. Not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,15 +46,17 @@ class MixingPlan:
     """What the genes of a space weight.
 
     Attributes:
-        reads: by layer, the width of what it reads: of layers that mix these channels or normalise over them. Those
-            that treat each channel for itself need nothing.
+        widths: by any name.
+        reads: by layer, the name of the width that it reads: of layers that mix these channels or normalise over them.
+            Those that treat each channel for itself need nothing.
         kernels: by convolution.
         optional: by layer that can be left out, the kernels of the convolution in it.
         depths: by sequence of blocks.
         alternatives: by block.
     """
 
-    reads: Mapping[str, Width] = field(default_factory=dict)
+    widths: Mapping[Hashable, Width] = field(default_factory=dict)
+    reads: Mapping[str, Hashable] = field(default_factory=dict)
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
     optional: Mapping[str, Kernels] = field(default_factory=dict)
     depths: Mapping[str, Depths] = field(default_factory=dict)
@@ -65,5 +67,5 @@ class MixingPlan:
         """Of all genes that weight something."""
         single = (*self.kernels.values(), *self.optional.values(), *self.depths.values(), *self.alternatives.values())
         return {choice.column for choice in single} | {
-            column for width in self.reads.values() for column in width.columns
+            column for name in self.reads.values() for column in self.widths[name].columns
         }

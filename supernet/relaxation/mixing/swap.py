@@ -41,10 +41,11 @@ def mix(model: nn.Module, plan: MixingPlan, weights: Sequence[Tensor]) -> None:
         leaf = model.get_submodule(path)
         leaf.__class__ = MIXED_KERNELS[type(leaf)]
         leaf.kernel_weights = kernel_weights(kernels, inside[kernels.column])
-    for path, width in plan.reads.items():
+    masks = {name: prefix_mask(plan.widths[name], inside) for name in dict.fromkeys(plan.reads.values())}
+    for path, name in plan.reads.items():
         leaf = model.get_submodule(path)
         leaf.__class__ = READERS.get(type(leaf), type(leaf))  # or a convolution with kernels, which takes masks, too
-        leaf.mask = prefix_mask(width, inside)
+        leaf.mask = masks[name]
     for path, kernels in plan.optional.items():
         layer = model.get_submodule(path)
         layer.__class__ = MixedOptionalLayer

@@ -54,6 +54,13 @@ if "RANK" in os.environ:
         with open(os.environ["TOLD"] + os.environ["RANK"], "w") as file:
             file.write("\\n".join(touched))
 """
+# The command, whose models are written in milliseconds: other tests are about them.
+QUICK = """
+from quick_models import quick_models
+from ofa.cli import main
+with quick_models():
+    main()
+"""
 # The command, with one rank that dies, once, in the middle of the third epoch; each says who it is and where it begins.
 DYING = """
 import json, os, signal, time
@@ -121,9 +128,11 @@ def two(recipe, tmp_path_factory):
     place = tmp_path_factory.mktemp("two")
     (place / "site").mkdir()
     (place / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    paths = os.pathsep.join([str(place / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    (place / "quick.py").write_text(QUICK)
+    shared = Path(__file__).parents[2] / "shared"
+    paths = os.pathsep.join([str(place / "site"), str(shared), *filter(None, [os.environ.get("PYTHONPATH")])])
     code, _, err = torchrun(
-        *("-m", "ofa", "run", recipe, "--out", place / "run"),
+        *(place / "quick.py", "run", recipe, "--out", place / "run"),
         options=["--redirects", "3", "--log-dir", str(place / "logs")],
         PYTHONPATH=paths,
         WATCHED=place / "run",

@@ -180,6 +180,7 @@ def test_another_seed_differs(call, finished, small, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() != (finished.folder / name).read_bytes()
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, copied, small):
     changes = ["--set", "targets.phone.limits.macs=0.6x"]
     before = (copied / "run.json").read_bytes()

@@ -95,10 +95,10 @@ def test_entropy_counts_only_options_that_are_open():
     assert float(architecture.entropy()) == 0
 
 
-def test_the_penalty_is_a_mean_over_genes_with_a_choice():
+def test_the_penalty_is_a_sum_over_genes_with_a_choice():
     architecture = Architecture(GENES, relaxation="sigmoid")
     set_alphas(architecture, torch.full((3,), math.log(3)), torch.zeros(7), [5.0])
-    assert architecture.penalty().item() == pytest.approx(-(0.25**2) / 2)
+    assert architecture.penalty().item() == pytest.approx(-3 * 0.25**2)
     assert float(Architecture(GENES).penalty()) == 0
 
 

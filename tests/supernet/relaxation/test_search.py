@@ -10,15 +10,17 @@ from toy_relaxed import STEPS, ToyNetwork, ToySpace, batches, fast, prepare, rel
 
 from ofa.predictors.costs.parts import Part
 from ofa.predictors.costs.table import Table
+from ofa.supernet.genome import Gene
 from ofa.supernet.relaxation import learning
-from ofa.supernet.relaxation.figures import Collapsed
+from ofa.supernet.relaxation.figures import Collapsed, skip_options, skip_share
 from ofa.supernet.relaxation.learning import architecture_learns
 from ofa.supernet.relaxation.methods import METHODS
+from ofa.supernet.relaxation.relaxations import RELAXATIONS
 from ofa.supernet.relaxation.relaxed import Relaxed
 from ofa.supernet.relaxation.schedules import Stage, Temperature, epochs_of
 from ofa.supernet.relaxation.search import search_architecture
 from ofa.supernet.training.checkpoint import from_bytes, to_bytes
-from ofa.supernet.training.errors import Diverged
+from ofa.supernet.training.errors import Diverged, OutOfMemory
 from ofa.supernet.training.settings import Settings
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -180,7 +182,7 @@ def test_the_hinge_brings_the_expected_cost_inside_the_limit():
     ends = {}
     for limit in (7.0, 50.0):
         relaxed = relaxed_for("darts")
-        _, figures = run(relaxed, fast("darts"), epochs=12, limits={COST: limit})
+        _, figures = run(relaxed, fast("darts"), epochs=8, limits={COST: limit})
         ends[limit] = figures[-1]["costs"]["latency"]
     assert ends[7.0] < 7.4 < ends[50.0]
 
@@ -190,8 +192,8 @@ def test_a_cost_without_a_limit_is_lowered_too(term):
     ends = []
     for costs in ([], [COST]):
         relaxed = relaxed_for("darts")
-        run(relaxed, fast("darts", cost_term=term), epochs=6, costs=costs)
-        ends.append(float(relaxed.expected_cost(COST)))
+        run(relaxed, fast("darts", cost_term=term), epochs=4, costs=costs)
+        ends.append(relaxed.expected_cost(COST).item())
     assert ends[1] < ends[0]
 
 
@@ -301,6 +303,38 @@ def test_parameters_that_do_not_move_and_options_that_stay_alike_are_named():
     )
 
 
+def test_memory_that_is_full_names_the_batch():
+    class Full(ToyNetwork):
+        def forward_mixed(self, x, weights):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory, match=r"step 0, .* in the update of the architecture, 8 images of 6 pixels; lower"):
+        run(Relaxed(Full(), seed=1), "darts")
+
+
+@pytest.mark.parametrize(
+    "probabilities, expected",
+    [
+        ([0.41, 0.3, 0.29], 1.0),
+        ([0.39, 0.31, 0.3], 0.0),  # it leads by chance
+        ([0.3, 0.41, 0.29], 0.0),
+        ([0.55, 0.45, 0.0], 0.0),  # of two that are left
+        ([0.61, 0.39, 0.0], 1.0),
+        ([1.0, 0.0, 0.0], 1.0),
+    ],
+)
+def test_when_a_skip_dominates(probabilities, expected):
+    gene = ToySpace.genes[0]
+    assert skip_share([gene, ToySpace.genes[1]], [torch.tensor(probabilities), torch.tensor([0.9, 0.1])]) == expected
+
+
+def test_skips_of_a_depth_are_its_blocks():
+    depth = Gene("depth", (1, 2, 4), 0)
+    assert skip_options(depth) == pytest.approx([1.0, 2 / 3, 0.0])
+    assert skip_options(Gene("depth", (2,), 0)) == skip_options(Gene("kernel", (3, 5), 0, 0)) == []
+    assert skip_share([Gene("kernel", (3, 5), 0, 0)], [torch.tensor([0.9, 0.1])]) is None
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_ends_the_search_before_the_parameters_change(bad):
     class Spoiled(ToyNetwork):
@@ -324,6 +358,31 @@ def test_an_unknown_method_and_another_relaxation_are_refused():
         ValueError, match=r"relaxation 'dirichlet', .* has 'softmax'; give Relaxed\(net, relaxation='diri"
     ):
         run(relaxed_for("darts"), "drnas")
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ValueError, match=r"^temperature is .*; it must be above 0$"):
+        Relaxed(ToyNetwork(), temperature=temperature)
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_a_network_that_is_evaluated_has_the_weights_that_it_learnt_with(relaxation):
+    """Sigmoids of FairDARTS, DrNAS' mean and not a softmax; without a draw."""
+    relaxed = Relaxed(ToyNetwork(), relaxation=relaxation, seed=1).eval()
+    images = prepare(next(batches(0))[0])
+    alphas = relaxed.alphas
+    expected = {"sigmoid": torch.sigmoid, "dirichlet": lambda alpha: (alpha + 1) / (alpha + 1).sum()}
+    for alpha in alphas:
+        alpha.data.add_(torch.arange(len(alpha)))
+    weights = [expected.get(relaxation, lambda alpha: alpha.softmax(0))(alpha) for alpha in alphas[:3]]
+    if relaxation == "sparsemax":
+        weights = [torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0])]
+    found = relaxed(images)
+    assert torch.allclose(found, relaxed.net.forward_mixed(images, [*weights, torch.ones(1)]), atol=1e-3)
+    assert torch.equal(found, relaxed(images)) and int(relaxed.architecture.draws) == 0
+    relaxed.train()(images)
+    assert int(relaxed.architecture.draws) == 1
 
 
 def test_limits_that_no_network_meets_are_refused_before_anything_is_trained():
