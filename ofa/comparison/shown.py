@@ -87,9 +87,9 @@ def comparison_notes(runs: Sequence[ComparedRun], targets: Sequence[ComparedTarg
     """What the figures are, and what keeps them from being compared."""
     reached = ", ".join(with_unit(cost, value) for cost, value in references(targets).items())
     notes = [
-        "Measured accuracy and cost are those of the model file, cost where it is not only counted. Hypervolume is the "
-        f"mean, over all limits up to {reached}, of the best accuracy inside the limit. Regret is to the best network "
-        "that any of these runs measured inside the row's limits."
+        "Measured figures are those of the model file, after any fine-tuning; a cost that is counted exactly needs no "
+        f"measurement. Hypervolume is the mean, over all limits up to {reached}, of the best accuracy inside the limit. "
+        "Regret is to the best network that any of these runs measured inside the row's limits."
     ]
     first = runs[0]
     if others := [run.name for run in runs if run.data != first.data]:
