@@ -88,8 +88,8 @@ def comparison_notes(runs: Sequence[ComparedRun], targets: Sequence[ComparedTarg
     reached = ", ".join(with_unit(cost, value) for cost, value in references(targets).items())
     notes = [
         "Measured figures are those of the model file, after any fine-tuning; a cost that is counted exactly needs no "
-        f"measurement. Hypervolume is the mean, over all limits up to {reached}, of the best accuracy inside the limit. "
-        "Regret is to the best network that any of these runs measured inside the row's limits."
+        f"measurement. Hypervolume is the mean, over all limits up to {reached}, of the best accuracy inside the "
+        "limit. Regret is to the best network that any of these runs measured inside the row's limits."
     ]
     first = runs[0]
     if others := [run.name for run in runs if run.data != first.data]:
