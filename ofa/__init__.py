@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import ofa.environment  # noqa: F401  (first: it sets what torch and onnxruntime read while they are loaded)
 
 if TYPE_CHECKING:
+    from ofa.estimator.classifier import OnceForAllClassifier
     from ofa.export.onnx import export_onnx
     from ofa.export.tflite.export import export_tflite
     from ofa.pipeline.opened_run import open_run
     from ofa.predictors.accuracy.predictor import AccuracyPredictor
+    from ofa.predictors.benchmarks.load import load_benchmark
     from ofa.predictors.costs.cost_table import CostTable
+    from ofa.predictors.costs.transfer import transfer_latency
     from ofa.predictors.proxies.zero_cost import zero_cost
     from ofa.strategies.search import SearchResult, search
     from ofa.supernet.calibration import calibrate
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from ofa.supernet.cells.space import CellSpace
     from ofa.supernet.cells.subnet import CellSubnet
     from ofa.supernet.import_ofa import import_ofa
+    from ofa.supernet.relaxation.relaxed import Relaxed
     from ofa.supernet.saving import load_subnet, save_subnet
     from ofa.supernet.space import SearchSpace, Subnet
     from ofa.supernet.supernet import Supernet
@@ -43,6 +47,8 @@ _HOMES = {
     "CellSpace": "ofa.supernet.cells.space",
     "CellSubnet": "ofa.supernet.cells.subnet",
     "CostTable": "ofa.predictors.costs.cost_table",
+    "OnceForAllClassifier": "ofa.estimator.classifier",
+    "Relaxed": "ofa.supernet.relaxation.relaxed",
     "SearchResult": "ofa.strategies.search",
     "SearchSpace": "ofa.supernet.space",
     "Subnet": "ofa.supernet.space",
@@ -51,10 +57,12 @@ _HOMES = {
     "export_onnx": "ofa.export.onnx",
     "export_tflite": "ofa.export.tflite.export",
     "import_ofa": "ofa.supernet.import_ofa",
+    "load_benchmark": "ofa.predictors.benchmarks.load",
     "load_subnet": "ofa.supernet.saving",
     "open_run": "ofa.pipeline.opened_run",
     "save_subnet": "ofa.supernet.saving",
     "search": "ofa.strategies.search",
+    "transfer_latency": "ofa.predictors.costs.transfer",
     "zero_cost": "ofa.predictors.proxies.zero_cost",
 }
 __all__ = [
@@ -64,6 +72,8 @@ __all__ = [
     "CellSpace",
     "CellSubnet",
     "CostTable",
+    "OnceForAllClassifier",
+    "Relaxed",
     "SearchResult",
     "SearchSpace",
     "Subnet",
@@ -73,10 +83,12 @@ __all__ = [
     "export_onnx",
     "export_tflite",
     "import_ofa",
+    "load_benchmark",
     "load_subnet",
     "open_run",
     "save_subnet",
     "search",
+    "transfer_latency",
     "zero_cost",
 ]
 

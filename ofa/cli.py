@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ofa import __version__
+from ofa.benchmarking.command import benchmark
 from ofa.command_options import Out, Set, Source, Update, open_recipe
 from ofa.errors import UserError, denied
 from ofa.proxies.command import proxies
@@ -83,26 +84,28 @@ def measure(
     target: Annotated[
         str | None, typer.Option("--target", metavar="NAME", help="Only this target, with --ssh or --adb.")
     ] = None,
+    known: Annotated[
+        Path | None, typer.Option("--from", metavar="TABLE", help="A latency table of another device to go on from.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Subnets timed with --from; default: the recipe's, 10.")
+    ] = None,
 ) -> None:
     """Time the space's blocks on each target's runtime. One stage of `ofa run`.
 
-    --ssh and --adb write the device into the recipe as `remote`, of the targets whose runtime is litert.
+    --ssh and --adb write the device into the recipe as `remote`, of the targets whose runtime is litert. --from times a
+    few whole subnets in place of all blocks, and writes `measure.known` into the recipe.
 
     Example: ofa measure runs/quickstart --ssh raspberrypi --target board
     """
-    if serial and not adb:
-        raise UserError("--serial chooses a phone; use it with --adb")
-    if target and not (adb or ssh):
-        raise UserError("--target chooses which target is timed; use it with --ssh or --adb")
-    if adb or ssh:
-        if adb and ssh:
-            raise UserError("--ssh and --adb are both given; use one, and time the other's targets in a second command")
-        from ofa.targets.remote_overrides import remote_overrides
+    from ofa.targets.measure_options import device_address, known_overrides, remote_overrides
 
-        address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
-        recipe, _ = open_recipe(source, out, set_)
-        set_ = [*(set_ or ()), *remote_overrides(recipe, address, target)]
-        update = update or (Path(source) / "recipe.yaml").is_file()
+    address = device_address(ssh=ssh, adb=adb, serial=serial, target=target)
+    changes = known_overrides(known, samples)
+    if address:
+        changes += remote_overrides(open_recipe(source, out, set_)[0], address, target)
+    set_ = [*(set_ or ()), *changes]
+    update = update or (bool(changes) and (Path(source) / "recipe.yaml").is_file())
     recipe, folder = open_recipe(source, out, set_)
     _go(recipe, folder, ("measure",), update=update)
 
@@ -248,6 +251,9 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     from ofa.report.build import show as text
 
     typer.echo(text(run))
+
+
+app.command()(benchmark)
 
 
 def _echo(line: str) -> None:

@@ -14,7 +14,6 @@ from ofa.supernet.cells.outputs import possible_nodes
 from ofa.supernet.cells.sizes import OPERATION_SIZES, Size, residual
 from ofa.supernet.cells.skeleton import RESIDUAL
 from ofa.supernet.cells.space import CellSpace
-from ofa.supernet.cells.wiring import Slot
 
 # What convolutions cost, given their size and the side of the square map that they write.
 _Cost = Callable[[Size, int], int]
@@ -85,16 +84,18 @@ def _of_connections(space: CellSpace, cost: _Cost) -> Iterator[Part]:
         first = space.columns(kind).start
         rows: dict[tuple[int, ...], list[list[int]]] = {}  # by the connection's genes, a row for each state
         for slot in (slot for of_node in space.wiring.slots for slot in of_node):
-            genes = tuple(first + gene for gene in (slot.state_gene, slot.operation_gene) if gene is not None)
-            rows.setdefault(genes, []).append(_of_operations(space, kind, slot, cost))
+            costs = _of_operations(space, kind, slot.state, cost)
+            for choice in slot.choices:
+                genes = tuple(first + gene for gene in (choice.state_gene, choice.operation_gene) if gene is not None)
+                rows.setdefault(genes, []).append(costs)
         for genes, costs in rows.items():
             yield Part(genes, np.array(costs if len(genes) == 2 else costs[0], float))
 
 
-def _of_operations(space: CellSpace, kind: str, slot: Slot, cost: _Cost) -> list[int]:
-    """What each operation of a slot costs in all cells of ``kind`` together."""
+def _of_operations(space: CellSpace, kind: str, state: int, cost: _Cost) -> list[int]:
+    """What each operation on a state costs in all cells of ``kind`` together."""
     places = [place for place in space.skeleton.places if place.kind == kind]
-    strides = [place.stride if slot.state < space.facts.inputs else 1 for place in places]
+    strides = [place.stride if state < space.facts.inputs else 1 for place in places]
     return [
         sum(
             cost(OPERATION_SIZES[name](place.channels, stride), place.out_side)
@@ -118,6 +119,7 @@ def _of_outputs(space: CellSpace, cost: _Cost, *, num_classes: int) -> Iterator[
 def _loose_part(space: CellSpace, kind: str, node: int, cost: float) -> Part:
     """``cost`` unless another node reads ``node``."""
     first, state = space.columns(kind).start, space.facts.inputs + node
-    genes = {first + slot.state_gene for of_node in space.wiring.slots for slot in of_node if slot.state == state}
+    slots = [slot for of_node in space.wiring.slots for slot in of_node if slot.state == state]
+    genes = {first + choice.state_gene for slot in slots for choice in slot.choices}
     free = [np.arange(len(space.genes[gene].options)) != state for gene in sorted(genes)]
     return Part(tuple(sorted(genes)), cost * reduce(np.multiply.outer, free, np.ones(())))

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ofa.supernet.cells.subnet import Cell
-from ofa.supernet.cells.wiring import Slot
+from ofa.supernet.cells.wiring import Choice, Slot
 from ofa.supernet.genome import DTYPE, Gene
 
 
@@ -28,7 +28,8 @@ class Edges:
     With ``most``, a code with more edges stands for the network that has ``most`` of them at each node. ``canonical``
     goes around the node's edges, starting from the sum of its genes, and keeps the first ones that it meets: a rule
     that favours no edge, so that a search can reach every network by changing genes. ``sample`` draws exactly ``most``
-    edges a node, all equally often, as published networks have; networks with fewer are in the space, too.
+    edges a node, all equally often, as published networks have; networks with fewer are in the space, too. The most
+    probable network has the ``most`` edges of each node whose best operation but ``none`` is most probable.
     """
 
     inputs: int
@@ -53,7 +54,7 @@ class Edges:
     def slots(self) -> tuple[tuple[Slot, ...], ...]:
         """Of each node every edge that it may have, with the gene that chooses its operation."""
         return tuple(
-            tuple(Slot(state, columns.start + state) for state in range(columns.stop - columns.start))
+            tuple(Slot(state, (Choice(column),)) for state, column in enumerate(range(columns.start, columns.stop)))
             for columns in self._node_columns
         )
 
@@ -89,6 +90,27 @@ class Edges:
             chosen = rng.random((n, edges)).argsort(axis=1).argsort(axis=1) < self.most
             drawn.append(chosen * rng.integers(1, len(self.operations), size=(n, edges)))
         return np.concatenate(drawn, axis=1).astype(DTYPE)
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """With ``most``, an edge that is none has 0, and every other one less, so that each edge is a gain: the more
+        probable its operation, whatever the probability of none (https://arxiv.org/abs/1806.09055)."""
+        if self.most is None:
+            return log_probabilities.max(axis=1, keepdims=True) - log_probabilities
+        regrets = -log_probabilities
+        regrets[:, 1:] -= 1 + regrets[:, 1:][np.isfinite(regrets[:, 1:])].max(initial=0.0)
+        regrets[:, 0] = 0.0
+        return regrets
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        return regrets[np.arange(codes.shape[1]), codes].sum(axis=1)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        code = regrets.argmin(axis=1)
+        if self.most is not None:
+            best = regrets.min(axis=1)
+            for columns in self._node_columns:
+                code[columns] *= best[columns].argsort(kind="stable").argsort() < self.most
+        return code.astype(DTYPE)
 
     def decode(self, code: Sequence[int]) -> Cell:
         chosen = [code[columns] for columns in self._node_columns]

@@ -54,7 +54,7 @@ def inherit(
         pairs.append((plain.read, cell.read))
         for node, connections in enumerate(subnet.cell(cell.kind)):
             for place, (name, state) in enumerate(connections):
-                pairs.append((plain.operation(node, place), cell.operation(node, place, state, name)))
+                pairs.append((plain.operation(node, place), cell.operations(node, state)[name]))
     for target, source in pairs:
         _copy(target, source, columns)
 

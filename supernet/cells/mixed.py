@@ -15,7 +15,6 @@ from ofa.supernet.cells.parts import CellInputs, past_and_shuffled, zeros_for
 from ofa.supernet.cells.skeleton import Place
 from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.cells.subnet import NONE, Cell
-from ofa.supernet.cells.wiring import Slot, slot_of
 
 
 class SlotWeights(NamedTuple):
@@ -55,9 +54,8 @@ class MixedCell(nn.Module):
         for node, slots in zip(self.nodes, self.slots, strict=True):
             for slot in slots:
                 setting = Setting(place.channels // partial, self._stride(slot.state), affine, space.facts.norm_pools)
-                node[slot.name] = nn.ModuleDict(
-                    {name: OPERATIONS[name](setting) for name in self.operation_names if name != NONE}
-                )
+                built = {name: OPERATIONS[name](setting) for name in self.operation_names if name != NONE}
+                node[f"from_{slot.state}"] = nn.ModuleDict(built)
 
     def mix(
         self,
@@ -71,10 +69,10 @@ class MixedCell(nn.Module):
         ``output`` has the nodes that are in the output, and what their maps are multiplied with there; None: 1.
         """
         states = self.read(older, last)
-        for operations, slots, of_slots in zip(self.nodes, self.slots, weights, strict=True):
+        for node, of_slots in enumerate(weights):
             total: Tensor | None = None
-            for slot, slot_weights in zip(slots, of_slots, strict=True):
-                out = self._mixed(operations[slot.name], slot, states[slot.state], slot_weights)
+            for state, slot_weights in enumerate(of_slots):
+                out = self._mixed(self.operations(node, state), state, states[state], slot_weights)
                 if out is not None:
                     total = out if total is None else total + out
             states.append(self._as_state(total, states[0]))
@@ -84,27 +82,24 @@ class MixedCell(nn.Module):
     def run(self, older: Tensor, last: Tensor, cell: Cell, output: Sequence[int]) -> Tensor:
         """One cell, of which the nodes ``output`` are concatenated."""
         states = self.read(older, last)
-        for number, connections in enumerate(cell):
+        for node, connections in enumerate(cell):
             total: Tensor | None = None
-            for place, (operation, state) in enumerate(connections):
-                slot = slot_of(self.slots[number], place, state)
+            for name, state in connections:
                 x = states[state]
-                out = self._on_part(
-                    x, slot, self._applied(self.operation(number, place, state, operation), slot, x, operation)
-                )
+                out = self._on_part(x, state, self._applied(self.operations(node, state)[name], x))
                 total = out if total is None else total + out
             states.append(self._as_state(total, states[0]))
         return _joined([states[self.inputs + node] for node in output])
 
-    def operation(self, node: int, place: int, state: int, name: str) -> nn.Module:
-        """The module of one connection: number ``place`` of its node."""
-        return self.nodes[node][slot_of(self.slots[node], place, state).name][name]
+    def operations(self, node: int, state: int) -> nn.ModuleDict:
+        """The modules of all operations from a state to a node."""
+        return self.nodes[node][f"from_{state}"]
 
     def _stride(self, state: int) -> int:
         return self.stride if state < self.inputs else 1  # only what reads the cell's inputs halves the map
 
-    def _mixed(self, operations: nn.ModuleDict, slot: Slot, x: Tensor, of_slot: SlotWeights) -> Tensor | None:
-        """The weighted sum of a slot's operations; None where nothing of it counts.
+    def _mixed(self, operations: nn.ModuleDict, state: int, x: Tensor, of_slot: SlotWeights) -> Tensor | None:
+        """The weighted sum of the operations from one state; None where nothing of it counts.
 
         An operation whose weight is 0 does not run. Where its weight has a gradient, as of a straight-through sample,
         the weight itself is added, which is 0: GDAS gives it the gradient so (https://arxiv.org/abs/1910.04465).
@@ -116,28 +111,28 @@ class MixedCell(nn.Module):
                 if weight.requires_grad:
                     unused = weight if unused is None else unused + weight
             elif name != NONE:
-                out = weight * self._applied(operations[name], slot, x, name)
+                out = weight * self._applied(operations[name], x)
                 total = out if total is None else total + out
         if total is None and (unused is not None or self.partial > 1):
-            total = zeros_for(self._part(x), self._stride(slot.state))
+            total = zeros_for(self._part(x), self._stride(state))
         if total is None:
             return None
-        total = self._on_part(x, slot, total if unused is None else total + unused)
+        total = self._on_part(x, state, total if unused is None else total + unused)
         return total if of_slot.scale is None else total * of_slot.scale
 
     def _part(self, x: Tensor) -> Tensor:
         return x if self.partial == 1 else x[:, : x.shape[1] // self.partial]
 
-    def _applied(self, operation: nn.Module, slot: Slot, x: Tensor, name: str) -> Tensor:
-        """An operation of a slot, on the part of the channels that goes through it."""
+    def _applied(self, operation: nn.Module, x: Tensor) -> Tensor:
+        """An operation on the part of the channels that goes through it."""
         out = operation(self._part(x))
         if isinstance(operation, nn.Identity) and self.skip_drop and self.training:
             out = F.dropout(out, self.skip_drop)
         return out
 
-    def _on_part(self, x: Tensor, slot: Slot, out: Tensor) -> Tensor:
+    def _on_part(self, x: Tensor, state: int, out: Tensor) -> Tensor:
         """``out`` with the channels that went past the operations."""
-        return out if self.partial == 1 else past_and_shuffled(x, out, self.partial, self._stride(slot.state))
+        return out if self.partial == 1 else past_and_shuffled(x, out, self.partial, self._stride(state))
 
     def _as_state(self, total: Tensor | None, state: Tensor) -> Tensor:
         return zeros_for(state, self.stride) if total is None else total

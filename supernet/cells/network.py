@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,8 +67,9 @@ class CellNetwork(nn.Module):
         self.head = Head(skeleton, skeleton.head_channels, num_classes=num_classes, linear=GatheredLinear)
 
         slots = space.wiring.slots
-        weighted = partial > 1 and slots[0][0].state_gene is None if edge_weights is None else edge_weights
-        if weighted and slots[0][0].state_gene is not None:
+        has_edges = slots[0][0].choices[0].state_gene is None
+        weighted = partial > 1 and has_edges if edge_weights is None else edge_weights
+        if weighted and not has_edges:
             raise ValueError(f"nodes of {space.layout} choose the states that they read: there are no edges to weigh")
         nodes = [len(of_node) for _ in space.facts.kinds for of_node in slots] if weighted else []
         self.edge_alphas = nn.ParameterList(nn.Parameter(torch.zeros(edges)) for edges in nodes)
@@ -87,14 +89,8 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active network."""
-        older = last = self.stem(x.contiguous(memory_format=torch.channels_last))
-        for cell in self.cells:
-            if isinstance(cell, MixedCell):
-                chosen = self.active.cell(cell.kind)
-                older, last = last, cell.run(older, last, chosen, self.space.output_nodes(chosen))
-            else:
-                older, last = last, cell(older, last)
-        return self.head(last)
+        chosen = {kind: (cell, self.space.output_nodes(cell)) for kind, cell in self.active.cells}
+        return self._through(x, lambda cell, older, last: cell.run(older, last, *chosen[cell.kind]))
 
     def forward_mixed(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Logits with ``weights``, one vector ``(options,)`` a gene; cells of one kind share them.
@@ -108,14 +104,17 @@ class CellNetwork(nn.Module):
         shapes = [tuple(each.shape) for each in weights]
         if shapes != (expected := [(count,) for count in self.space.num_options.tolist()]):
             raise ValueError(f"the weights have the shapes {shapes}; the genes of this space have {expected}")
-        by_kind = {kind: slot_weights(self.space, kind, weights, self.edge_alphas) for kind in self.space.facts.kinds}
-        outputs = {kind: mixed_output(self.space, kind, weights) for kind in self.space.facts.kinds}
+        mixed = {
+            kind: (slot_weights(self.space, kind, weights, self.edge_alphas), mixed_output(self.space, kind, weights))
+            for kind in self.space.facts.kinds
+        }
+        return self._through(x, lambda cell, older, last: cell.mix(older, last, *mixed[cell.kind]))
+
+    def _through(self, x: Tensor, run: Callable[[MixedCell, Tensor, Tensor], Tensor]) -> Tensor:
+        """The logits when ``run(cell, older, last)`` gives what a cell makes of the outputs of the two before it."""
         older = last = self.stem(x.contiguous(memory_format=torch.channels_last))
         for cell in self.cells:
-            if isinstance(cell, MixedCell):
-                older, last = last, cell.mix(older, last, by_kind[cell.kind], outputs[cell.kind])
-            else:
-                older, last = last, cell(older, last)
+            older, last = last, run(cell, older, last) if isinstance(cell, MixedCell) else cell(older, last)
         return self.head(last)
 
     def activate(self, network: CellSubnet) -> CellNetwork:
@@ -146,6 +145,13 @@ class CellNetwork(nn.Module):
 
     def _columns(self, network: CellSubnet) -> dict[nn.Module, Tensor]:
         return chosen_columns(self.space, self.cells, self.head, network)
+
+    def times_edges(self, probabilities: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The probabilities ``(options,)`` of each gene times the weight of its edge: what PC-DARTS derives from."""
+        if not len(self.edge_alphas):
+            return list(probabilities)
+        shares = [share for alpha in self.edge_alphas for share in alpha.detach().double().softmax(0).tolist()]
+        return [values * share for values, share in zip(probabilities, shares, strict=True)]
 
     def _mixed_cells(self) -> Iterator[MixedCell]:
         return (cell for cell in self.cells if isinstance(cell, MixedCell))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ofa.supernet.cells.subnet import Cell
-from ofa.supernet.cells.wiring import Slot
+from ofa.supernet.cells.wiring import Choice, Slot
 from ofa.supernet.genome import DTYPE, Gene
 
 _PLACES = 2  # states that a node reads
@@ -43,15 +43,14 @@ class Pairs:
 
     @property
     def slots(self) -> tuple[tuple[Slot, ...], ...]:
-        """Of each node, each of its two connections from every state that it may read."""
-        columns = [[2 * (_PLACES * node + place) for place in range(_PLACES)] for node in range(self.nodes)]
+        """Of each node every state that it may read, which either of its two connections may choose."""
+        first = [2 * _PLACES * node for node in range(self.nodes)]
         return tuple(
             tuple(
-                Slot(state, column + 1, place=place, state_gene=column)
-                for place, column in enumerate(of_node)
+                Slot(state, tuple(Choice(start + 2 * place + 1, start + 2 * place) for place in range(_PLACES)))
                 for state in range(self.inputs + node)
             )
-            for node, of_node in enumerate(columns)
+            for node, start in enumerate(first)
         )
 
     @property
@@ -69,6 +68,22 @@ class Pairs:
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         options = [len(gene.options) for gene in self.genes("")]
         return rng.integers(0, options, size=(n, len(options))).astype(DTYPE)
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        return log_probabilities.max(axis=1, keepdims=True) - log_probabilities
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        """A node's two connections in the order that has less."""
+        nodes = codes.reshape(len(codes), self.nodes, _PLACES, 2)
+        of_node = regrets.reshape(self.nodes, _PLACES, 2, -1)
+        orders = []
+        for order in (nodes, nodes[:, :, ::-1]):
+            node, place, gene = np.indices(order.shape[1:])
+            orders.append(of_node[node, place, gene, order].sum(axis=(2, 3)))
+        return np.minimum(*orders).sum(axis=1)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        return regrets.argmin(axis=1).astype(DTYPE)
 
     def decode(self, code: Sequence[int]) -> Cell:
         nodes = np.asarray(code).reshape(self.nodes, _PLACES, 2).tolist()

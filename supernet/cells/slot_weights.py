@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Any
 
 from torch import Tensor
 
 from ofa.supernet.cells.mixed import SlotWeights
 from ofa.supernet.cells.outputs import possible_nodes
 from ofa.supernet.cells.space import CellSpace
+from ofa.supernet.cells.wiring import Choice, Slot
 
 
 def slot_weights(
@@ -27,15 +31,34 @@ def slot_weights(
     scales = [alpha.softmax(0) for alpha in edge_alphas[first_node : first_node + len(slots)]]
     found = []
     for node, of_node in enumerate(slots):
-        row = []
-        for number, slot in enumerate(of_node):
-            tensors, values = vectors[slot.operation_gene], numbers[slot.operation_gene]
-            if slot.state_gene is not None:
-                share, part = vectors[slot.state_gene][slot.state], numbers[slot.state_gene][slot.state]
-                tensors, values = [share * each for each in tensors], [part * each for each in values]
-            row.append(SlotWeights(tuple(tensors), tuple(values), scales[node][number] if scales else None))
-        found.append(row)
+        summed = [_of_slot(slot, vectors, numbers) for slot in of_node]
+        shares = scales[node].unbind() if scales else [None] * len(of_node)
+        found.append([SlotWeights(*both, share) for both, share in zip(summed, shares, strict=True)])
     return found
+
+
+def _of_slot(
+    slot: Slot, vectors: Sequence[Sequence[Tensor]], numbers: Sequence[Sequence[float]]
+) -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
+    """The weights of the operations on a state, as tensors and as numbers: the sum over the choices of connections."""
+    choices = [_of_choice(choice, slot.state, vectors, numbers) for choice in slot.choices]
+    tensors, values = zip(*choices, strict=True)
+    return tuple(map(_sum, zip(*tensors, strict=True))), tuple(map(_sum, zip(*values, strict=True)))
+
+
+def _sum(terms: Sequence[Any]) -> Any:
+    return reduce(add, terms)  # not from 0, which would be one more node of the gradient's graph
+
+
+def _of_choice(
+    choice: Choice, state: int, vectors: Sequence[Sequence[Tensor]], numbers: Sequence[Sequence[float]]
+) -> tuple[list[Tensor], list[float]]:
+    """The same of one choice."""
+    tensors, values = vectors[choice.operation_gene], numbers[choice.operation_gene]
+    if choice.state_gene is None:
+        return list(tensors), list(values)
+    share, part = vectors[choice.state_gene][state], numbers[choice.state_gene][state]
+    return [share * each for each in tensors], [part * each for each in values]
 
 
 def mixed_output(space: CellSpace, kind: str, weights: Sequence[Tensor]) -> list[tuple[int, Tensor | None]]:
@@ -50,9 +73,9 @@ def mixed_output(space: CellSpace, kind: str, weights: Sequence[Tensor]) -> list
     own = weights[space.columns(kind)]
     loose: dict[int, Tensor | None] = dict.fromkeys(nodes)
     for of_node in space.wiring.slots:
-        for slot in of_node:
-            node = slot.state - space.facts.inputs
+        for choice, state in [(choice, slot.state) for slot in of_node for choice in slot.choices]:
+            node = state - space.facts.inputs
             if node >= 0:
-                free = 1 - own[slot.state_gene][slot.state]
+                free = 1 - own[choice.state_gene][state]
                 loose[node] = free if loose[node] is None else loose[node] * free
     return list(loose.items())

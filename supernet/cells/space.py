@@ -130,6 +130,19 @@ class CellSpace(Genome):
             [self.wiring.canonical(codes[:, self.columns(kind)]) for kind in self.facts.kinds], axis=1
         )
 
+    # -- the most probable networks -------------------------------------------------------------------------------
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.wiring.regrets(log_probabilities[self.columns(kind)]) for kind in self.facts.kinds])
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        canonical, columns = self.canonical(codes), [self.columns(kind) for kind in self.facts.kinds]
+        return sum(self.wiring.regret(canonical[:, own], regrets[own]) for own in columns)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        columns = [self.columns(kind) for kind in self.facts.kinds]
+        return np.concatenate([self.wiring.least_regret(regrets[own]) for own in columns])
+
     # -- one network ----------------------------------------------------------------------------------------------
 
     def decode(self, code: np.ndarray) -> CellSubnet:

@@ -11,25 +11,19 @@ from ofa.supernet.cells.subnet import Cell
 from ofa.supernet.genome import Gene
 
 
-class Slot(NamedTuple):
-    """A connection that a node may have.
+class Choice(NamedTuple):
+    """The columns, among a cell's genes, that choose a connection: its operation, and what it reads where that is
+    chosen. The options of ``state_gene`` are the states in order."""
 
-    Attributes:
-        state: the state that it reads.
-        operation_gene: the column, among the cell's genes, that chooses its operation.
-        place: which of its node's connections it is, where those are counted; None: of each state there is one.
-        state_gene: the column that chooses the state, where that is chosen; ``state`` is its option.
-    """
-
-    state: int
     operation_gene: int
-    place: int | None = None
     state_gene: int | None = None
 
-    @property
-    def name(self) -> str:
-        """Its name among the connections of its node."""
-        return f"from_{self.state}" if self.place is None else f"place_{self.place}_from_{self.state}"
+
+class Slot(NamedTuple):
+    """The connections that a node may have from one state: the choices that may make one."""
+
+    state: int
+    choices: tuple[Choice, ...]
 
 
 class Wiring(Protocol):
@@ -44,7 +38,7 @@ class Wiring(Protocol):
 
     @property
     def slots(self) -> tuple[tuple[Slot, ...], ...]:
-        """Of each node every connection that it may have."""
+        """Of each node a slot for every state that it may read, in order."""
 
     @property
     def size(self) -> int:
@@ -62,7 +56,11 @@ class Wiring(Protocol):
     def encode(self, cell: Cell) -> list[int]:
         """A code of the cell. Raises ``ValueError`` whose message continues "cell ..."."""
 
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """How much less probable each option makes a network, in nats: see ``Genome.regrets``."""
 
-def slot_of(slots: Sequence[Slot], place: int, state: int) -> Slot:
-    """The slot of the connection number ``place`` of a node, which reads ``state``."""
-    return next(slot for slot in slots if slot.state == state and slot.place in (None, place))
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        """Of canonical codes ``(n, genes of the cell)``: ``(n,)``."""
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        """A code of least regret ``(genes of the cell,)``."""
