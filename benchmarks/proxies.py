@@ -3,6 +3,7 @@
 python benchmarks/proxies.py score NASBENCH201_CSV CIFAR10_FOLDER OUT [--networks 400] [--init torch]
 python benchmarks/proxies.py table NASBENCH201_CSV OUT [QUIET]
 python benchmarks/proxies.py features NASBENCH201_CSV OUT
+python benchmarks/proxies.py collection NASBENCH201_CSV OUT
 
 `score` adds a row a network and proxy to OUT/rows_INIT.csv and goes on where it stopped. The networks are the
 benchmark's own (16 channels, 5 cells a stage), in one random order, so that more of them are a longer list. QUIET is an
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.accuracy.proxy_line import ScoredNetworks
 from ofa.predictors.proxies.aggregate import aggregate
+from ofa.predictors.proxies.sampling import denser_above
 from ofa.predictors.proxies.table import AGGREGATES, PROXIES
 from ofa.supernet.cells.model import CellModel
 from ofa.supernet.cells.space import CellSpace
@@ -162,9 +164,7 @@ def features(table: Path, out: Path) -> None:
     Of the scored networks, 70 % give surrogates of the proxies, some of them have an accuracy, and the others judge.
     """
     architectures, accuracies = published(table)
-    space, values = CellSpace.preset("nasbench201"), defaultdict(dict)
-    for row in _rows(out / "rows_torch.csv"):
-        values[row["proxy"]][int(row["row"])] = float(row["value"])
+    space, values = CellSpace.preset("nasbench201"), _values(out)
     rows = np.array(sorted(set.intersection(*(set(values[name]) for name in _FEATURES))))
     codes = np.stack([space.encode(CellSubnet.from_arch(architectures[row])) for row in rows])
     scores = {name: np.array([values[name][row] for row in rows.tolist()]) for name in _FEATURES}
@@ -189,6 +189,42 @@ def features(table: Path, out: Path) -> None:
         )
 
 
+def collection(table: Path, out: Path) -> None:
+    """What is found when a few networks are measured that spread over MACs, or that az_nas ranks first at each cost.
+
+    Of 80 networks, drawn again and again, 20 are measured. The best of them, the tau of a predictor of them on the 60
+    others, and the regret of the network that it likes best of all.
+    """
+    architectures, accuracies = published(table)
+    space, values = CellSpace.preset("nasbench201"), _values(out)
+    rows = np.array(sorted(set.intersection(*(set(values[name]) for name in AGGREGATES["az_nas"]))))
+    codes = np.stack([space.encode(CellSubnet.from_arch(architectures[row])) for row in rows])
+    scores = {name: np.array([values[name][row] for row in rows.tolist()]) for name in AGGREGATES["az_nas"]}
+    print("| collection | regret of the best measured, points | tau on the others | regret of the best predicted |")
+    print("|---|---|---|---|")
+    for name in ("spread", "proxies"):
+        found = []
+        for draw in range(_DRAWS * 3):
+            rng = np.random.default_rng(draw)
+            pool = rng.permutation(len(rows))[:80]
+            ranks = aggregate({proxy: column[pool] for proxy, column in scores.items()})
+            ranks = ranks if name == "proxies" else rng.random(len(pool))
+            chosen = denser_above(ranks, scores["macs"][pool], n=20, rng=rng)
+            true, others = accuracies["CIFAR-10"][rows[pool]], np.setdiff1d(np.arange(len(pool)), chosen)
+            predicted = AccuracyPredictor(space).fit(codes[pool][chosen], true[chosen]).predict(codes[pool])
+            tau = kendalltau(predicted[others], true[others]).statistic
+            found.append((true.max() - true[chosen].max(), tau, true.max() - true[predicted.argmax()]))
+        print(f"| {name} | " + " | ".join(f"{mean:.2f}" for mean in np.mean(found, axis=0)) + " |", flush=True)
+
+
+def _values(out: Path) -> dict[str, dict[int, float]]:
+    """Of each proxy by row of the benchmark's table."""
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in _rows(out / "rows_torch.csv"):
+        values[row["proxy"]][int(row["row"])] = float(row["value"])
+    return values
+
+
 def _interval(scores: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Of Spearman's correlation, by 500 draws of networks with replacement."""
     rng = np.random.default_rng(0)
@@ -205,7 +241,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["score", "table", "features"])
+    parser.add_argument("command", choices=["score", "table", "features", "collection"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--networks", type=int, default=400)
     parser.add_argument("--init", choices=["torch", "kaiming"], default="torch")
@@ -213,7 +249,7 @@ def main() -> None:
     parser.add_argument("--names", default=",".join(PROXIES), help="proxies, by commas")
     arguments = parser.parse_args()
     if arguments.command != "score":
-        (tables if arguments.command == "table" else features)(*arguments.paths)
+        {"table": tables, "features": features, "collection": collection}[arguments.command](*arguments.paths)
         return
     torch.set_num_threads(1)
     options = {"networks": arguments.networks, "init": arguments.init, "batch": arguments.batch}
