@@ -48,6 +48,11 @@ def on_its_device(model: nn.Module, images: Tensor) -> Tensor:
     return images.detach().to(next(model.parameters(), images))
 
 
+def noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of the shape of images, on their device."""
+    return torch.randn(images.shape, generator=generator).to(images)
+
+
 def drawn_labels(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
     """A random class ``(n,)`` for each image. ``model`` is a working copy."""
     with torch.no_grad():
