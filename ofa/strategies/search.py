@@ -14,7 +14,7 @@ from ofa.errors import UserError
 from ofa.strategies.archive import Archive, best_first
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.pareto import front
-from ofa.strategies.problem import Problem
+from ofa.strategies.problem import Problem, partial_score
 from ofa.strategies.settings import chosen
 from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.strategies.validation import check_costs, check_include, codes_of
@@ -136,6 +136,7 @@ def search(
         feasible_seeds=included if len(included) else feasible_codes(space, limits, seed=seed),
         include=included,
         avoid=avoided,
+        partial_score=partial_score(predictor),
         seed=seed,
         deadline=math.inf if own_settings.seconds is None else started + own_settings.seconds,
         progress=progress,
