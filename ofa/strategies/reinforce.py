@@ -32,7 +32,7 @@ class ReinforceSettings(SearchSettings):
     controller_units: int = setting(
         0, 0, 4096, "Units of the recurrent controller of reinforce; 0: each choice is drawn on its own."
     )
-    controller_lr: float = setting(0.1, 1e-6, 10, "Learning rate of that controller, for Adam.")
+    controller_lr: float = setting(0.3, 1e-6, 10, "Learning rate of that controller, for Adam.")
     controller_entropy: float = setting(0.01, 0, 10, "Weight of the entropy of its choices, which keeps it curious.")
     cost_exponent: float = setting(
         0.0, -10, 0, "Exponent w of its reward, accuracy x (cost / limit)^w; MnasNet takes -0.07 where limits are soft."
