@@ -9,7 +9,7 @@ ofa_mbv3_w1.0_imagenet.csv. ROWS is a file of one JSON row a run, added to: a ru
 A query is an evaluated network. On NAS-Bench-201 and NAS-Bench-Macro its score is the accuracy in the table, so a
 regret is true. The published subnets of Once-for-All are too few to search among: there the score is what a Gaussian
 process fitted to all of them says (a surrogate benchmark), inside a limit on MACs, and the best network is the best
-that any run found. ``halving`` takes accuracies after 12 of 200 epochs as cheap scores and pays 12/200 of a query for each.
+that any run found. ``halving`` takes accuracies after 12 of 200 epochs as cheap scores, each at 12/200 of a query.
 """
 
 from __future__ import annotations
