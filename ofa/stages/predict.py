@@ -12,17 +12,18 @@ from ofa.predictors.accuracy.targets import TARGETS
 
 
 def run(job: Job) -> Outcome:
-    space, kind, seed = job.recipe.space, job.recipe.predictor.kind, job.recipe.seed
+    space, kind = job.recipe.space, job.recipe.predictor.kind
+    options = {"kind": kind, "loss": job.recipe.predictor.loss, "seed": job.recipe.seed}
     codes, scores = subnet_csv.read_scores(job.folder / "accuracy.csv", space)
     target = job.recipe.predictor.target
     signal = TARGETS[target].signal(scores)
 
     # How good it is, fitted on some of the subnets and asked for the others; then a predictor fitted on all of them.
-    held_out = quality(space, codes, scores.accuracy, signal=signal, kind=kind, seed=seed)
+    held_out = quality(space, codes, scores.accuracy, signal=signal, **options)
     measured = PredictorQuality.model_validate({**held_out, "target": target})
     measured.save(job.folder)
     folder = job.folder / "predictor"
-    AccuracyPredictor(space, kind=kind, seed=seed).fit(codes, scores.accuracy, signal=signal).save(folder)
+    AccuracyPredictor(space, **options).fit(codes, scores.accuracy, signal=signal).save(folder)
 
     summary = (
         f"{measured.kind or kind} on held-out subnets: Kendall tau {measured.kendall_tau:.2f}, "

@@ -53,16 +53,9 @@ def evaluated_rows(archive: Archive, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def fit_model(kind: str, problem: Problem, archive: Archive, rng: np.random.Generator) -> Any:
-    """A model of a kind of ``ofa.AccuracyPredictor``, fitted to ``evaluated_rows``; it is asked by ``model_inputs``."""
+    """A model of a kind of ``ofa.AccuracyPredictor``, fitted to ``evaluated_rows``."""
     from ofa.predictors.accuracy.kinds import KINDS
 
     codes, targets = evaluated_rows(archive, rng)
     seed = int(rng.integers(2**31))
     return KINDS[kind].load().fit(problem.space, codes, targets, np.arange(len(codes)), seed, quick=True)
-
-
-def model_inputs(problem: Problem, codes: np.ndarray) -> np.ndarray:
-    """What a model sees of the codes: float64 ``(n, columns)``."""
-    from ofa.predictors.accuracy.features import features
-
-    return features(problem.space, codes).astype(float)
