@@ -19,9 +19,14 @@ _COLDEST = 0.01  # of the first temperature, in the last generation
 class AnnealingSettings(SearchSettings):
     """Those of ``annealing``."""
 
-    chains: int = setting(2, 1, 10_000, "Subnets from which annealing walks at once; they share each generation.")
+    chains: int = setting(
+        2, 1, 10_000, "Subnets from which strategy annealing walks at once; they share each generation."
+    )
     annealing_temperature: float = setting(
-        0.05, 0, 1000, "First temperature of annealing, in interquartile ranges of the first generation's scores."
+        0.05,
+        0,
+        1000,
+        "First temperature of strategy annealing, in interquartile ranges of the first generation's scores.",
     )
 
 

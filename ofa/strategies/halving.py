@@ -16,8 +16,12 @@ from ofa.strategies.settings import SearchSettings, setting
 class HalvingSettings(SearchSettings):
     """Those of ``halving``."""
 
-    halving_rate: float = setting(3, 1.1, 1000, "Halving keeps one in so many and gives it as many times the budget.")
-    first_budget: float = setting(0.1, 1e-6, 1, "First budget of halving, as a share of what a whole score costs.")
+    halving_rate: float = setting(
+        3, 1.1, 1000, "Strategy halving keeps one subnet in so many, at so many times the budget."
+    )
+    first_budget: float = setting(
+        0.1, 1e-6, 1, "First budget of strategy halving, as a share of what a whole score costs."
+    )
 
 
 def halving(problem: Problem, settings: HalvingSettings) -> Archive:

@@ -22,7 +22,7 @@ _MOST = 256  # combinations of one part's options; of a part with more some are 
 class ProgressiveSettings(SearchSettings):
     """Those of ``progressive``."""
 
-    beam: int = setting(10, 1, 10_000, "Best subnets that a step of progressive search goes on from.")
+    beam: int = setting(10, 1, 10_000, "Best subnets that a step of strategy progressive goes on from.")
 
 
 @one_blas_thread

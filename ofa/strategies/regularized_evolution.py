@@ -17,8 +17,8 @@ from ofa.strategies.variation import change_one
 class RegularizedEvolutionSettings(SearchSettings):
     """Those of ``regularized_evolution``."""
 
-    alive: int = setting(50, 1, 100_000, "Youngest subnets that may be parents in regularized evolution.")
-    tournament: float = setting(0.5, 0, 1, "Fraction of them that compete to be the parent of a new subnet.")
+    alive: int = setting(50, 1, 100_000, "Youngest subnets that may be parents in strategy regularized_evolution.")
+    tournament: float = setting(0.5, 0, 1, "Fraction of those that compete to be the parent of a new subnet.")
 
 
 def regularized_evolution(problem: Problem, settings: RegularizedEvolutionSettings) -> Archive:

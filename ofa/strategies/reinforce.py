@@ -29,13 +29,13 @@ _WARMER = 1.5  # times the temperature of each further draw for one generation: 
 class ReinforceSettings(SearchSettings):
     """Those of ``reinforce``."""
 
-    controller_units: int = setting(
-        0, 0, 4096, "Units of the recurrent controller of reinforce; 0: each choice is drawn on its own."
+    controller_units: int | None = setting(
+        None, 1, 4096, "Units of a recurrent controller of strategy reinforce; null: each choice is drawn on its own."
     )
-    controller_lr: float = setting(0.3, 1e-6, 10, "Learning rate of that controller, for Adam.")
-    controller_entropy: float = setting(0.01, 0, 10, "Weight of the entropy of its choices, which keeps it curious.")
+    controller_lr: float = setting(0.3, 1e-6, 10, "Learning rate of the controller of strategy reinforce.")
+    controller_entropy: float = setting(0.01, 0, 10, "Weight of the entropy of what that controller draws.")
     cost_exponent: float = setting(
-        0.0, -10, 0, "Exponent w of its reward, accuracy x (cost / limit)^w; MnasNet takes -0.07 where limits are soft."
+        0.0, -10, 0, "Exponent w of the reward of reinforce, accuracy x (cost / limit)^w; MnasNet: -0.07."
     )
 
 

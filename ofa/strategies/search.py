@@ -89,7 +89,8 @@ def search(
 
     Args:
         strategy: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a
-            whole front of high accuracy and low ``objectives``; ``"random"`` to compare with.
+            whole front of high accuracy and low ``objectives``; ``"random"`` to compare with. The others of
+            ``STRATEGIES`` are in docs/methods.md, with what was measured of each.
         objectives: any costs, with a limit or without; by default the first limit's, and all limits' for ``"nsga2"``.
         include: networks that are evaluated first, and so among the first parents.
         avoid: networks that are neither evaluated nor returned.
@@ -97,7 +98,8 @@ def search(
         settings: ``population`` (100 networks a generation), ``generations`` (30), ``patience`` and ``seconds`` (none);
             of those that breed ``mutation`` (0.1, the chance that a gene is redrawn) and ``crossover`` (0.5, the
             fraction of offspring that has two parents); of evolution ``parents`` (0.25, the fraction of its population
-            that it keeps). Those that the strategy does not have are not used.
+            that it keeps); and those in the settings class of each strategy (docs/recipe.md lists all). Those that the
+            strategy does not have are not used.
 
     Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range or
     contradicts another, and ``ValueError`` when the predictor answers with something that is not finite.

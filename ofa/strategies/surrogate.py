@@ -21,7 +21,7 @@ _PARENTS = 10  # best networks whose offspring is in the pool
 class SurrogateSettings(BreedingSettings):
     """Those of strategies whose model chooses what is evaluated."""
 
-    pool: int = setting(500, 2, 100_000, "Subnets among which a model of the scores chooses those of a generation.")
+    pool: int = setting(500, 2, 100_000, "Subnets among which bayesian and bananas choose those of a generation.")
 
 
 def pool(problem: Problem, archive: Archive, settings: SurrogateSettings, rng: np.random.Generator) -> Candidates:

@@ -111,14 +111,14 @@ def test_a_batch_of_expected_improvement_spreads_over_what_is_not_known():
     assert expected_improvement_batch(mean[1:], left[1:, 1:], 1e-6, best, 1).tolist() == [1]
 
 
-@pytest.mark.parametrize("units", [0, 8])
+@pytest.mark.parametrize("units", [None, 8])
 def test_reinforce_learns_what_pays_and_leaves_global_draws_alone(units):
     class First:
         def predict(self, codes):
             return (codes[:, 0] == 2) + 1e-3 * codes.sum(axis=1)
 
     torch.manual_seed(5)
-    settings = {"controller_units": units, "controller_lr": 0.3 if units == 0 else 0.05}
+    settings = {"controller_units": units, "controller_lr": 0.05 if units else 0.3}
     space, predictor = CategoricalSpace([3] * 7), Asked(CategoricalSpace([3] * 7))
     predictor.predict = lambda codes: predictor.asked.append(codes) or First().predict(codes)
     ofa.search(space, predictor, limits={}, strategy="reinforce", population=10, generations=15, **settings)
@@ -128,7 +128,7 @@ def test_reinforce_learns_what_pays_and_leaves_global_draws_alone(units):
     assert torch.equal(before, torch.rand(3))
 
 
-@pytest.mark.parametrize("units", [0, 6])
+@pytest.mark.parametrize("units", [None, 6])
 def test_controllers_know_the_probabilities_of_what_they_draw(units):
     generator = torch.Generator().manual_seed(0)
     controller = Recurrent([2, 3], units, generator) if units else Factorised([2, 3])
