@@ -8,7 +8,7 @@ from ofa.predictors.blas import one_blas_thread
 from ofa.strategies.archive import Archive, rounds
 from ofa.strategies.candidates import first_generation
 from ofa.strategies.problem import Problem
-from ofa.strategies.surrogate import SurrogateSettings, fit_model, pool
+from ofa.strategies.surrogate import SurrogateSettings, fit_model, model_inputs, pool
 
 
 @one_blas_thread
@@ -26,7 +26,7 @@ def bananas(problem: Problem, settings: SurrogateSettings) -> Archive:
         rows = np.arange(len(candidates.codes))
         if len(rows) > 1 and len(archive.networks()[0]) > 1:
             model = fit_model("mlp", problem, archive, rng)
-            mean, std = model.predict(model.inputs(problem.space, candidates.codes), return_std=True)
+            mean, std = model.predict(model_inputs(model, problem, candidates.codes), return_std=True)
             rows = np.argsort(-rng.normal(mean, std), kind="stable")
         archive.add(*candidates.of(rows[: settings.population]))
     return archive

@@ -8,7 +8,7 @@ from ofa.predictors.blas import one_blas_thread
 from ofa.strategies.archive import Archive, rounds
 from ofa.strategies.candidates import first_generation
 from ofa.strategies.problem import Problem
-from ofa.strategies.surrogate import SurrogateSettings, fit_model, pool
+from ofa.strategies.surrogate import SurrogateSettings, fit_model, model_inputs, pool
 
 
 @one_blas_thread
@@ -27,8 +27,8 @@ def bayesian(problem: Problem, settings: SurrogateSettings) -> Archive:
         rows = np.arange(len(candidates.codes))
         if len(rows) > 1 and len(archive.networks()[0]) > 1:
             model = fit_model("gp", problem, archive, rng)
-            mean, covariance, noise = model.posterior(model.inputs(problem.space, candidates.codes))
-            best = model.predict(model.inputs(problem.space, archive.networks()[0]), return_std=False)[0].max()
+            mean, covariance, noise = model.posterior(model_inputs(model, problem, candidates.codes))
+            best = model.predict(model_inputs(model, problem, archive.networks()[0]), return_std=False)[0].max()
             rows = expected_improvement_batch(mean, covariance, noise, best, settings.population)
         archive.add(*candidates.of(rows[: settings.population]))
     return archive

@@ -11,7 +11,7 @@ from ofa.strategies.archive import Archive, best_first, rounds
 from ofa.strategies.candidates import Candidates, first_generation, sample_feasible
 from ofa.strategies.problem import Problem
 from ofa.strategies.settings import SearchSettings, setting
-from ofa.strategies.surrogate import fit_model
+from ofa.strategies.surrogate import fit_model, model_inputs
 from ofa.strategies.variation import inactive_redrawn
 from ofa.supernet.genome import Genome
 
@@ -87,6 +87,6 @@ def _most_promising(
     rows = np.arange(len(candidates.codes))
     if len(rows) > n and len(archive.networks()[0]) > 1:
         model = fit_model("gp", problem, archive, rng)
-        predicted, _ = model.predict(model.inputs(problem.space, candidates.codes), return_std=False)
+        predicted, _ = model.predict(model_inputs(model, problem, candidates.codes), return_std=False)
         rows = np.argsort(-predicted, kind="stable")
     return candidates.of(rows[:n])

@@ -59,3 +59,10 @@ def fit_model(kind: str, problem: Problem, archive: Archive, rng: np.random.Gene
     codes, targets = evaluated_rows(archive, rng)
     seed = int(rng.integers(2**31))
     return KINDS[kind].load().fit(problem.space, codes, targets, np.arange(len(codes)), seed, quick=True)
+
+
+def model_inputs(model: Any, problem: Problem, codes: np.ndarray) -> np.ndarray:
+    """What the model is asked with for these codes."""
+    from ofa.predictors.accuracy.features import inputs_of
+
+    return inputs_of(model, problem.space, codes)

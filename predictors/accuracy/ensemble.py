@@ -30,7 +30,7 @@ class Ensemble:
 
     @staticmethod
     def inputs(space: Genome, codes: np.ndarray) -> np.ndarray:
-        """What a member sees of canonical codes: a row each."""
+        """What a member sees of canonical codes: a row each (``features.inputs_of``)."""
         return features(space, codes).astype(float)
 
     @staticmethod

@@ -34,11 +34,6 @@ class GaussianProcess:
         self._alpha = cho_solve((self._factor, True), self._targets)
         self._std_scale = self._leave_one_out_scale()
 
-    @staticmethod
-    def inputs(space: Genome, codes: np.ndarray) -> np.ndarray:
-        """What ``predict`` and ``posterior`` see of canonical codes: a row each."""
-        return features(space, codes).astype(float)
-
     @classmethod
     def fit(
         cls,
@@ -49,11 +44,8 @@ class GaussianProcess:
         seed: int,
         *,
         quick: bool = False,
-        loss: str = "squares",
     ) -> GaussianProcess:
-        """``networks``, ``quick`` and ``loss`` are for other kinds: this one needs no parts of the rows, is quick, and
-        has one loss.
-        """
+        """``networks`` and ``quick`` are for other kinds: this one needs no parts of the rows, and is quick."""
         rows = np.random.default_rng(seed).permutation(len(codes))[: cls._TUNING_ROWS]
         inputs, groups = features(space, codes[rows]).astype(float), feature_groups(space)
         distances = np.stack([_squared_distances(inputs[:, group], inputs[:, group]) for group in groups])

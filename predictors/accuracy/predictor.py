@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors.accuracy import serialization
+from ofa.predictors.accuracy.features import inputs_of
 from ofa.predictors.accuracy.kinds import AUTO, KINDS, LOSSES, loss_problem
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
@@ -109,7 +110,9 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             self.scores_ = {} if few else compare(self.space, codes, targets, self.seed, self.loss)
             first = next(name for name, kind in KINDS.items() if self.loss in kind.losses)
             self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default=first)
-        self.model_ = KINDS[self.kind_].load().fit(self.space, codes, targets, networks, self.seed, loss=self.loss)
+        # A kind that is fitted in one way alone need not know of others.
+        options = {} if self.loss == "squares" else {"loss": self.loss}
+        self.model_ = KINDS[self.kind_].load().fit(self.space, codes, targets, networks, self.seed, **options)
         return self
 
     @one_blas_thread
@@ -127,7 +130,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         mean, std = np.empty(len(codes)), np.empty(len(codes))
         for start in range(0, len(codes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            inputs = self.model_.inputs(self.space, codes[part])
+            inputs = inputs_of(self.model_, self.space, codes[part])
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
         mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
         return (mean, np.hypot(std * self.scale_, self.noise_)) if return_std else mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ofa.predictors.accuracy.features import inputs_of
 from ofa.predictors.accuracy.kinds import KINDS
 from ofa.predictors.metrics import folds_of, kendall_tau, networks_of
 from ofa.supernet.genome import Genome
@@ -26,7 +27,8 @@ def compare(
     codes, targets = codes[rows], targets[rows]
     networks = networks_of(codes)
     folds = folds_of(networks, _FOLDS, seed)
-    scores = {}
+    scores: dict[str, float] = {}
+    options = {} if loss == "squares" else {"loss": loss}
     for name, kind in KINDS.items():
         if not kind.compared or loss not in kind.losses:
             continue
@@ -34,7 +36,7 @@ def compare(
         for fold in range(folds.max() + 1):
             out = folds == fold
             fitted = networks_of(codes[~out])
-            model = kind.load().fit(space, codes[~out], targets[~out], fitted, seed, quick=True, loss=loss)
-            predicted[out], _ = model.predict(model.inputs(space, codes[out]), return_std=False)
+            model = kind.load().fit(space, codes[~out], targets[~out], fitted, seed, quick=True, **options)
+            predicted[out], _ = model.predict(inputs_of(model, space, codes[out]), return_std=False)
         scores[name] = kendall_tau(predicted, targets)
     return scores

@@ -23,16 +23,11 @@ class SklearnRegressor:
     def __init__(self, regressor: Any, deviation: float) -> None:
         self._regressor, self._deviation = regressor, deviation
 
-    @staticmethod
-    def inputs(space: Genome, codes: np.ndarray) -> np.ndarray:
-        """What ``predict`` sees of canonical codes: a row each."""
-        return features(space, codes).astype(float)
-
     @classmethod
     def fit(
         cls, regressor: Any, space: Genome, codes: np.ndarray, targets: np.ndarray, networks: np.ndarray, seed: int
     ) -> SklearnRegressor:
-        inputs = cls.inputs(space, codes)
+        inputs = features(space, codes).astype(float)
         folds = folds_of(networks, _FOLDS, seed)
         errors = np.empty(len(codes))
         for fold in range(folds.max() + 1):
