@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ofa import __version__
+from ofa.benchmarking.command import benchmark
+from ofa.command_options import Out, Set, Source, Update, open_recipe
 from ofa.errors import UserError, denied
+from ofa.proxies.command import proxies
 from ofa.stages import STAGE_TABLE
 
 if TYPE_CHECKING:
@@ -24,18 +27,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Source = Annotated[
-    str, typer.Argument(metavar="RUN_OR_RECIPE", help="A run folder, a recipe file, or a shipped recipe's name.")
-]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default: runs/NAME.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe; may be given several times."),
-]
-Update = Annotated[
-    bool, typer.Option("--update", help="Let the recipe replace the run folder's own; stages it changes run again.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +56,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
 
     Example: ofa run recipes/quickstart.yaml --out runs/first --set train.total_epochs=3
     """
-    recipe, folder = _open(source, out, set_)
+    recipe, folder = open_recipe(source, out, set_)
     from ofa.stages import STAGES
 
     _go(recipe, folder, STAGES, update=update)
@@ -73,7 +64,7 @@ def run(source: Source, out: Out = None, set_: Set = None, update: Update = Fals
 
 def _stage_command(stage: str) -> Callable[..., None]:
     def command(source: Source, out: Out = None, set_: Set = None, update: Update = False) -> None:
-        recipe, folder = _open(source, out, set_)
+        recipe, folder = open_recipe(source, out, set_)
         _go(recipe, folder, (stage,), update=update)
 
     command.__doc__ = f"{STAGE_TABLE[stage].help} One stage of `ofa run`.\n\nExample: ofa {stage} runs/quickstart"
@@ -93,27 +84,29 @@ def measure(
     target: Annotated[
         str | None, typer.Option("--target", metavar="NAME", help="Only this target, with --ssh or --adb.")
     ] = None,
+    known: Annotated[
+        Path | None, typer.Option("--from", metavar="TABLE", help="A latency table of another device to go on from.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Subnets timed with --from; default: the recipe's, 10.")
+    ] = None,
 ) -> None:
     """Time the space's blocks on each target's runtime. One stage of `ofa run`.
 
-    --ssh and --adb write the device into the recipe as `remote`, of the targets whose runtime is litert.
+    --ssh and --adb write the device into the recipe as `remote`, of the targets whose runtime is litert. --from times a
+    few whole subnets in place of all blocks, and writes `measure.known` into the recipe.
 
     Example: ofa measure runs/quickstart --ssh raspberrypi --target board
     """
-    if serial and not adb:
-        raise UserError("--serial chooses a phone; use it with --adb")
-    if target and not (adb or ssh):
-        raise UserError("--target chooses which target is timed; use it with --ssh or --adb")
-    if adb or ssh:
-        if adb and ssh:
-            raise UserError("--ssh and --adb are both given; use one, and time the other's targets in a second command")
-        from ofa.targets.remote_overrides import remote_overrides
+    from ofa.targets.measure_options import device_address, known_overrides, remote_overrides
 
-        address = f"ssh:{ssh}" if ssh else f"adb:{serial}" if serial else "adb"
-        recipe, _ = _open(source, out, set_)
-        set_ = [*(set_ or ()), *remote_overrides(recipe, address, target)]
-        update = update or (Path(source) / "recipe.yaml").is_file()
-    recipe, folder = _open(source, out, set_)
+    address = device_address(ssh=ssh, adb=adb, serial=serial, target=target)
+    changes = known_overrides(known, samples)
+    if address:
+        changes += remote_overrides(open_recipe(source, out, set_)[0], address, target)
+    set_ = [*(set_ or ()), *changes]
+    update = update or (bool(changes) and (Path(source) / "recipe.yaml").is_file())
+    recipe, folder = open_recipe(source, out, set_)
     _go(recipe, folder, ("measure",), update=update)
 
 
@@ -127,7 +120,7 @@ def check(source: Source, set_: Set = None) -> None:
 
     Example: ofa check my.yaml --set space=ofa_mbv3
     """
-    recipe, _ = _open(source, None, set_)
+    recipe, _ = open_recipe(source, None, set_)
     from ofa.data.readers.one_look import one_look
     from ofa.pipeline.estimate import plan
 
@@ -197,6 +190,9 @@ def models(
         typer.echo(line)
 
 
+app.command()(proxies)
+
+
 @app.command("import-ofa")
 def import_ofa(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint, as torch.save wrote it.")],
@@ -257,6 +253,9 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     typer.echo(text(run))
 
 
+app.command()(benchmark)
+
+
 def _echo(line: str) -> None:
     from ofa.report.escape import printable_lines
 
@@ -277,19 +276,6 @@ def _go(recipe: Recipe, folder: Path, stages: Sequence[str], *, update: bool) ->
 
 class _Stopped(Exception):
     """By Ctrl-C, with a sentence that says how to go on."""
-
-
-def _open(source: str, out: Path | None, overrides: Sequence[str] | None) -> tuple[Recipe, Path]:
-    """The recipe and its run folder. A run folder given as ``source`` stands for its own recipe."""
-    from ofa.config.recipe_file import find_recipe, is_file, load_recipe, load_run_recipe
-    from ofa.pipeline.run_folder import check_folder
-
-    folder = Path(source)
-    if is_file(folder / "recipe.yaml"):
-        check_folder(folder)
-        return load_run_recipe(folder, overrides=overrides or ()), out or folder
-    recipe = load_recipe(find_recipe(source), overrides=overrides or ())
-    return recipe, out or Path("runs") / recipe.name
 
 
 def _fail(message: str, *, code: int, debug: bool = False) -> NoReturn:

@@ -145,6 +145,25 @@ class Genome:
         result[np.arange(len(codes))[:, None], np.cumsum(counts) - counts + codes] = self.active_genes(codes)
         return result
 
+    # -- the most probable networks -------------------------------------------------------------------------------
+
+    def regrets(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """How much less probable each option is than its gene's best, in nats ``(genes, most options)``.
+
+        Of ``log_probabilities`` in the same shape: minus infinity for what must not be chosen, and where a gene has no
+        such option.
+        """
+        return log_probabilities.max(axis=1, keepdims=True) - log_probabilities
+
+    def regret(self, codes: np.ndarray, regrets: np.ndarray) -> np.ndarray:
+        """The sum of ``regrets`` over the active genes of each of ``codes``: ``(n,)``; the best code has the least."""
+        values = regrets[np.arange(self.num_genes), codes]
+        return np.where(self.active_genes(codes), values, 0.0).sum(axis=1)
+
+    def least_regret(self, regrets: np.ndarray) -> np.ndarray:
+        """The code of least regret ``(genes,)``; inactive genes are at their best, too."""
+        return regrets.argmin(axis=1).astype(DTYPE)
+
     # -- one network ----------------------------------------------------------------------------------------------
 
     def decode(self, code: np.ndarray) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,9 @@ from ofa.supernet import families
 from ofa.supernet.channel_sorting import sort_channels
 from ofa.supernet.extract import assign_state, build_empty, extract_state
 from ofa.supernet.images import tell_images
+from ofa.supernet.relaxation.mixing.checks import check_plan, check_weights
+from ofa.supernet.relaxation.mixing.plan import MixingPlan
+from ofa.supernet.relaxation.mixing.swap import mix, restored
 from ofa.supernet.space import SearchSpace, Subnet
 
 
@@ -21,7 +25,7 @@ class Supernet(nn.Module):
 
     ``net.model`` is the timm model: its state-dict keys are timm's, plus the kernel transforms, and the
     ``alternatives`` of blocks in whose place others may run. A new supernet is active as its largest subnet, and then
-    equals the timm model that it was made from.
+    equals the timm model that it was made from. ``net.active`` is the subnet that it runs as.
 
     ``net.opened`` says which options the weights were trained with: how many of each role, counted from the largest,
     and 1 of a role that is not named. Training keeps it up to date; channels are sorted only as far as it allows.
@@ -48,6 +52,7 @@ class Supernet(nn.Module):
         self.family.make_elastic(self.model, space)
         self.to(memory_format=torch.channels_last)
         self.opened: dict[str, int] = {}
+        self.active = space.largest
         self.pretrained_cfg: dict | None = None  # see ``tell_images``
 
     @classmethod
@@ -92,6 +97,36 @@ class Supernet(nn.Module):
         """Logits ``(batch, num_classes)`` of images ``(batch, in_chans, height, width)`` by the active subnet."""
         return self.model(x.contiguous(memory_format=torch.channels_last))
 
+    def forward_mixed(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Logits of all subnets at once: of a superposition of them, at about the memory and time of the largest.
+
+        ``weights`` ``(options,)``, one vector a gene, say how much of each option runs; with one-hot weights this is
+        what the subnet of these options computes, batch statistics included. They are differentiable. Which subnet is
+        active does not matter, and stays as it is.
+
+        Raises ``ValueError`` for weights that do not fit the genes, and as ``mixing_plan`` does.
+        """
+        check_weights(self.space.genes, weights)
+        with restored(self.model):
+            self.family.activate(self.model, self.space, self.space.largest)
+            mix(self.model, self.mixing_plan, weights)
+            return self(x)
+
+    def check_mixable(self) -> None:
+        """Raises ``ValueError`` naming a choice, or a layer, that ``forward_mixed`` cannot weight."""
+        _ = self.mixing_plan
+
+    @cached_property
+    def mixing_plan(self) -> MixingPlan:
+        """Which genes weight which layer. Raises ``ValueError`` naming a choice that cannot be weighted, or a layer."""
+        if not hasattr(self.family, "mixing_plan"):
+            raise ValueError(
+                f"networks of the family {self.space.family} cannot be relaxed: its model.py lacks mixing_plan"
+            )
+        plan = self.family.mixing_plan(self.model, self.space)
+        check_plan(plan, self.model, self.space.genes)
+        return plan
+
     def forward_intermediates(self, x: Tensor, **options: Any) -> Any:
         """timm's ``forward_intermediates`` of the active subnet, for tasks that need feature maps.
 
@@ -104,6 +139,7 @@ class Supernet(nn.Module):
         """Runs as ``subnet`` from now on; returns itself. Raises ``ValueError`` when it is not of this space."""
         self.space.encode(subnet)
         self.family.activate(self.model, self.space, subnet)
+        self.active = subnet
         return self
 
     def extract(self, subnet: Subnet) -> nn.Module:

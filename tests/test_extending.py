@@ -2,17 +2,18 @@
 
 The toys of ``tests/extending`` are outside the product: a family, a runtime, a cost, a strategy, a sampling, a schedule
 and a kind of predictor, all of them in one recipe. The recipe's types are made of the tables when it is imported,
-so every command runs in a process of its own.
+so the commands run in processes beside this one.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from forked_commands import forked_commands
 
 TOYS = Path(__file__).parent / "extending"
 RECIPE = """
@@ -28,10 +29,18 @@ targets:
 """
 
 
-def ofa(*arguments):
-    environment = os.environ | {"PYTHONPATH": str(TOYS)}
-    command = [sys.executable, str(TOYS / "with_toys.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+@pytest.fixture(scope="module")
+def ofa(tmp_path_factory):
+    """``ofa(*arguments)``: exit code, standard output and standard error of the command with the toys."""
+    commands = forked_commands(tmp_path_factory.mktemp("commands"), imports="import with_toys", paths=(TOYS,))
+    with commands as start:
+
+        def run(*arguments):
+            process = start(*arguments)
+            out, err = process.communicate()
+            return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +51,14 @@ def recipe(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(recipe):
+def run(ofa, recipe):
     folder = recipe.parent / "run"
     done = ofa("run", recipe, "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
+def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(ofa, recipe):
     done = ofa("check", recipe)
     assert done.returncode == 0, done.stderr
     assert "toy: toy, latency at most 1x the largest subnet's, energy at most 0.8x" in done.stdout
@@ -87,7 +96,7 @@ def test_a_recipe_of_toys_is_valid_and_its_mistakes_name_them(recipe):
             assert words in done.stderr, (words, done.stderr)
 
 
-def test_runtimes_lists_the_toy():
+def test_runtimes_lists_the_toy(ofa):
     assert any(line.startswith("toy ") and "a test" in line for line in ofa("runtimes").stdout.splitlines())
 
 
@@ -116,7 +125,7 @@ def test_a_whole_run_works_with_toys(run):
     }
 
 
-def test_reports_and_cards_show_the_toys(run):
+def test_reports_and_cards_show_the_toys(ofa, run):
     done = ofa("show", run)
     assert done.returncode == 0, done.stderr
     assert "uJ energy" in done.stdout and " ms" in done.stdout
@@ -124,7 +133,7 @@ def test_reports_and_cards_show_the_toys(run):
     assert "| energy | " in card and "toy 1.0, 1 thread" in card
 
 
-def test_a_run_with_nothing_to_do_ends_at_once(run):
+def test_a_run_with_nothing_to_do_ends_at_once(ofa, run):
     done = ofa("run", run)
     assert done.returncode == 0 and "nothing to do, all stages are finished" in done.stdout, done.stderr
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
-from torch import nn
 
-from ofa.export.graph import onnx_graph
 from ofa.export.onnx_session import session_options
 from ofa.export.runtimes.machine import cpu_name
 from ofa.export.runtimes.process_memory import resident
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAME = "onnxruntime"
 
@@ -62,6 +63,9 @@ def bind(session: onnxruntime.InferenceSession, shape: tuple[int, ...]) -> Calla
 
 def convert(module: nn.Module, shape: tuple[int, int, int]) -> bytes:
     """What ``load`` takes, of an eval-mode module that reads ``shape`` (channels, height, width), in milliseconds."""
+    # A process that only runs files, as the one that measures their memory, has no use for torch's seconds of import.
+    from ofa.export.graph import onnx_graph
+
     return onnx_graph(module, shape).SerializeToString()
 
 

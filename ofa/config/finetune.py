@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from ofa.config.types import Epochs, LearningRate, Section, Takes, as_fraction
-
-
-def _share(value: str) -> str:
-    if as_fraction(value) is None:
-        raise ValueError("must be a share of the supernet's such as 0.1x, or a number")
-    return value
-
-
-def _number_or_share(number: Any) -> Any:
-    """The type of a number, or of a share of what the supernet has."""
-    share = Annotated[str, AfterValidator(_share), Takes("text", "a share such as `0.1x`")]
-    options = Annotated[share, Tag("<share>")] | Annotated[number, Tag("<number>")]
-    return Annotated[options, Discriminator(lambda value: "<share>" if isinstance(value, str) else "<number>")]
+from ofa.config.types import Epochs, LearningRate, Section, Takes, number_or_share
 
 
 def or_false(section: Any) -> Any:
@@ -28,7 +15,7 @@ def or_false(section: Any) -> Any:
     return Annotated[options, Discriminator(lambda value: "<off>" if value is False else "<section>")]
 
 
-EpochsOrShare, LearningRateOrShare = _number_or_share(Epochs), _number_or_share(LearningRate)
+EpochsOrShare, LearningRateOrShare = number_or_share(Epochs), number_or_share(LearningRate)
 _EPOCHS = "Passes over the training images; a share is one of the supernet's epochs, at least one"
 _LR = "Peak learning rate; a share is one of the highest of the supernet's phases"
 

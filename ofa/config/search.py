@@ -8,14 +8,28 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from ofa.config.types import MAX_COUNT, MAX_IMAGES, Section, real, whole
+from ofa.config.types import (
+    MAX_COUNT,
+    MAX_IMAGES,
+    Absolute,
+    Epochs,
+    LearningRate,
+    Section,
+    number_or_share,
+    real,
+    whole,
+)
 from ofa.predictors.accuracy.choice import CHOICES
 from ofa.predictors.accuracy.kinds import AUTO, KINDS, LOSSES
 from ofa.predictors.accuracy.targets import TARGETS
+from ofa.predictors.proxies.table import PROXIES
+from ofa.strategies.learned import DIFFERENTIABLE, HELP, LearnedSettings
 from ofa.strategies.table import STRATEGIES, all_settings
+from ofa.supernet.relaxation.names import COST_TERM_NAMES, METHOD_NAMES
 
 MIN_NETWORKS = 10  # as many as the accuracy predictor is judged on
 MIN_CALIBRATION_IMAGES = 2  # one image has no variance
+MIN_SAMPLES = 5  # as many as a table is transferred with
 MAX_CANDIDATES = 20
 MAX_THREADS = 1024
 
@@ -28,9 +42,10 @@ def choices(table: Mapping[str, Any]) -> str:
 class CollectConfig(Section):
     """Which subnets are measured to train the accuracy predictor, on the validation split."""
 
-    strategy: Literal["spread", "active"] = Field(
+    strategy: Literal["spread", "active", "proxies"] = Field(
         "spread",
-        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs.",
+        description="spread: subnets evenly over MACs; active: those that may move the front of accuracy over MACs; "
+        "proxies: evenly over MACs, and at each cost mostly those that zero-cost proxies rank first.",
     )
     batch: whole(MIN_NETWORKS, 1000) = Field(20, description="Subnets that strategy active chooses at a time.")
     subnets: whole(MIN_NETWORKS, 20_000) = Field(
@@ -59,6 +74,12 @@ class PredictorConfig(Section):
         description="What accuracy is told from when it is predicted, and when the best of the measured candidates is "
         f"chosen: {choices(TARGETS)}.",
     )
+    features: tuple[Literal[tuple(PROXIES)], ...] = Field(
+        (),
+        max_length=len(PROXIES),
+        description="Zero-cost proxies that accuracy is told from beside the choices, computed of the measured subnets "
+        f"and of as many others: {choices(PROXIES)}.",
+    )
 
 
 class MeasureConfig(Section):
@@ -68,6 +89,12 @@ class MeasureConfig(Section):
     fit_subnets: whole(2, 1000) = Field(16, description="Whole subnets that are timed to correct the latency table.")
     test_subnets: whole(2, 1000) = Field(8, description="Other subnets that are timed to judge the latency table.")
     rounds: whole(1, 10_000) = Field(20, description="Times that each block and subnet is timed.")
+    known: Absolute | None = Field(
+        None,
+        description="Latency table of another device (costs/TARGET.json of a run) from which, and a few whole subnets "
+        "timed, those of the targets are predicted; null: every block is timed.",
+    )
+    samples: whole(MIN_SAMPLES, 1000) = Field(10, description="Whole subnets that are timed where a table is known.")
 
 
 def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
@@ -78,12 +105,51 @@ def _search_setting(field: dataclasses.Field[Any]) -> tuple[Any, Any]:
     return kind, Field(field.default, description=field.metadata["help"])
 
 
+_LEARNED = LearnedSettings()
+
+
 class _SearchSection(Section):
-    strategy: Literal[tuple(STRATEGIES)] = Field("evolution", description=f"{choices(STRATEGIES)}.")
+    strategy: Literal[(*STRATEGIES, DIFFERENTIABLE)] = Field(
+        "evolution", description=f"{choices(STRATEGIES)}; {DIFFERENTIABLE}: {HELP}."
+    )
     candidates: whole(1, MAX_CANDIDATES) = Field(
         3, description="Best predicted subnets that are built and measured; the best of them is chosen."
     )
     choose_by: Literal[tuple(CHOICES)] = Field("measured", description=f"{choices(CHOICES)}.")
+
+    # Of strategy ``differentiable`` alone.
+    method: Literal[tuple(METHOD_NAMES)] = Field(
+        _LEARNED.method,
+        description=f"Of strategy {DIFFERENTIABLE}: how the architecture learns (differentiable.md).",
+    )
+    epochs: number_or_share(Epochs) = Field(
+        "0.2x",
+        description=f"Of strategy {DIFFERENTIABLE}: passes over the images that teach the weights; a share is one of "
+        "the supernet's epochs, at least one.",
+    )
+    architecture_share: real(0.05, 0.95) | None = Field(
+        _LEARNED.architecture_share,
+        description=f"Of strategy {DIFFERENTIABLE}: share of the training images that teach the architecture, not the "
+        "weights; null: as the method has it.",
+    )
+    cost_term: Literal[COST_TERM_NAMES] | None = Field(
+        _LEARNED.cost_term,
+        description=f"Of strategy {DIFFERENTIABLE}: how the limited costs are in the loss; hinge: by what they are "
+        "above their limits; null: as the method has it.",
+    )
+    cost_weight: real(1e-6, 1e6) | None = Field(
+        _LEARNED.cost_weight, description=f"Of strategy {DIFFERENTIABLE}: weight of that term; null: as published."
+    )
+    architecture_lr: LearningRate | None = Field(
+        _LEARNED.architecture_lr,
+        description=f"Of strategy {DIFFERENTIABLE}: learning rate of the architecture parameters; null: as the method "
+        "has it, and larger in proportion when the search has fewer steps than were published.",
+    )
+    dominance: real(1e-3, 1) | None = Field(
+        _LEARNED.dominance,
+        description=f"Of strategy {DIFFERENTIABLE}: of the choices that can skip something the share that does, above "
+        "which the search stops; null: as the method has it.",
+    )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 MAX_COUNT = 1_000_000
 MAX_EPOCHS = 10_000
@@ -72,6 +72,19 @@ def as_fraction(text: str) -> float | None:
     """``"0.5x"`` as 0.5; ``None`` when it is not a fraction above 0x and up to 1x."""
     match = re.fullmatch(r"([0-9]{0,20}\.?[0-9]{1,20}|[0-9]{1,20}\.)x", text)
     return float(match[1]) if match and MIN_FRACTION <= float(match[1]) <= 1 else None
+
+
+def _share(value: str) -> str:
+    if as_fraction(value) is None:
+        raise ValueError("must be a share of the supernet's such as 0.1x, or a number")
+    return value
+
+
+def number_or_share(number: Any) -> Any:
+    """The type of a number, or of a share of what the supernet has."""
+    share = Annotated[str, AfterValidator(_share), Takes("text", "a share such as `0.1x`")]
+    options = Annotated[share, Tag("<share>")] | Annotated[number, Tag("<number>")]
+    return Annotated[options, Discriminator(lambda value: "<share>" if isinstance(value, str) else "<number>")]
 
 
 def _one_line(value: str) -> str:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ofa.data.augment import INTERPOLATION, augmentation, is_plain
 from ofa.data.cache import BatchCache
 from ofa.data.decode import Decode, block_sigint, evaluation_pixels, identity_collate, ignore_interrupt
-from ofa.data.readers.source import Source, without
+from ofa.data.readers.source import Source, Split, without
 from ofa.data.readers.splits import SPLIT_SEED, spread_order
 from ofa.data.sources import open_source
 from ofa.data.statistics import pixel_statistics
@@ -127,9 +127,14 @@ class Data:
         """Files and folders of the data's folder that are not used, with the reason: a sentence each."""
         return self._source.unused
 
-    def steps(self, batch_size: int) -> int:
-        """Batches an epoch."""
-        return max(1, self.counts["train"] // batch_size)
+    def steps(self, batch_size: int, *, images: int | None = None) -> int:
+        """Batches an epoch, of so many ``images``: by default of all training images."""
+        return max(1, (self.counts["train"] if images is None else images) // batch_size)
+
+    @property
+    def training_split(self) -> Split:
+        """The training images, in the order of the ``rows`` of ``train_batches``."""
+        return self._source.splits["train"]
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 ``(b, c, r, r)`` to float32 in channels_last, on the same device: /255, minus mean, over std."""
@@ -151,7 +156,15 @@ class Data:
     # ------------------------------------------------------------------------------------------------------
 
     def train_batches(
-        self, epoch: int, batch_size: int, *, start: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        epoch: int,
+        batch_size: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        rows: np.ndarray | None = None,
+        draw: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented ``(b, channels, R, R)`` uint8 and ``(b,)`` int64 at the largest resolution R.
 
@@ -161,26 +174,29 @@ class Data:
         Process ``rank`` of ``ranks`` gets its part of each batch: two images or more, or none. All parts
         together have the same images with the same augmentation for any number of processes.
 
+        ``rows``: of which training images; all by default. ``draw``: another one shuffles and augments otherwise.
+
         Raises ``UserError`` when no image of a whole epoch can be read.
         """
-        rng = np.random.default_rng([self._seed, epoch])
+        rng = np.random.default_rng([self._seed, epoch, draw])  # a draw of 0 is that of two numbers
         train = self._source.splits["train"]
-        order = rng.permutation(len(train))
+        order = rng.permutation(len(train) if rows is None else rows)
         seeds = rng.integers(2**32, size=len(train), dtype=np.uint32)
-        batches = [order[step * batch_size : (step + 1) * batch_size] for step in range(start, self.steps(batch_size))]
-        rows = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
+        steps = range(start, self.steps(batch_size, images=len(order)))
+        batches = [order[step * batch_size : (step + 1) * batch_size] for step in steps]
+        shares = [own_share(batch, rank=rank, ranks=ranks) for batch in batches]
         if self._plain:
             images, labels = self._cached("train", None, np.arange(len(train)), self._augment, self.resolution)
-            yield from ((images[batch], labels[batch]) for batch in rows)
+            yield from ((images[share], labels[share]) for share in shares)
             return
 
         any_read = False
-        for images, labels in self._load("train", rows, self._augment, seeds, keep_empty=True):
+        for images, labels in self._load("train", shares, self._augment, seeds, keep_empty=True):
             any_read = any_read or len(labels) > 0
             yield images, labels
         if not any_read and start == 0:
             path, reason = next(iter(self.broken.items()))
-            raise UserError(f"none of the {len(train)} training images can be read; the first, {path}: {reason}")
+            raise UserError(f"none of the {len(order)} training images can be read; the first, {path}: {reason}")
 
     def split_batches(
         self, split: str, *, resolution: int, batch_size: int = 256, limit: int | None = None

@@ -11,8 +11,10 @@ import torch
 
 from ofa.config.finetuning import Finetuning, finetunings
 from ofa.config.recipe import Recipe
+from ofa.config.relaxing import relaxing
 from ofa.config.schedule import training_phases
 from ofa.config.target import Limit
+from ofa.data.architecture import SearchImages
 from ofa.data.identity import data_folder
 from ofa.data.loader import Data, open_data
 from ofa.data.read_images import MAX_CHECKED, check_readable, finding_lines, read_images
@@ -28,6 +30,7 @@ from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.costs.names import COSTS
 from ofa.predictors.sampling import stratified_sample
 from ofa.report.words import duration
+from ofa.strategies.differentiable import published, share_of
 from ofa.supernet.derived.fixed import fixed_choices
 from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
@@ -41,6 +44,8 @@ from ofa.targets.requirements import check_installed
 _EXPORT_SECONDS, _MEASURE_SECONDS = 8, 20
 _TRIAL_IMAGES, _TRIAL_BYTES, _TRIAL_STEPS = 64, 2**29, 50
 _TRIAL_SUBNETS = 500
+# Of the whole network, for an update of the architecture parameters; of other updates one.
+_ARCHITECTURE_PASSES = {"second_order": 4, "mixed": 2}
 _EVALUATION = 1 / 3  # of a training step's time for the same images: no backward pass
 
 
@@ -82,8 +87,9 @@ def plan(recipe: Recipe) -> Iterator[str]:
     yield from [*lines, *_rest(recipe), f"threads   {explained(seconds.threads)}"]
     yield (
         f"time      about {duration(seconds.total)} on this machine: training {duration(seconds.training)}, "
-        f"measuring accuracy {duration(seconds.accuracies)}, fine-tuning {duration(seconds.finetuning)}, the rest "
-        f"{duration(seconds.rest)}"
+        f"measuring accuracy {duration(seconds.accuracies)}, "
+        + (f"differentiable search {duration(seconds.relaxing)}, " if seconds.relaxing else "")
+        + f"fine-tuning {duration(seconds.finetuning)}, the rest {duration(seconds.rest)}"
     )
 
 
@@ -96,10 +102,11 @@ class RunSeconds:
     finetuning: float
     rest: float
     threads: Threads
+    relaxing: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.training + self.accuracies + self.finetuning + self.rest
+        return self.training + self.accuracies + self.finetuning + self.relaxing + self.rest
 
 
 def run_seconds(recipe: Recipe, data: Data) -> RunSeconds:
@@ -119,7 +126,8 @@ def run_seconds(recipe: Recipe, data: Data) -> RunSeconds:
     accuracies = seconds_per_mac * _EVALUATION * images * macs.predict(sample).mean() * subnets
     finetuning = seconds_per_mac * finetuning_macs(recipe, data, macs)
     rest = _MEASURE_SECONDS + _EXPORT_SECONDS * len(recipe.targets)
-    return RunSeconds(training, accuracies, finetuning, rest, threads)
+    relaxing = seconds_per_mac * relaxing_macs(recipe, data, macs)
+    return RunSeconds(training, accuracies, finetuning, rest, threads, relaxing)
 
 
 def training_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
@@ -146,6 +154,23 @@ def finetuning_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
     return total
 
 
+def relaxing_macs(recipe: Recipe, data: Data, macs: CostTable) -> float:
+    """Of a differentiable search, in forward passes with a backward pass each; 0 for other strategies.
+
+    Each pass is one of the largest network, at the middle one of its resolutions.
+    """
+    if not (config := relaxing(recipe)):
+        return 0.0
+    space, size = recipe.space, recipe.train.batch_size
+    method = published(config.how.method)
+    steps = config.epochs * SearchImages(data, share=share_of(config.how), batch_size=size).steps
+    passes = 1 + _ARCHITECTURE_PASSES.get(method.update, 1) / method.every
+    code = space.encode(space.largest)
+    code[space.genes_of("resolution")] = len(space.resolutions) // 2
+    searches = len({target.limits for target in recipe.targets.values()})
+    return searches * steps * size * passes * float(macs.predict(code[None])[0])
+
+
 def _schedule(space: SearchSpace, schedule: tuple[Phase, ...], steps: int | None) -> list[str]:
     lines = []
     for phase in schedule:
@@ -162,11 +187,13 @@ def _rest(recipe: Recipe) -> list[str]:
     """The stages after training, and the targets."""
     collect = recipe.collect
     subnets = f"{collect.subnets} subnets"
-    if collect.strategy != "spread":
+    if collect.strategy == "active":
         subnets = f"at most {subnets}, chosen {collect.batch} at a time"
+    elif collect.strategy == "proxies":
+        subnets = f"{subnets}, chosen by zero-cost proxies"
     lines = [
         f"collect   accuracy of {subnets}",
-        f"predict   {recipe.predictor.kind}",
+        f"predict   {' with '.join([recipe.predictor.kind, *filter(None, [', '.join(recipe.predictor.features)])])}",
         *_measured(recipe),
     ]
     for name, target in recipe.targets.items():
@@ -174,6 +201,8 @@ def _rest(recipe: Recipe) -> list[str]:
         precision = " int8" if target.bits == 8 else ""
         where = f" on {target.remote}" if target.remote else ""
         lines.append(f"target    {name}: {target.runtime}{precision}{where}, {limits}")
+    if config := relaxing(recipe):
+        lines.append(f"relax     {config.how.method}: {config.epochs} epochs for each set of limits")
     for how, names in _alike(finetunings(recipe)).items():
         lines.append(f"finetune  {', '.join(names)}: {how.epochs} epochs, learning rate {how.lr:.3g}")
     return lines
@@ -192,7 +221,10 @@ def _measured(recipe: Recipe) -> list[str]:
     num_whole = recipe.measure.fit_subnets + recipe.measure.test_subnets
     lines = []
     if timed := [runtime for runtime in runtimes if RUNTIMES[runtime].has_latency]:
-        lines.append(f"measure   latency of blocks and {num_whole} whole subnets on {', '.join(timed)}")
+        what = f"latency of blocks and {num_whole} whole subnets"
+        if recipe.measure.known is not None:
+            what = f"latency of {recipe.measure.samples} whole subnets, and {recipe.measure.known.name} for the rest,"
+        lines.append(f"measure   {what} on {', '.join(timed)}")
     for name, target in recipe.targets.items():
         if target.costs:
             lines.append(f"measure   latency of {name} from {target.costs}, not measured here")

@@ -42,12 +42,7 @@ def check_limits(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:
         deployment = deployment_of(target)
         try:
             exact = known(deployment, recipe.space, model_kwargs, seed=recipe.seed)
-            estimated = {}
-            if not deployment.has_latency:
-                estimated = microcontroller.estimates(
-                    deployment.module, recipe.space, **model_kwargs, memory=deployment.memory
-                )
-            line = _check(target, exact, estimated, recipe)
+            line = _check(target, exact, estimated(deployment, recipe.space, model_kwargs), recipe)
         except (UserError, ValueError) as error:
             problems.append(f"targets.{name}: {error}")
         else:
@@ -63,6 +58,13 @@ def known(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs,
     # What is measured there is more than what is counted: flash is that of a whole program.
     counted = {name: table for name, table in counted.items() if name not in deployment.spec.measures}
     return counted | measuring.own_costs(deployment, space, model_kwargs, seed=seed)
+
+
+def estimated(deployment: Deployment, space: SearchSpace, model_kwargs: ModelKwargs) -> dict[str, Table]:
+    """What a microcontroller's programs will be measured for, by name, as it is estimated before."""
+    if deployment.has_latency:
+        return {}
+    return microcontroller.estimates(deployment.module, space, **model_kwargs, memory=deployment.memory)
 
 
 def measure_smallest(recipe: Recipe, model_kwargs: ModelKwargs) -> list[str]:

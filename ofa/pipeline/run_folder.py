@@ -19,6 +19,7 @@ FILES = (
     "lock",
     "accuracy.csv",
     "accuracy.digests",
+    "proxies.csv",
     "threads.json",
     "evaluation.json",
     "report.json",

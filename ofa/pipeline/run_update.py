@@ -18,7 +18,7 @@ from ofa.pipeline.stage_inputs import all_needs, changes, of_recipe_keys, stages
 from ofa.report.words import duration, listed
 from ofa.stages import STAGE_TABLE, STAGES
 
-_ADDED = ("evaluate", "finetune")  # stages that a run of an older version may not have
+_ADDED = ("evaluate", "finetune", "relax")  # stages that a run of an older version may not have
 _VALUABLE = ("supernet/weights.safetensors", "accuracy.csv", "train/checkpoint-*.safetensors")
 
 

@@ -17,7 +17,9 @@ import torch
 
 from ofa.config.finetuning import finetunings
 from ofa.config.recipe import Recipe
+from ofa.config.relaxing import relaxing
 from ofa.config.schedule import training_phases, training_settings
+from ofa.data.architecture import SearchImages, few_images
 from ofa.data.loader import Data
 from ofa.errors import UserError
 from ofa.pipeline import feasibility
@@ -25,13 +27,16 @@ from ofa.pipeline.step_memory import check_memory
 from ofa.pipeline.training_log import TENSORBOARD
 from ofa.predictors.costs.cost_table import CostTable
 from ofa.stages.train import start_from
+from ofa.strategies.differentiable import adapted, share_of, start
 from ofa.strategies.search import search
+from ofa.supernet.relaxation.schedules import epochs_of
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training.mixup import make_mixup
 from ofa.supernet.training.optim import make_optimizer, make_scheduler
 from ofa.supernet.training.phases import sample_subnets
 from ofa.supernet.training.sampling import CandidateScorer
 from ofa.targets.deployment import deployment_of
+from ofa.targets.known_tables import known_table
 
 _SEARCHED = 30  # networks that the trial of the search looks at
 
@@ -48,8 +53,9 @@ def check_stages(recipe: Recipe, data: Data) -> list[str]:
         lambda: _training(recipe, model_kwargs, steps=data.steps(recipe.train.batch_size)),
         lambda: check_memory(recipe, model_kwargs, images=data.counts["train"]),
         lambda: _threads(recipe),
+        lambda: _known(recipe),
         lambda: feasibility.check_limits(recipe, model_kwargs),
-        lambda: _search(recipe, model_kwargs),
+        lambda: _relaxing(recipe, data, model_kwargs) if relaxing(recipe) else _search(recipe, model_kwargs),
     ]
     for check in checks:
         try:
@@ -102,12 +108,40 @@ def _threads(recipe: Recipe) -> None:
         raise UserError(f"measure.threads: {asked} wait for each other; give at most {cores}")
 
 
+def _known(recipe: Recipe) -> None:
+    if recipe.measure.known is not None:
+        known_table(recipe.measure.known, recipe.space)
+
+
 def _search(recipe: Recipe, model_kwargs: ModelKwargs) -> None:
     """A first generation, on accuracies that are all the same."""
     settings = recipe.search.settings
     settings |= {"generations": 1, "population": min(settings["population"], _SEARCHED)}
     limits = {CostTable.macs(recipe.space, **model_kwargs): np.inf}
     search(recipe.space, _Alike(), limits=limits, strategy=recipe.search.strategy, seed=recipe.seed, **settings)
+
+
+def _relaxing(recipe: Recipe, data: Data, model_kwargs: ModelKwargs) -> list[str]:
+    """The beginning of a differentiable search, with each target's limits that are known without a measurement."""
+    config, space = relaxing(recipe), recipe.space
+    try:
+        images = SearchImages(data, share=share_of(config.how), batch_size=recipe.train.batch_size)
+        method = adapted(config.how, steps=config.epochs * images.steps)
+        epochs_of(method.stages, config.epochs)
+        with torch.device("meta"):
+            net = Supernet(space, **model_kwargs)
+        for target in recipe.targets.values():
+            deployment = deployment_of(target)
+            tables = feasibility.known(deployment, space, model_kwargs, seed=recipe.seed)
+            tables |= feasibility.estimated(deployment, space, model_kwargs)
+            limits = [limit for limit in target.limits if limit.cost in tables]
+            by_table = {tables[limit.cost]: limit.absolute(tables[limit.cost]) for limit in limits}
+            start(net, config.how, limits=by_table, seed=recipe.seed)
+    except ValueError as error:
+        raise UserError(f"search: {error}") from error
+    if not images.alternates:
+        return []
+    return [few_images(data.counts["train"])]
 
 
 class _Alike:

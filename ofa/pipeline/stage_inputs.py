@@ -12,6 +12,7 @@ from typing import Any
 from ofa.config.finetuning import finetunings
 from ofa.config.recipe import Recipe
 from ofa.config.recipe_file import recipe_differences
+from ofa.config.relaxing import relaxing
 from ofa.config.renamed import with_new_names
 from ofa.data.identity import Rows, data_identity
 from ofa.data.image_findings import unreadable_images
@@ -21,14 +22,19 @@ from ofa.stages import STAGE_TABLE, STAGES
 from ofa.targets import own_costs
 
 # Keys that change nothing in what a stage makes: how many processes read the images, what is kept or shown while
-# training, and the paths of the data and the initial weights (whose contents are compared).
-_IDLE = {"data": ("workers", "folder", "idx"), "train": ("checkpoint", "eval_images", "tensorboard", "init")}
+# training, and the paths of the data, the initial weights and a known table (whose contents are compared).
+_IDLE = {
+    "data": ("workers", "folder", "idx"),
+    "train": ("checkpoint", "eval_images", "tensorboard", "init"),
+    "measure": ("known",),
+}
 _MAX_SHOWN = 5
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """The stages that a run of this recipe has, in order: one that is optional may have nothing to do."""
-    return tuple(name for name in STAGES if not STAGE_TABLE[name].optional or finetunings(recipe))
+    asked = {"finetune": bool(finetunings(recipe)), "relax": relaxing(recipe) is not None}
+    return tuple(name for name in STAGES if not STAGE_TABLE[name].optional or asked[name])
 
 
 def all_needs(name: str) -> set[str]:
@@ -53,6 +59,13 @@ def finetuned_from(manifest: RunManifest, recipe: Recipe) -> str:
     return digest({**inputs, "supernet": manifest.outputs("train")})
 
 
+def relaxed_from(manifest: RunManifest, recipe: Recipe) -> str:
+    """A digest of what all architectures of the stage ``relax`` are made from, whatever the limits of each."""
+    inputs = _own_inputs(manifest, "relax", recipe)
+    del inputs["recipe"]["relaxing"]["limits"], inputs["recipe"]["runtimes"]
+    return digest({**inputs, "supernet": manifest.outputs("train")})
+
+
 def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: bool = True) -> list[str]:
     """What changed since the stage was last started, as parts of a sentence; empty when nothing did, or it never was.
 
@@ -66,7 +79,8 @@ def changes(manifest: RunManifest, name: str, recipe: Recipe, *, with_needs: boo
         return [
             *_recipe_changes(before.get("recipe") or {}, now["recipe"], name, recipe),
             *(_data_changes(before.get("data") or {}, now["data"]) if "data" in now else ()),
-            *_weights_changes(before, now),
+            *_file_changes(before, now, "initial weights", "train.init: its weights are others"),
+            *_file_changes(before, now, "known table", "measure.known: its table is another"),
             *(_needs_changes(name, before.get("needs") or {}, now.get("needs", {})) if with_needs else ()),
         ]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
@@ -94,6 +108,11 @@ def _own_inputs(manifest: RunManifest, name: str, recipe: Recipe) -> Inputs:
     if name == "train" and recipe.train.init:
         init = recipe.train.init
         inputs["initial weights"] = init if init == "pretrained" else file_digest(init)
+    if name == "measure" and recipe.measure.known is not None:
+        try:
+            inputs["known table"] = file_digest(recipe.measure.known)
+        except OSError as error:
+            raise UserError(f"measure.known: {recipe.measure.known} cannot be read: {error.strerror}") from error
     return inputs
 
 
@@ -126,8 +145,17 @@ def _finetuning(recipe: Recipe) -> dict[str, dict[str, Any]]:
     return {name: how._asdict() for name, how in finetunings(recipe).items()}
 
 
-# What stages read of the targets, when they do not read all of them.
-_FROM_TARGETS = {"runtimes": _runtimes, "finetuning": _finetuning}
+def _relaxing(recipe: Recipe) -> dict[str, Any]:
+    how = relaxing(recipe)
+    limits = {
+        name: {limit.cost: [limit.value, limit.relative] for limit in target.limits}
+        for name, target in recipe.targets.items()
+    }
+    return {**(how.to_dict() if how else {}), "limits": limits}
+
+
+# What stages read of the targets, and of several sections, when they do not read all of them.
+_FROM_TARGETS = {"runtimes": _runtimes, "finetuning": _finetuning, "relaxing": _relaxing}
 
 
 def _recipe_changes(before: dict[str, Any], now: dict[str, Any], name: str, recipe: Recipe) -> list[str]:
@@ -178,12 +206,13 @@ def _data_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return changed
 
 
-def _weights_changes(before: Inputs, now: Inputs) -> list[str]:
-    old, new = (inputs.get("initial weights") for inputs in (before, now))
+def _file_changes(before: Inputs, now: Inputs, kept_as: str, its: str) -> list[str]:
+    """Whether a file that a key names has another content, or is given no longer, or only now."""
+    old, new = (inputs.get(kept_as) for inputs in (before, now))
     if old == new:
         return []
-    change = "no longer given" if new is None else "given now" if old is None else "its weights are others"
-    return [f"train.init: {change}"]
+    key = its.partition(":")[0]
+    return [f"{key}: no longer given" if new is None else f"{key}: given now" if old is None else its]
 
 
 def _needs_changes(name: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from ofa.config.data import DataConfig
 from ofa.config.recipe import Recipe
+from ofa.config.relaxing import relaxing
 from ofa.errors import UserError
 from ofa.pipeline.artefacts.cost_info import CostInfo
 from ofa.pipeline.artefacts.evaluation import Evaluation
 from ofa.pipeline.artefacts.quality import PredictorQuality
+from ofa.pipeline.artefacts.relaxation import RelaxationRecord
 from ofa.pipeline.artefacts.report import Data, Epoch, Measured, Report, TargetReport
 from ofa.pipeline.artefacts.search import SearchRecord
 from ofa.pipeline.artefacts.verification import Verification
@@ -29,6 +31,9 @@ def build_report(recipe: Recipe, folder: Path, evaluation: Evaluation) -> Report
     """Measured beside predicted, from the files in the run folder. Raises ``UserError`` naming one that is damaged."""
     tables = {name: CostInfo.load(folder, name) for name in recipe.targets}
     targets = {name: _target(folder, name, evaluation, tables[name]) for name in recipe.targets}
+    if relaxing(recipe):
+        found = {name: RelaxationRecord.load(folder, name) for name in recipe.targets}
+        targets = {name: each.model_copy(update={"relaxation": found[name]}) for name, each in targets.items()}
     report = Report(
         name=recipe.name,
         date=evaluation.date,

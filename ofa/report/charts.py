@@ -26,6 +26,7 @@ class Series(NamedTuple):
         line: joins the points in their order.
         large: markers twice as large, for what the eye should find first.
         spread: half the length of each point's vertical error bar; empty for none.
+        area: from where to where the shade behind each point reaches; empty for none.
         labels: what each point says when it is pointed at; empty for nothing.
     """
 
@@ -37,6 +38,7 @@ class Series(NamedTuple):
     large: bool = False
     spread: Sequence[float] = ()
     labels: Sequence[str] = ()
+    area: Sequence[tuple[float, float]] = ()
 
 
 class Band(NamedTuple):
@@ -91,6 +93,7 @@ def chart(
         for point, half in zip(one.points, one.spread, strict=False)
         for sign in (-1, 1)
     ]
+    ys += [end for one in series for ends in one.area for end in ends]
     xs += [edge for band in bands for edge in (band.start, band.stop)]
     if diagonal:
         xs = ys = [*xs, *ys]
@@ -146,7 +149,7 @@ def _finite(series: Series) -> Series:
     return series._replace(
         **{
             name: [getattr(series, name)[row] for row in rows]
-            for name in ("points", "spread", "labels")
+            for name in ("points", "spread", "labels", "area")
             if getattr(series, name)
         }
     )
@@ -215,6 +218,10 @@ def _limit(value: float, name: str, across: _Scale) -> list[str]:
 
 def _series(series: Series, across: _Scale, up: _Scale) -> list[str]:
     parts = [f'<g class="c{series.colour % COLOURS}">']
+    if series.area:
+        around = [(x, low) for (x, _), (low, _) in zip(series.points, series.area, strict=True)]
+        around += [(x, high) for (x, _), (_, high) in zip(series.points, series.area, strict=True)][::-1]
+        parts.append(f'<path class="shade" d="{_path(around, across, up)}Z"/>')
     if series.line and len(series.points) > 1:
         parts.append(f'<path class="line" d="{_path(series.points, across, up)}"/>')
     for number, (first, second) in enumerate(series.points):

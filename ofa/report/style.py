@@ -49,6 +49,7 @@ font-size:.82rem;color:var(--soft)}
 .rule,.axis,.line,.join,.limit,.guide,.spread{fill:none}
 .rule{stroke:var(--grid)}.axis{stroke:var(--soft)}.line{stroke:var(--c);stroke-width:1.6}
 .dot{fill:var(--c)}.square{fill:var(--c);stroke:var(--panel)}.ring{fill:var(--panel);stroke:var(--c);stroke-width:1.6}
+.shade{fill:var(--c);opacity:.15}
 .join{stroke:var(--soft)}.spread{stroke:var(--c);opacity:.45}.guide{stroke:var(--soft);stroke-dasharray:2 3}
 .limit{stroke:var(--limit);stroke-width:1.4;stroke-dasharray:6 4}
 .band{fill:none}.band.even{fill:var(--band)}.image{fill:none;stroke:var(--soft)}

@@ -8,6 +8,7 @@ from ofa.report.console import aligned, wrapped
 from ofa.report.escape import markdown as inline
 from ofa.report.escape import markdown_line, printable
 from ofa.report.notes import details, error_notes, finetuning_notes, notes
+from ofa.report.relaxation import gap, gap_notes
 from ofa.report.subnet_drawing import chosen_subnets, subnet_line
 from ofa.report.tables import Table, candidates, errors, finetuning, one_line, summary, training
 
@@ -26,6 +27,8 @@ def render_text(report: Report) -> str:
     measured, left_out = _first_candidates(candidates(report))
     if measured.rows:
         blocks.append(_titled(measured, left_out))
+    if (relaxed := gap(report)).rows:
+        blocks.append("\n".join([*_aligned(relaxed, title=True), _printed(gap_notes(report))]))
     if (further := finetuning(report)).rows:
         blocks.append("\n".join([*_aligned(further, title=True), _printed(finetuning_notes(report))]))
     blocks.append("\n".join([*_aligned(errors(report), title=True), _printed(error_notes(report))]))
@@ -48,11 +51,12 @@ def render_text(report: Report) -> str:
 def render_markdown(report: Report) -> str:
     """``report.md``."""
     blocks = [f"# {inline(report.name)}", markdown_table(summary(report)), _lines(notes(report))]
-    for table in (candidates(report), finetuning(report), errors(report), *class_tables(report)):
+    below = {"Fine-tuning": finetuning_notes, "Discretisation gap": gap_notes}
+    for table in (candidates(report), gap(report), finetuning(report), errors(report), *class_tables(report)):
         if table.rows:
             blocks += [f"## {inline(table.title)}", markdown_table(table)]
-        if table.rows and table.title == "Fine-tuning":
-            blocks.append(_lines(finetuning_notes(report)))
+        if table.rows and table.title in below:
+            blocks.append(_lines(below[table.title](report)))
     blocks.append(_lines(error_notes(report)))
     if subnets := chosen_subnets(report):
         blocks += [

@@ -15,7 +15,8 @@ class Stage:
 
     Attributes:
         help: one sentence, for the command line.
-        sections: all of the recipe that it reads; ``finetuning`` and ``runtimes`` are what the targets say of it.
+        sections: all of the recipe that it reads; ``finetuning``, ``relaxing`` and ``runtimes`` are what the targets
+            say of it, and several sections together.
         needs: stages whose files it reads.
         splits: whose images it reads.
         partial: files that an interrupted stage leaves, and a later start goes on from.
@@ -69,10 +70,20 @@ STAGE_TABLE: dict[str, Stage] = {
         sections=("seed", "space", "data", "measure", "runtimes"),
         costly=True,
     ),
+    "relax": Stage(
+        help="Learn architecture parameters for each target's limits (differentiable search).",
+        sections=("seed", "space", "data", "train", "collect", "relaxing", "runtimes"),
+        needs=("train", "measure"),
+        splits=("train", "validation"),
+        partial=("relax/*/checkpoint-*.safetensors",),
+        costly=True,
+        shared=True,
+        optional=True,
+    ),
     "search": Stage(
         help="Search the best subnet inside each target's limits.",
         sections=("seed", "space", "data", "collect", "search", "targets"),
-        needs=("train", "collect", "predict", "measure"),
+        needs=("train", "collect", "predict", "measure", "relax"),
         splits=("train", "validation"),
     ),
     "finetune": Stage(
@@ -99,7 +110,7 @@ STAGE_TABLE: dict[str, Stage] = {
     "report": Stage(
         help="Write the report and the model cards of what was measured.",
         sections=("name", "data"),
-        needs=("predict", "measure", "search", "export", "evaluate"),
+        needs=("predict", "measure", "relax", "search", "export", "evaluate"),
         renders=True,
     ),
 }

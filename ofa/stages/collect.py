@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ofa.config.search import CollectConfig
 from ofa.pipeline import distributed, subnet_csv
 from ofa.pipeline.context import Outcome
 from ofa.pipeline.job import Job
 from ofa.pipeline.run_folder import quarantine
 from ofa.predictors.active import candidates, converged, next_batch
-from ofa.predictors.costs.cost_table import CostTable
 from ofa.predictors.metrics import Scores, scores
 from ofa.predictors.sampling import stratified_sample
+from ofa.proxies.collection import promising_subnets
 from ofa.supernet.space import DTYPE, SearchSpace, Subnet
 
 _POOL = 2000  # networks that an active batch is chosen from
@@ -41,7 +40,7 @@ def run(job: Job) -> Outcome:
 
     while True:
         # Rank 0 alone has the rows that the next batch depends on.
-        batch = _next_batch(config, job.macs, codes, measured, job.recipe.seed) if first_rank else None
+        batch = _next_batch(job, codes, measured) if first_rank else None
         content = distributed.broadcast_bytes(batch.tobytes() if batch is not None and len(batch) else None)
         batch = np.frombuffer(content or b"", DTYPE).reshape(-1, space.num_genes)
         if not len(batch):
@@ -88,11 +87,14 @@ def truncate(path: Path, space: SearchSpace, rows: int) -> np.ndarray:
     return codes[:rows]
 
 
-def _next_batch(config: CollectConfig, macs: CostTable, codes: np.ndarray, known: Scores, seed: int) -> np.ndarray:
+def _next_batch(job: Job, codes: np.ndarray, known: Scores) -> np.ndarray:
     """The codes to measure next ``(k, genes)``, by resolution, so that images are resized once; none at the end."""
+    config, macs, seed = job.recipe.collect, job.macs, job.recipe.seed
     space, active = macs.space, config.strategy == "active"
     count = min(config.batch, config.subnets - len(codes)) if active else config.subnets - len(codes)
-    if not len(codes):
+    if not len(codes) and config.strategy == "proxies":
+        batch = promising_subnets(job, count)
+    elif not len(codes):
         batch = stratified_sample(space, count, macs, np.random.default_rng([seed, 2]))
     elif count <= 0 or not active:
         return codes[:0]

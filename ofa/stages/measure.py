@@ -51,4 +51,8 @@ def _line(deployment: Deployment, table: Table) -> str:
         rank = "" if quality.repeat_kendall_tau is None else f", {quality.repeat_kendall_tau:.2f}"
         repeat = f" (a repeated measurement: {quality.repeat_mape:.1%}{rank})"
     drift = drift_words(table.info.get("pace_drift"))
-    return f"{table.name} on {deployment.name} of {quality.test_subnets} unseen subnets: {error}{tau}{repeat}{drift}"
+    known = ""
+    if "known" in table.info:
+        known = f", from {', '.join(table.info['known'])} and {table.info['quality']['fit_subnets']} timed subnets,"
+    checked = f"{quality.test_subnets} unseen subnets: {error}{tau}{repeat}{drift}"
+    return f"{table.name} on {deployment.name}{known} of {checked}"

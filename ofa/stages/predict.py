@@ -9,6 +9,7 @@ from ofa.pipeline.job import Job
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.accuracy.quality import quality
 from ofa.predictors.accuracy.targets import TARGETS
+from ofa.proxies.features import scored_networks
 
 
 def run(job: Job) -> Outcome:
@@ -19,11 +20,14 @@ def run(job: Job) -> Outcome:
     signal = TARGETS[target].signal(scores)
 
     # How good it is, fitted on some of the subnets and asked for the others; then a predictor fitted on all of them.
-    held_out = quality(space, codes, scores.accuracy, signal=signal, **options)
+    names = job.recipe.predictor.features
+    proxies = scored_networks(job, codes, names) if names else None
+    held_out = quality(space, codes, scores.accuracy, signal=signal, proxies=proxies, **options)
     measured = PredictorQuality.model_validate({**held_out, "target": target})
     measured.save(job.folder)
     folder = job.folder / "predictor"
-    AccuracyPredictor(space, **options).fit(codes, scores.accuracy, signal=signal).save(folder)
+    predictor = AccuracyPredictor(space, **options)
+    predictor.fit(codes, scores.accuracy, signal=signal, proxies=proxies).save(folder)
 
     summary = (
         f"{measured.kind or kind} on held-out subnets: Kendall tau {measured.kendall_tau:.2f}, "

@@ -6,11 +6,13 @@ prediction does not decide.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from ofa.config.relaxing import relaxing
 from ofa.errors import UserError
 from ofa.pipeline import subnet_csv
 from ofa.pipeline.artefacts.search import Candidate, Figures, Predicted, SearchRecord
@@ -21,12 +23,14 @@ from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.accuracy.targets import TARGETS
 from ofa.predictors.costs.table import Table
 from ofa.predictors.metrics import Scores, scores
+from ofa.stages.relax import learned_probabilities
+from ofa.strategies.proposals import proposals, proposed_result
 from ofa.strategies.search import InfeasibleLimit, SearchResult, search
 from ofa.supernet.integers import ceil_div
 from ofa.supernet.space import SearchSpace, Subnet
-from ofa.targets.cost_files import load_tables
-from ofa.targets.deployment import Deployment, deployment_of
-from ofa.targets.measuring import counted, measure_subnets
+from ofa.targets.deployment import Deployment
+from ofa.targets.measuring import measure_subnets
+from ofa.targets.target_costs import target_costs
 
 ATTEMPTS = 4
 
@@ -37,7 +41,7 @@ Costs = dict[str, float]  # measured, by the cost's name
 class _Question(NamedTuple):
     """What is searched for a target: ``costs`` by name, and the ``limits`` on some of them.
 
-    ``collected`` taught the ``predictor``.
+    ``collected`` taught the ``predictor``. ``learned``: the probabilities of a differentiable search.
     """
 
     deployment: Deployment
@@ -45,18 +49,17 @@ class _Question(NamedTuple):
     collected: Measurements
     costs: dict[str, Table]
     limits: Limits
+    learned: list[np.ndarray] | None
 
 
 def run(job: Job) -> Outcome:
     predictor = AccuracyPredictor.load(job.folder / "predictor")
     collected = _measurements(job, *subnet_csv.read_scores(job.folder / "accuracy.csv", job.recipe.space))
     files, chosen_ids = [], []
-    for name, target in tqdm(job.recipe.targets.items(), desc="search", unit="target", disable=None):
-        deployment = deployment_of(target)
-        measured = load_tables(job.folder, name, target, threads=job.recipe.measure.threads)
-        costs = {**counted(deployment, job.recipe.space, job.model_kwargs), **measured}
-        limits = {costs[limit.cost]: limit.absolute(costs[limit.cost]) for limit in target.limits}
-        question = _Question(deployment, predictor, collected, costs, limits)
+    for name in tqdm(job.recipe.targets, desc="search", unit="target", disable=None):
+        deployment, costs, limits = target_costs(job.recipe, job.folder, name, job.model_kwargs)
+        learned = learned_probabilities(job, name) if relaxing(job.recipe) else None
+        question = _Question(deployment, predictor, collected, costs, limits, learned)
         try:
             result, candidates = _propose(job, question)
         except InfeasibleLimit as error:
@@ -74,11 +77,10 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
     tightened by the excess and the search is repeated.
     """
     config, limits = job.recipe.search, question.limits
-    options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
     result, measured, tightened_limits = None, dict[Subnet, Costs](), dict(limits)
     for _ in range(ATTEMPTS):
         try:
-            result = search(job.recipe.space, question.predictor, limits=tightened_limits, **options)
+            result = _search(job, question, tightened_limits)
         except InfeasibleLimit:
             if result is None:
                 raise
@@ -103,6 +105,18 @@ def _propose(job: Job, question: _Question) -> tuple[SearchResult, dict[Subnet, 
             if nearest.get(table.name, 0.0) > limit:
                 tightened_limits[table] *= 0.99 * limit / nearest[table.name]
     return result, measured
+
+
+def _search(job: Job, question: _Question, limits: Limits) -> SearchResult:
+    """By the recipe's strategy; what was learned proposes the most probable networks, the predictor ranks them."""
+    config, space = job.recipe.search, job.recipe.space
+    if question.learned is None:
+        options = {"strategy": config.strategy, "seed": job.recipe.seed, **config.settings}
+        return search(space, question.predictor, limits=limits, **options)
+    codes = proposals(space, question.learned, limits)
+    result = proposed_result(space, codes, question.predictor.predict(codes), limits)
+    # The most probable network is measured whatever the predictor says of it.
+    return replace(result, top=list(dict.fromkeys([space.decode(codes[0]), *result.top])))
 
 
 def _measure(job: Job, question: _Question, subnets: list[Subnet]) -> list[Costs]:

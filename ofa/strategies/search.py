@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ofa.errors import UserError
 from ofa.strategies.archive import Archive, best_first
+from ofa.strategies.differentiable import ARGUMENTS, search_differentiable
+from ofa.strategies.learned import DIFFERENTIABLE
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.pareto import front
 from ofa.strategies.problem import Problem, partial_score
+from ofa.strategies.result import TOP, SearchResult
 from ofa.strategies.settings import chosen
 from ofa.strategies.table import STRATEGIES, all_settings
 from ofa.strategies.validation import check_costs, check_include, codes_of
 from ofa.supernet.genome import Genome
 from ofa.supernet.space import Subnet
-
-_TOP = 20
 
 
 class Predictor(Protocol):
@@ -31,45 +31,9 @@ class Predictor(Protocol):
         """``(n,)`` of canonical codes ``(n, genes)``."""
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """The best network found, and all that were evaluated on the way; every number is predicted.
-
-    Attributes:
-        accuracy, costs: of ``best``; costs (those of limits and objectives) by the cost's name.
-        front: the evaluated networks that no other beats in accuracy and the objectives' costs together, as
-            ``{"subnet", "accuracy", "costs"}``, cheapest in the first objective first; without objectives
-            the best alone.
-        top: the evaluated networks of highest accuracy, best first, at most 20.
-        history: per generation ``{"generation", "accuracy", "evaluated", "feasible"}``: the best accuracy and the
-            number of networks so far, and the fraction of this generation's candidates that met the limits.
-        evaluated: number of distinct networks.
-    """
-
-    best: Subnet
-    front: list[dict[str, Any]]
-    top: list[Subnet]
-    history: list[dict[str, float]]
-    accuracy: float
-    costs: dict[str, float]
-    evaluated: int
-
-    def __repr__(self) -> str:
-        """A line: a front may have hundreds of networks, and a notebook shows this."""
-        costs = "".join(f", {name} {value:.6g}" for name, value in self.costs.items())
-        best = str(self.best)
-        if isinstance(self.best, Subnet):
-            depths = "-".join(map(str, self.best.depths))
-            best = f"{self.best.id} of {self.best.resolution} pixels, depths {depths}"
-        return (
-            f"<SearchResult: {best}, accuracy {self.accuracy:.4g}{costs} (predicted); "
-            f"front of {len(self.front)}, {self.evaluated} networks evaluated in {len(self.history)} generations>"
-        )
-
-
 def search(
     space: Genome,
-    predictor: Predictor,
+    predictor: Predictor | None,
     *,
     limits: Mapping[Cost, float],
     strategy: str = "evolution",
@@ -78,7 +42,7 @@ def search(
     avoid: Sequence[Subnet] = (),
     seed: int = 0,
     progress: bool = False,
-    **settings: float | None,
+    **settings: Any,
 ) -> SearchResult:
     """The network of highest predicted accuracy whose every cost is at most its limit (in the cost's unit).
 
@@ -89,8 +53,9 @@ def search(
 
     Args:
         strategy: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a
-            whole front of high accuracy and low ``objectives``; ``"random"`` to compare with. The others of
-            ``STRATEGIES`` are in docs/methods.md, with what was measured of each.
+            whole front of high accuracy and low ``objectives``; ``"random"`` to compare with; ``"differentiable"`` to
+            learn from images, with ``net``, ``images`` and ``labels``. The others of ``STRATEGIES`` are in
+            docs/methods.md, with what was measured of each.
         objectives: any costs, with a limit or without; by default the first limit's, and all limits' for ``"nsga2"``.
         include: networks that are evaluated first, and so among the first parents.
         avoid: networks that are neither evaluated nor returned.
@@ -98,17 +63,24 @@ def search(
         settings: ``population`` (100 networks a generation), ``generations`` (30), ``patience`` and ``seconds`` (none);
             of those that breed ``mutation`` (0.1, the chance that a gene is redrawn) and ``crossover`` (0.5, the
             fraction of offspring that has two parents); of evolution ``parents`` (0.25, the fraction of its population
-            that it keeps); and those in the settings class of each strategy (docs/recipe.md lists all). Those that the
-            strategy does not have are not used.
+            that it keeps); of the others those in their settings classes (docs/recipe.md lists all); of
+            ``"differentiable"`` those of ``ofa.strategies.differentiable.search_differentiable``, which needs no
+            predictor. Those that the strategy does not have are not used.
 
     Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range or
     contradicts another, and ``ValueError`` when the predictor answers with something that is not finite.
     """
     started = time.monotonic()
-    if strategy not in STRATEGIES:
-        raise UserError(f"search: strategy is {strategy!r}; there are {', '.join(STRATEGIES)}")
-    if unknown := set(settings) - set(all_settings()):
-        raise UserError(f"search: no strategy has the setting {min(unknown)}; there are {', '.join(all_settings())}")
+    if strategy not in (*STRATEGIES, DIFFERENTIABLE):
+        raise UserError(f"search: strategy is {strategy!r}; there are {', '.join((*STRATEGIES, DIFFERENTIABLE))}")
+    if unknown := set(settings) - set(all_settings()) - set(ARGUMENTS):
+        known = ", ".join((*all_settings(), *ARGUMENTS))
+        raise UserError(f"search: no strategy has the setting {min(unknown)}; there are {known}")
+    if strategy == DIFFERENTIABLE:
+        if objectives or include or avoid:
+            raise UserError(f"search: {DIFFERENTIABLE} has no objectives, include or avoid; leave them out")
+        own = {name: value for name, value in settings.items() if name in ARGUMENTS}
+        return search_differentiable(space, predictor, limits=limits, seed=seed, progress=progress, **own)
 
     # A strategy with several objectives trades accuracy against all limited costs; the others break ties by the first.
     method = STRATEGIES[strategy]
@@ -165,7 +137,7 @@ def _result(problem: Problem, archive: Archive, names: list[str]) -> SearchResul
     return SearchResult(
         best=best["subnet"],
         front=[described(int(row)) for row in rows] or [best],
-        top=[problem.space.decode(codes[row]) for row in order[:_TOP]],
+        top=[problem.space.decode(codes[row]) for row in order[:TOP]],
         history=archive.history,
         accuracy=best["accuracy"],
         costs=best["costs"],

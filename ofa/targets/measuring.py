@@ -22,6 +22,7 @@ from ofa.predictors.costs.microcontroller import tables as microcontroller
 from ofa.predictors.costs.table import Table
 from ofa.supernet.space import SearchSpace, Subnet
 from ofa.targets.deployment import Deployment, environment, remote_errors
+from ofa.targets.known_tables import transferred_table
 from ofa.targets.own_costs import own_table
 
 # Whole programs that are counted at most: their figures have no noise, so a few are enough.
@@ -70,17 +71,22 @@ def measure_tables(
             raise UserError(f"{deployment.name}: {error}") from error
     if own:
         return own
+    rounds = folder / f"{re.sub(r'[^a-zA-Z0-9.@]+', '-', deployment.name)}.rounds.jsonl"
+    timer = _remote_timer(deployment, threads=config.threads, store=rounds)
+    if config.known is not None:
+        with remote_errors(deployment):
+            table = transferred_table(deployment, space, model_kwargs, config=config, seed=seed, timer=timer)
+        return {"latency": table}
     # Of another device the environment is asked first: a table must say where it was measured.
     device = environment(deployment, threads=config.threads) if deployment.remote else {}
-    rounds = folder / f"{re.sub(r'[^a-zA-Z0-9.@]+', '-', deployment.name)}.rounds.jsonl"
     with remote_errors(deployment):
         table = latency.measure(
             space,
             **model_kwargs,
-            **{name: getattr(config, name) for name in type(config).model_fields},
+            **{name: getattr(config, name) for name in ("threads", "rounds", "fit_subnets", "test_subnets")},
             runtime=deployment.module,
             part=deployment.convert,
-            timer=_remote_timer(deployment, threads=config.threads, store=rounds),
+            timer=timer,
             seed=seed,
             info={"bits": deployment.bits, **device},
         )

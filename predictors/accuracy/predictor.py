@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors.accuracy import serialization
-from ofa.predictors.accuracy.features import inputs_of
+from ofa.predictors.accuracy.features import features, inputs_of
 from ofa.predictors.accuracy.kinds import AUTO, KINDS, LOSSES, loss_problem
+from ofa.predictors.accuracy.proxy_line import ProxyLine, ScoredNetworks
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
 from ofa.predictors.accuracy.targets import accuracy_line, rows_measured
@@ -21,6 +22,7 @@ from ofa.predictors.metrics import networks_of
 from ofa.supernet.genome import Genome
 
 _CHUNK = 1024
+_LINE = "line/"  # before the names of the line's arrays in a file
 # Fewer rows cannot tell kinds apart: their comparison would be a draw of lots.
 _COMPARABLE = 20
 
@@ -39,8 +41,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
 
     Fitted attributes: ``kind_`` (what was fitted; of a ``model`` its class name), ``scores_`` (with ``auto`` Kendall
     tau of each kind, else empty), ``dropped_`` (rows without an accuracy), ``model_``, ``mean_`` and ``scale_`` of
-    what was learnt, which is standardised for the fit, and ``noise_``, the standard deviation of accuracies around it
-    (0 without a ``signal``).
+    what was learnt, which is standardised for the fit, ``noise_``, the standard deviation of accuracies around it
+    (0 without a ``signal``), and ``proxy_line_`` (None without ``proxies``).
     """
 
     def __init__(
@@ -53,7 +55,14 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.seed = seed
 
     @one_blas_thread
-    def fit(self, codes: np.ndarray, accuracy: np.ndarray, *, signal: np.ndarray | None = None) -> AccuracyPredictor:
+    def fit(
+        self,
+        codes: np.ndarray,
+        accuracy: np.ndarray,
+        *,
+        signal: np.ndarray | None = None,
+        proxies: ScoredNetworks | None = None,
+    ) -> AccuracyPredictor:
         """Learns from canonical codes ``(n, genes)`` and their accuracies ``(n,)``. Networks may be repeated.
 
         Rows whose accuracy is NaN were not measured: they are left out, and counted in ``dropped_``.
@@ -63,6 +72,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
                 accuracy is learnt that goes with it, by a straight line through the rows
                 (``targets.accuracy_line``); as it is where there is no such line. Rows whose signal is not finite are
                 left out, unless all are such.
+            proxies: zero-cost proxies of these networks and others, as further features: see ``ProxyLine``.
 
         Raises ``ValueError`` when shapes disagree, an accuracy is infinite, there are fewer than five rows or two
         networks, ``kind`` is unknown, or ``model`` is no regressor.
@@ -99,6 +109,11 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.mean_ = float(accuracy[0] if constant else accuracy.mean())
         self.scale_ = float(1.0 if constant else accuracy.std())
         targets = (accuracy - self.mean_) / self.scale_
+        self.proxy_line_ = None
+        if proxies is not None:
+            inputs = features(self.space, codes).astype(float)
+            self.proxy_line_ = ProxyLine.fit(self.space, proxies, inputs, targets, self.seed)
+            targets = (targets - self.proxy_line_.predict(inputs)) / self.proxy_line_.spread
         self.scores_ = {}
         if self.model is not None:
             self.kind_ = type(self.model).__name__
@@ -132,6 +147,9 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             part = slice(start, start + _CHUNK)
             inputs = inputs_of(self.model_, self.space, codes[part])
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
+            if line := self.proxy_line_:
+                mean[part] = mean[part] * line.spread + line.predict(features(self.space, codes[part]).astype(float))
+                std[part] *= line.spread
         mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
         return (mean, np.hypot(std * self.scale_, self.noise_)) if return_std else mean
 
@@ -158,7 +176,9 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             "range": list(self.range_ or ()),
             "limits": list(self.limits_ or ()),
         }
-        serialization.write(Path(folder), values, self.space, self.model_.arrays())
+        line = self.proxy_line_.arrays() if self.proxy_line_ else {}
+        arrays = {**self.model_.arrays(), **{f"{_LINE}{name}": array for name, array in line.items()}}
+        serialization.write(Path(folder), values, self.space, arrays)
 
     @classmethod
     @one_blas_thread
@@ -176,8 +196,11 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         # Predictors of before have no noise and no range.
         predictor.noise_ = values.get("noise", 0.0)
         predictor.range_, predictor.limits_ = (tuple(values.get(key) or ()) or None for key in ("range", "limits"))
+        line = {name.removeprefix(_LINE): array for name, array in arrays.items() if name.startswith(_LINE)}
         try:
-            predictor.model_ = KINDS[predictor.kind_].load()(space, arrays)
+            predictor.proxy_line_ = ProxyLine(space, line) if line else None
+            own = {name: array for name, array in arrays.items() if not name.startswith(_LINE)}
+            predictor.model_ = KINDS[predictor.kind_].load()(space, own)
         except (ValueError, KeyError) as error:
             raise ValueError(f"{folder / 'predictor.npz'} is not a whole predictor ({error}); fit it again") from error
         return predictor

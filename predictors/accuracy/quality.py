@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.proxy_line import ScoredNetworks
 from ofa.predictors.accuracy.targets import rows_measured
 from ofa.predictors.metrics import kendall_tau, networks_of
 from ofa.supernet.genome import Genome
@@ -23,10 +24,12 @@ def quality(
     loss: str = "squares",
     model: Any = None,
     seed: int = 0,
+    proxies: ScoredNetworks | None = None,
 ) -> dict[str, Any]:
     """How well ``kind`` predicts networks it has not seen: fitted on four fifths of the networks, judged on the others.
 
-    Judged by accuracy, also where it learns from a ``signal`` (``AccuracyPredictor.fit``).
+    Judged by accuracy, also where it learns from a ``signal`` (``AccuracyPredictor.fit``). The ``proxies`` may be of
+    networks held out, too: they need no training.
 
     Floats: ``kendall_tau`` (0 where either side is constant), ``rmse`` and ``mae`` in the unit of accuracy,
     ``calibration`` (share of measurements within one predicted standard deviation; 0.68 is ideal), and ``rows_fitted``
@@ -47,7 +50,8 @@ def quality(
         )
     held_out = np.isin(networks, np.random.default_rng(seed).permutation(count)[: ceil_div(count, 5)])
     predictor = AccuracyPredictor(space, kind=kind, loss=loss, model=model, seed=seed)
-    predictor.fit(codes[~held_out], accuracy[~held_out], signal=None if signal is None else signal[~held_out])
+    known = {"signal": None if signal is None else signal[~held_out], "proxies": proxies}
+    predictor.fit(codes[~held_out], accuracy[~held_out], **known)
     mean, std = predictor.predict(codes[held_out], return_std=True)
     errors = np.abs(mean - accuracy[held_out])
     figures: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 The sum over parts is linear, and genes are independent, so the expectation is exact: each part's costs contracted with
 the probabilities of the genes that it depends on, times the probability that its depth lets it run. ProxylessNAS (Cai
-et al., 2019) and FBNet (Wu et al., 2019) use the same for the latency of a chain of blocks.
+et al., 2019) and FBNet (Wu et al., 2019) use the same for the latency of a chain of blocks. ``expected_maximum`` has
+that of the largest part.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def expected_sum(parts: Sequence[Part], probabilities: Sequence[Tensor]) -> Tens
 
     Raises ``ValueError`` when a part's gene has no probabilities or another number of options.
     """
-    _check(parts, probabilities)
+    check_probabilities(parts, probabilities)
     num_options = [values.shape[-1] for values in probabilities]
     like = {"dtype": probabilities[0].dtype, "device": probabilities[0].device}
     total = torch.zeros((), **like)
@@ -35,7 +36,8 @@ def expected_sum(parts: Sequence[Part], probabilities: Sequence[Tensor]) -> Tens
     return total
 
 
-def _check(parts: Sequence[Part], probabilities: Sequence[Tensor]) -> None:
+def check_probabilities(parts: Sequence[Part], probabilities: Sequence[Tensor]) -> None:
+    """Raises ``ValueError`` when a part's gene has no probabilities or another number of options."""
     needed = {gene for part in parts for gene in (*part.genes, part.depth_gene) if gene is not None}
     if max(needed) >= len(probabilities):
         raise ValueError(f"there are probabilities of {len(probabilities)} genes; gene {max(needed)} has none")

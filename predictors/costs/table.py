@@ -112,17 +112,11 @@ class Table:
         ``probabilities`` has for each gene its options' probabilities ``(..., options)``, with one leading shape, which
         is the result's. The bend of ``floor`` is left out: it is the mean of ``predict`` where no subnet is below it.
         With ``caches`` it is near that mean, not equal: they miss the share of the expected weights.
-
-        Raises ``ValueError`` for a table of maxima: the expectation of a maximum is no sum over parts.
         """
-        if self.combine != "sum":
-            raise ValueError(
-                f"{self.name} is the largest of its parts, and the expectation of a maximum is no sum over parts; "
-                "sample codes and average predict(codes), or limit it in a search"
-            )
-        from ofa.predictors.costs.expected import expected_sum  # it imports torch
+        from ofa.predictors.costs.expected import expected_sum  # they import torch
+        from ofa.predictors.costs.expected_maximum import expected_maximum
 
-        total = expected_sum(self.parts, probabilities)
+        total = (expected_sum if self.combine == "sum" else expected_maximum)(self.parts, probabilities)
         if self.caches is not None:
             extra, weights = (expected_sum(parts, probabilities) for parts in self.caches.parts(self.parts))
             total = total + missed(weights, self.caches.kept) * extra

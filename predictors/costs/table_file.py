@@ -13,6 +13,7 @@ from ofa.predictors.costs.caches import Caches
 from ofa.predictors.costs.part_genes import part_genes
 from ofa.predictors.costs.parts import Part
 from ofa.supernet.categorical import CategoricalSpace
+from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.files import read_json, write_json
 from ofa.supernet.genome import Genome
 from ofa.supernet.space import SearchSpace
@@ -20,6 +21,9 @@ from ofa.supernet.space import SearchSpace
 # Format 1 had no such key: ``fixed`` (resolutions) was stem and head, ``blocks`` (resolutions, blocks, kernels,
 # expands) had null where a stage has fewer options than another. Format 2 had no ``caches``.
 FORMAT = 3
+
+# Of the spaces that are no family's own, by the key ``family``.
+_SPACES = {"categorical": CategoricalSpace, "cells": CellSpace}
 
 
 def write(
@@ -56,7 +60,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Genome, tuple[Part, ...], dict[s
     values = dict(document)
     version = values.pop("format", 1)
     written = values.pop("space")
-    space = (CategoricalSpace if written.get("family") == "categorical" else SearchSpace).from_dict(written)
+    space = _SPACES.get(written.get("family"), SearchSpace).from_dict(written)
     if version == 1:
         return space, _parts_of_format_1(space, values.pop("fixed"), values.pop("blocks")), values
     if version not in (2, FORMAT):

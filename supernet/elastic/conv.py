@@ -17,7 +17,7 @@ class ElasticConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if (self.active_out, x.shape[1]) == (self.out_channels, self.in_channels):
             return super().forward(x)
-        return self._conv_forward(x, *_active_parameters(self, x.shape[1]))
+        return self._conv_forward(x, *active_parameters(self, x.shape[1]))
 
 
 class ElasticConv2dSame(Conv2dSame):
@@ -26,11 +26,12 @@ class ElasticConv2dSame(Conv2dSame):
     active_out: int
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = _active_parameters(self, x.shape[1])
+        weight, bias = active_parameters(self, x.shape[1])
         return conv2d_same(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def _active_parameters(conv: ElasticConv2d | ElasticConv2dSame, width: int) -> tuple[Tensor, Tensor | None]:
+def active_parameters(conv: ElasticConv2d | ElasticConv2dSame, width: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the part that runs on inputs of ``width`` channels."""
     # Every slice costs a copy of the whole weight in the backward pass, also a slice that leaves nothing out.
     weight, bias, out = conv.weight, conv.bias, conv.active_out
     if out < conv.out_channels:

@@ -21,15 +21,16 @@ class ElasticKernelConv2d(nn.Conv2d):
 
     def active_tensor(self, name: str, shape: torch.Size) -> Tensor:
         """The tensor ``name`` of the plain leaf of a subnet, whose shape it is: kernel transforms are baked in."""
-        return self.bias[: shape[0]] if name == "bias" else self._active_weight(shape[0], shape[1], shape[-1])
+        return self.bias[: shape[0]] if name == "bias" else self.active_weight(shape[0], shape[1], shape[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self._active_weight(self.active_out, x.shape[1], self.active_kernel)
+        weight = self.active_weight(self.active_out, x.shape[1], self.active_kernel)
         bias = None if self.bias is None else self.bias[: self.active_out]
         half = self.active_kernel // 2
         return nn.functional.conv2d(x, weight, bias, self.stride, half)
 
-    def _active_weight(self, out: int, read: int, kernel: int) -> Tensor:
+    def active_weight(self, out: int, read: int, kernel: int) -> Tensor:
+        """The weight ``(out, read, kernel, kernel)`` that a subnet uses."""
         weight = self.weight if (out, read) == self.weight.shape[:2] else self.weight[:out, :read]
         made = smaller_kernel(weight, kernel, kernels=self.kernels, transforms=self.transforms)
         # What was multiplied has lost the order in memory by which torch chooses how to compute, and what to give.

@@ -48,16 +48,18 @@ def _never(leaf: nn.Module) -> str:
 
 
 class Kind(NamedTuple):
-    """What is known of a kind of layer."""
+    """What is known of a kind of layer; ``mixes`` says whether what it writes to a channel depends on other channels,
+    in itself rather than in a layer that it has."""
 
     make_elastic: Callable[[nn.Module], None]
     plain: Callable[..., dict[str, Any]]
     why_fixed: Callable[[nn.Module], str] = _never
+    mixes: bool = True
 
 
-_DEPTHWISE = Kind(make_depthwise_elastic, plain_depthwise, why_depthwise_is_fixed)
+_DEPTHWISE = Kind(make_depthwise_elastic, plain_depthwise, why_depthwise_is_fixed, mixes=False)
 _CONV = Kind(make_conv_elastic, plain_conv, why_conv_is_fixed)
-_BATCH_NORM = Kind(make_batch_norm_elastic, plain_batch_norm, why_batch_norm_is_fixed)
+_BATCH_NORM = Kind(make_batch_norm_elastic, plain_batch_norm, why_batch_norm_is_fixed, mixes=False)
 _LAYER_NORM = Kind(make_layer_norm_elastic, plain_layer_norm, why_layer_norm_is_fixed)
 
 # Depthwise convolutions have the class of others: ``_kind`` tells them apart.
@@ -67,11 +69,11 @@ KINDS: dict[type[nn.Module], Kind] = {
     **dict.fromkeys((nn.Linear, Linear), Kind(make_linear_elastic, plain_linear)),
     nn.BatchNorm2d: _BATCH_NORM,
     BatchNormAct2d: _BATCH_NORM,
-    BlurPool2d: Kind(make_blur_elastic, plain_blur),
+    BlurPool2d: Kind(make_blur_elastic, plain_blur, mixes=False),
     **dict.fromkeys(ELASTIC_LAYER_NORMS, _LAYER_NORM),
-    **dict.fromkeys(ELASTIC_SCALES, Kind(make_scale_elastic, _nothing_else)),
-    Attention: Kind(make_attention_elastic, plain_attention, why_attention_is_fixed),
-    **dict.fromkeys(ELASTIC_TRANSFORMERS, Kind(make_transformer_elastic, plain_transformer)),
+    **dict.fromkeys(ELASTIC_SCALES, Kind(make_scale_elastic, _nothing_else, mixes=False)),
+    Attention: Kind(make_attention_elastic, plain_attention, why_attention_is_fixed, mixes=False),
+    **dict.fromkeys(ELASTIC_TRANSFORMERS, Kind(make_transformer_elastic, plain_transformer, mixes=False)),
 }
 
 
@@ -104,6 +106,11 @@ def can_be_elastic(leaf: nn.Module) -> bool:
 def can_choose_kernel(leaf: nn.Module) -> bool:
     """Whether ``make_leaf_elastic`` takes several kernels for a plain layer."""
     return not _why_kernel_is_fixed(leaf)
+
+
+def mixes_channels(leaf: nn.Module) -> bool:
+    """Whether a layer, plain or elastic, makes a channel of several; norms over channels do, batch norms do not."""
+    return next((kind.mixes for plain in type(leaf).__mro__ if (kind := _kind(leaf, plain))), False)
 
 
 def make_leaf_elastic(leaf: nn.Module, *, kernels: tuple[int, ...] | None = None) -> None:

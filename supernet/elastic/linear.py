@@ -20,9 +20,10 @@ class ElasticLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if (self.active_out, x.shape[-1]) == (self.out_features, self.in_features):
             return super().forward(x)
-        return F.linear(x, *self._active_parameters(x.shape[-1]))
+        return F.linear(x, *self.active_parameters(x.shape[-1]))
 
-    def _active_parameters(self, width: int) -> tuple[Tensor, Tensor | None]:
+    def active_parameters(self, width: int) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the part that runs on inputs of ``width`` features."""
         weight, bias, out = self.weight, self.bias, self.active_out
         if out < self.out_features:
             weight, bias = weight[:out], None if bias is None else bias[:out]
@@ -32,7 +33,7 @@ class ElasticLinear(nn.Linear):
 class ElasticQkv(ElasticLinear):
     """The layer that computes queries, keys and values: ``active_out / 3`` features each, of the first heads."""
 
-    def _active_parameters(self, width: int) -> tuple[Tensor, Tensor | None]:
+    def active_parameters(self, width: int) -> tuple[Tensor, Tensor | None]:
         weight, bias, out = self.weight, self.bias, self.active_out
         if out < self.out_features:
             weight, bias = _thirds(weight, out), None if bias is None else _thirds(bias, out)

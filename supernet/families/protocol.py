@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ofa.supernet.channel_sorting import ChannelGroup
+    from ofa.supernet.relaxation.mixing.plan import MixingPlan
 
 
 class FamilyOperators(Protocol):
@@ -61,6 +62,9 @@ class FamilyModel(Protocol):
 
     def channel_groups(self, model: nn.Module, space: Any) -> Iterable[ChannelGroup]:
         """Which channels may be reordered together: who writes them, who reads them, how many each option keeps."""
+
+    def mixing_plan(self, model: nn.Module, space: Any) -> MixingPlan:
+        """Which genes weight which layer of an elastic model, for differentiable search; a family may lack it."""
 
     def parts(self, model: nn.Module) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:
         """A plain model cut into stem, stages of blocks and head, sharing its layers: what is timed apart."""

@@ -82,6 +82,8 @@ def broadcast_buffers(net: nn.Module) -> None:
     if world_size() == 1:
         return
     buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
     flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
     dist.broadcast(flat, src=0)
     for buffer, values in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):

@@ -5,11 +5,10 @@ loss over its images (0 without any); one that is not finite ends training on al
 every rank, with an empty batch too, since ranks may have to decide something together. Weight sharing
 (``weight_sharing``) and fine-tuning (``finetune``) are two of them.
 
-Differentiable search (DARTS, https://arxiv.org/abs/1806.09055) is to be a third: architecture parameters are one of
+Differentiable search (``ofa.supernet.relaxation.learning``) is a third: architecture parameters are one of
 ``state.modules``, with their own one of ``state.optimizers``; ``batches`` yields ``(images, labels, other images, other
-labels)`` of two halves of the data; and the step function first learns the architecture from ``batch.others`` and calls
-``step.apply_gradients`` with that optimizer, then clears the gradients and adds those of the weights, with which the
-loop goes on. Checkpoints hold all of it.
+labels)`` of two halves of the data; and the step function first updates the architecture parameters by the others, then
+adds the gradients of the weights, with which the loop goes on. Checkpoints hold all of it.
 """
 
 from __future__ import annotations

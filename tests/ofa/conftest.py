@@ -1,16 +1,16 @@
 """One small run, made once for all tests that look at a finished run."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from forked_commands import forked_commands
+from quick_models import quick_models as _quick_models
 
 from ofa.cli import main
 from ofa.pipeline.manifest import RunManifest
@@ -35,7 +35,6 @@ targets:
   # A limit that needs no clock, so that two runs choose alike.
   phone: {limits: {macs: 0.8x}}
 """
-COMMAND = [sys.executable, "-c", "from ofa.cli import main; main()"]
 
 
 @pytest.fixture(scope="session")
@@ -46,22 +45,11 @@ def small(tmp_path_factory) -> Path:
     return path
 
 
-def _heed_interrupts() -> None:
-    """Where the tests run in a shell's background, they and what they start would ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture(scope="session")
-def start(small):
+def start(tmp_path_factory):
     """``start(*arguments, cwd=)``: the ``ofa`` command in a process of its own."""
-
-    def popen(*arguments: object, cwd: Path = small.parent) -> subprocess.Popen:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [*COMMAND, *map(str, arguments)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=_heed_interrupts, **pipes)
-
-    return popen
+    with forked_commands(tmp_path_factory.mktemp("commands")) as command:
+        yield command
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +79,26 @@ def call(capsys):
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def quick_models():
+    """The stage ``export`` takes milliseconds: see ``tests/shared/quick_models.py``."""
+    with _quick_models():
+        yield
+
+
+@pytest.fixture(scope="module")
+def run_again(finished, tmp_path_factory):
+    """``run_again(*options)``: a copy of the finished run, run on with them; its folder, what it printed."""
+
+    def run(*options: object) -> SimpleNamespace:
+        folder = shutil.copytree(finished.folder, tmp_path_factory.mktemp("again") / "run")
+        with _quick_models(), redirect_stdout(StringIO()) as out:
+            main(["run", str(folder), *map(str, options), "--update"])
+        return SimpleNamespace(folder=folder, out=out.getvalue())
 
     return run
 

@@ -15,7 +15,7 @@ So an image moves only when a copy of it is added or removed, or within a class 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -42,9 +42,9 @@ def spread_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(position, kind="stable")
 
 
-def hashes(names: Sequence[bytes]) -> np.ndarray:
+def hashes(names: Iterable[bytes], *, key: bytes = SPLIT_KEY) -> np.ndarray:
     """A number in [0, 1) for each name ``(n,)``, the same in every process and version."""
-    joined = b"".join(blake2b(name, digest_size=8, key=SPLIT_KEY).digest() for name in names)
+    joined = b"".join(blake2b(name, digest_size=8, key=key).digest() for name in names)
     return np.frombuffer(joined, "<u8") / 2.0**64
 
 

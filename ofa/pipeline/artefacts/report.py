@@ -10,6 +10,7 @@ from ofa.pipeline.artefacts.cost_info import CostInfo
 from ofa.pipeline.artefacts.drawn import SubnetDescription
 from ofa.pipeline.artefacts.evaluation import ClassCounts, Machine
 from ofa.pipeline.artefacts.quality import Quality
+from ofa.pipeline.artefacts.relaxation import Relaxation
 from ofa.pipeline.artefacts.search import Figures, Searched
 from ofa.pipeline.artefacts.verification import Verified
 
@@ -30,12 +31,16 @@ class Measured(Figures):
 
 
 class TargetReport(Searched):
-    """A target: what search said of it, and its model file in the run folder."""
+    """A target: what search said of it, and its model file in the run folder.
+
+    ``relaxation``: the differentiable search that proposed its network, where one did.
+    """
 
     measured: Measured
     verified: Verified
     latency_table: CostInfo | None = None
     model: str
+    relaxation: Relaxation | None = None
 
     @property
     def accuracy_as_predicted(self) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ofa.predictors.costs.table import SAVED, Table
 from ofa.supernet.families.operators import parts_of_subnet
 from ofa.supernet.operators import macs
 from ofa.supernet.space import SearchSpace, Subnet
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CHUNK = 4096  # codes whose costs fit the processor's caches
 
@@ -82,6 +85,13 @@ class PatchedTable(Table):
         """Cost of each subnet of ``codes`` ``(n, genes)``: float64 ``(n,)``, in ``unit``."""
         costs = np.concatenate([np.empty(0), *(self._predict(chosen, part) for part, chosen in self._choices(codes))])
         return above_zero(self.intercept + self.slope * costs, self.floor)
+
+    def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """Raises ``ValueError``: which patches are best, and so the cost, does not follow the options gradually."""
+        raise ValueError(
+            f"{self.name} of programs with patches is a cost table without gradient; limit the derived network by it, "
+            "or choose programs without patches (patches: false)"
+        )
 
     def patches(self, subnet: Subnet) -> Patches | None:
         """The patches that the program of ``subnet`` has."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 from timm.layers import get_act_layer
 from timm.models import MobileNetV3
 from timm.models._efficientnet_blocks import InvertedResidual, SqueezeExcite
@@ -22,6 +23,7 @@ from ofa.supernet.elastic.depthwise import make_depthwise_elastic
 from ofa.supernet.elastic.norm import make_batch_norm_elastic
 from ofa.supernet.elastic.stage import make_stage_elastic
 from ofa.supernet.families.mobilenetv3.space import Space, mid_channels
+from ofa.supernet.relaxation.mixing.plan import Depths, Kernels, MixingPlan, Width
 from ofa.supernet.space import BlockPosition, Subnet
 
 _SE_RATIO = 0.25
@@ -112,16 +114,41 @@ def elastic_blocks(model: MobileNetV3, space: Space) -> Iterator[tuple[BlockPosi
 def channel_groups(model: MobileNetV3, space: Space) -> Iterator[ChannelGroup]:
     """What expand ratios choose among: each block's middle channels and, with squeeze-excite, its squeezed ones."""
     for position, block in elastic_blocks(model, space):
-        stage = space.stages[position.stage]
-        widths = [mid_channels(position.in_channels, expand) for expand in stage.expands]
+        stage, (widths, squeezed) = space.stages[position.stage], _middle_widths(space, position)
         writers, readers = [block.conv_pw, block.bn1, block.conv_dw, block.bn2], [block.conv_pwl]
         if stage.se:
             writers.append(block.se.conv_expand)
             readers.append(block.se.conv_reduce)
         yield ChannelGroup(["expand"], writers, readers, widths)
         if stage.se:
-            squeezed = [round_channels(width * _SE_RATIO) for width in widths]
             yield ChannelGroup(["expand"], [block.se.conv_reduce], [block.se.conv_expand], squeezed)
+
+
+def _middle_widths(space: Space, position: BlockPosition) -> tuple[list[int], list[int]]:
+    """A block's middle channels for each of its expand ratios, and its squeezed ones."""
+    ratios = space.stages[position.stage].expands
+    widths = [mid_channels(position.in_channels, ratio) for ratio in ratios]
+    return widths, [round_channels(width * _SE_RATIO) for width in widths]
+
+
+def mixing_plan(model: MobileNetV3, space: Space) -> MixingPlan:
+    """Which genes weight which layer: expand ratios what reads the middle of a block, kernels, and depths of stages."""
+    widths, reads, kernels = {}, {}, {}
+    genes = zip(space.blocks, space.genes_of("kernel").tolist(), space.genes_of("expand").tolist(), strict=True)
+    for position, kernel, expand in genes:
+        stage, block = space.stages[position.stage], f"blocks.{1 + position.stage}.{position.index}"
+        middle, squeezed = (Width((expand,), np.array(sizes)) for sizes in _middle_widths(space, position))
+        kernels[f"{block}.conv_dw"] = Kernels(kernel, stage.kernels)
+        widths[block] = middle
+        reads[f"{block}.conv_pwl"] = block
+        if stage.se:
+            widths[f"{block}.se"] = squeezed
+            reads |= {f"{block}.se.conv_reduce": block, f"{block}.se.conv_expand": f"{block}.se"}
+    depths = {
+        f"blocks.{1 + number}": Depths(column, space.stages[number].depths)
+        for number, column in enumerate(space.genes_of("depth").tolist())
+    }
+    return MixingPlan(widths=widths, reads=reads, kernels=kernels, depths=depths)
 
 
 def parts(model: MobileNetV3) -> tuple[nn.Module, list[nn.Sequential], nn.Module]:

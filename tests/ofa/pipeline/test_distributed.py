@@ -35,7 +35,7 @@ space:
 train: {epochs: 2, lr: 0.1, batch_size: 127, mixup: 0.2, ema: 0.9, eval_images: 16, checkpoint: {steps: 3}}
 collect: {subnets: 11, calibration_images: 128}
 measure: {rounds: 2, fit_subnets: 3, test_subnets: 3}
-search: {population: 20, generations: 3}
+search: {strategy: differentiable, method: gdas, epochs: 2}
 targets:
   phone: {limits: {macs: 0.8x}}
 """
@@ -53,6 +53,13 @@ if "RANK" in os.environ:
     def tell():
         with open(os.environ["TOLD"] + os.environ["RANK"], "w") as file:
             file.write("\\n".join(touched))
+"""
+# The command, whose models are written in milliseconds: other tests are about them.
+QUICK = """
+from quick_models import quick_models
+from ofa.cli import main
+with quick_models():
+    main()
 """
 # The command, with one rank that dies, once, in the middle of the third epoch; each says who it is and where it begins.
 DYING = """
@@ -121,9 +128,11 @@ def two(recipe, tmp_path_factory):
     place = tmp_path_factory.mktemp("two")
     (place / "site").mkdir()
     (place / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    paths = os.pathsep.join([str(place / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    (place / "quick.py").write_text(QUICK)
+    shared = Path(__file__).parents[2] / "shared"
+    paths = os.pathsep.join([str(place / "site"), str(shared), *filter(None, [os.environ.get("PYTHONPATH")])])
     code, _, err = torchrun(
-        *("-m", "ofa", "run", recipe, "--out", place / "run"),
+        *(place / "quick.py", "run", recipe, "--out", place / "run"),
         options=["--redirects", "3", "--log-dir", str(place / "logs")],
         PYTHONPATH=paths,
         WATCHED=place / "run",
@@ -143,7 +152,7 @@ def metrics(folder):
 @needs_gloo
 def test_a_whole_run(two, ran):
     assert ran(two.said[0]) == list(STAGES)
-    assert (two.folder / "report.html").exists()
+    assert (two.folder / "report.html").exists() and "Discretisation gap" in (two.folder / "report.md").read_text()
     figures = metrics(two.folder)
     epochs = [("full", 1), ("full", 2), ("kernel", 1), ("depth-2", 1), ("expand-2", 1)]
     assert [(row["phase"], row["epoch"]) for row in figures] == epochs
@@ -160,6 +169,15 @@ def test_both_ranks_fine_tune(two):
     for row in map(json.loads, rows):
         assert row["images_per_second"] * row["seconds"] == pytest.approx(8 * 127)
     assert two.said[0].count("  finetune phone 1/") == 1
+
+
+@needs_gloo
+def test_both_ranks_learn_the_architecture(two):
+    record = json.loads((two.folder / "relax" / "phone.json").read_text())
+    assert two.said[0].count("  relax phone ") == len(record["history"]) == 2
+    rows = (two.folder / "relax" / record["folder"] / "metrics.jsonl").read_text().splitlines()
+    for row in map(json.loads, rows):  # the weights' half of the images, of both ranks
+        assert row["images_per_second"] * row["seconds"] == pytest.approx(127 * round(1092 / 2 / 127))
 
 
 @needs_gloo

@@ -6,7 +6,7 @@ import time
 
 from ofa.pipeline.checkpoints import PATTERN
 
-SETTINGS = {"targets.phone.finetune.epochs": 40, "targets.phone.finetune.lr": 0.02, "train.checkpoint.steps": 5}
+SETTINGS = {"targets.phone.finetune.epochs": 20, "targets.phone.finetune.lr": 0.02, "train.checkpoint.steps": 5}
 OPTIONS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
 
@@ -39,7 +39,7 @@ def test_a_kill_and_a_signal_in_the_middle(call, start, copied, tmp_path):
     wait(process, lambda: newest(copied) > killed)
     process.send_signal(signal.SIGTERM)
     assert (process.communicate()[1], process.returncode) == ("", 143)
-    assert killed < newest(copied) < 40 * 17
+    assert killed < newest(copied) < 20 * 17
 
     code, out, err = call("finetune", copied, *OPTIONS)
     assert code == 0 and " moved to " not in out, (out, err)
@@ -48,5 +48,5 @@ def test_a_kill_and_a_signal_in_the_middle(call, start, copied, tmp_path):
     for path in files:
         if (whole / path).is_file():
             assert (copied / path).read_bytes() == (whole / path).read_bytes(), path
-    rows = [path.read_text().count("\n") for path in (copied / "finetune").glob("*-40-*/metrics.jsonl")]
-    assert rows == [40]
+    rows = [path.read_text().count("\n") for path in (copied / "finetune").glob("*-20-*/metrics.jsonl")]
+    assert rows == [20]

@@ -8,10 +8,7 @@ import json
 import os
 import random
 import re
-import select
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,48 +40,6 @@ train:
 targets:
   phone: {limits: {macs: 0.8x}}
 """
-# Importing torch takes longer than training here: this process does it once, and every line that it reads forks a
-# process which runs the command. It says the process's number, then its exit code.
-FORKS = """
-import json, os, sys, traceback
-import ofa.pipeline.job
-from ofa.cli import main
-for line in sys.stdin:
-    arguments, out, err = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        for number, path in ((1, out), (2, err)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        code = 0
-        try:
-            main(arguments)
-        except SystemExit as stop:
-            code = stop.code
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # threads that the libraries began before the fork are not there to be ended
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def forks():
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", FORKS],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
-    )
-    yield process
-    process.stdin.close()
-    assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -95,21 +50,15 @@ def recipe(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def training(forks, recipe, tmp_path_factory):
+def training(start, recipe):
     """``with training(folder) as process``: ``ofa train`` in a process of its own; ended and read when it closes."""
-    streams = tmp_path_factory.mktemp("streams")
 
     @contextmanager
     def run(folder, *options):
-        paths = [str(streams / "out"), str(streams / "err")]
-        arguments = ["train", str(recipe), "--out", str(folder), *options]
-        forks.stdin.write(json.dumps([arguments, *paths]) + "\n")
-        forks.stdin.flush()
-        process = SimpleNamespace(pid=int(forks.stdout.readline()), started=time.monotonic())
-        process.ended = lambda: bool(select.select([forks.stdout], [], [], 0)[0])
+        process, began = start("train", recipe, "--out", folder, *options), time.monotonic()
+        process.started = began
         yield process
-        process.code = int(forks.stdout.readline())
-        process.out, process.err = (Path(path).read_text() for path in paths)
+        process.out, process.err = process.communicate()
 
     return run
 
@@ -120,7 +69,7 @@ def expected(training, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
     with training(folder) as process:
         pass
-    assert process.code == 0, process.err
+    assert process.returncode == 0, process.err
     return SimpleNamespace(weights=weights(folder), seconds=time.monotonic() - process.started, folder=folder)
 
 
@@ -148,7 +97,7 @@ def epochs(folder):
 
 def when(process, ready):
     """Waits until ``ready`` (then true) or until the process has ended."""
-    while not process.ended():
+    while process.poll() is None:
         if ready():
             return True
         assert time.monotonic() < process.started + 60
@@ -159,7 +108,7 @@ def when(process, ready):
 def finish(training, folder, expected, *options):
     with training(folder, *options) as process:
         pass
-    assert process.code == 0, process.err
+    assert process.returncode == 0, process.err
     assert weights(folder) == expected.weights
     assert epochs(folder) == epochs(expected.folder)
     assert len(checkpoints(folder)) == 3
@@ -184,11 +133,11 @@ def test_ten_kills_anywhere(training, expected, tmp_path):
                 time.sleep(rng.uniform(0, 0.5 * expected.seconds))
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(process.pid, signal.SIGKILL)
-        if process.code == -signal.SIGKILL:
+        if process.returncode == -signal.SIGKILL:
             kinds.pop()
             went_on += bool(before) and not weights(folder)
         else:  # it was faster: the next one from the start
-            assert process.code == 0, process.err
+            assert process.returncode == 0, process.err
             assert weights(folder) == expected.weights
             number += 1
             folder = tmp_path / str(number)
@@ -213,7 +162,7 @@ def test_a_signal_in_the_middle_of_an_epoch(training, expected, tmp_path, number
         if 24 < step(folder) < 32:
             break
     assert 24 < step(folder) < 32
-    assert (process.code, process.err) == (code, message.format(folder))
+    assert (process.returncode, process.err) == (code, message.format(folder))
     assert took < 10
     assert len(epochs(folder)) == 3
     assert not weights(folder)

@@ -7,7 +7,6 @@ before really made (its `ofa run`, this folder's recipe) differs from that in no
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,17 +17,14 @@ from ofa.pipeline.stage_inputs import _by_folder, _sections
 from ofa.supernet.files import read_json, write_json
 
 WITH_FORMAT = ("report.json", "predictor/quality.json", "search/phone.json", "models/phone/verify.json")
+pytestmark = pytest.mark.usefixtures("quick_models")
 SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture(scope="module")
-def plain(finished, start, tmp_path_factory):
+def plain(run_again):
     """The finished run with its networks as they were searched; and what its command printed."""
-    folder = shutil.copytree(finished.folder, tmp_path_factory.mktemp("plain") / "run")
-    process = start("run", folder, "--set", "finetune=false", "--update")
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return SimpleNamespace(folder=folder, out=out)
+    return run_again("--set", "finetune=false")
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_every_artefact_is_there_and_nothing_else(finished, ran):
     files = sorted(str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file())
     network = json.loads((finished.folder / "finetune" / "phone.json").read_text())["network"]
     assert files == sorted(name.replace("NETWORK", network) for name in FILES)
-    assert ran(finished.out) == list(STAGES)
+    assert ran(finished.out) == [name for name in STAGES if name != "relax"]
     assert finished.err == ""  # bars are for terminals
 
 
@@ -180,6 +180,7 @@ def test_another_seed_differs(call, finished, small, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() != (finished.folder / name).read_bytes()
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_another_recipe_needs_update_which_runs_only_what_it_changes(call, ran, copied, small):
     changes = ["--set", "targets.phone.limits.macs=0.6x"]
     before = (copied / "run.json").read_bytes()

@@ -54,6 +54,15 @@ def test_a_point_stands_where_the_ticks_say():
     assert by_text["x"]["class"] == by_text["y"]["class"] == "name"
 
 
+def test_a_shade_is_inside_the_picture_and_around_its_line():
+    series = Series("s", [(0, 1), (1, 2)], 0, marker="none", line=True, area=[(0, 3), (-5, 9)])
+    shade = next(one["d"] for one in drawn(chart("t", [series], x="x", y="y")) if one.get("class") == "shade")
+    corners = [tuple(map(float, corner.split())) for corner in shade.strip("MZ").split("L")]
+    (left, low), (right, lowest), (_, highest), (_, high) = corners
+    assert left < right and highest < high < low < lowest  # pixels are counted from above
+    assert highest > 0 and lowest < 270
+
+
 def test_what_cannot_be_drawn_is_left_out():
     nan = float("nan")
     assert chart("t", [Series("s", [], 0), Series("r", [(nan, 1), (1, float("inf"))], 1)], x="x", y="y") == ""

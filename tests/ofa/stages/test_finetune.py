@@ -14,6 +14,7 @@ from ofa.stages import finetune as stage
 from ofa.supernet.training.errors import OutOfMemory
 from ofa.supernet.training.finetune import finetune
 
+pytestmark = pytest.mark.usefixtures("quick_models")
 EPOCHS, LR, STEPS = 2, 0.02, 2 * 17  # batches of 64 of 1,092 images, the last one smaller
 
 
@@ -46,15 +47,9 @@ def trained(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(start, finished, tmp_path_factory):
+def whole(run_again):
     """A finished run whose network was trained for two epochs that nothing interrupted."""
-    import shutil
-
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    shutil.copytree(finished.folder, folder)
-    _, err = (process := start("run", folder, *phone(epochs=EPOCHS, lr=LR), "--update")).communicate()
-    assert process.returncode == 0, err
-    return folder
+    return run_again(*phone(epochs=EPOCHS, lr=LR)).folder
 
 
 def test_what_it_leaves(whole, finished):

@@ -43,6 +43,7 @@ def test_a_report_needs_no_images(call, copied, monkeypatch):
     assert call("report", copied)[0] == 0
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_only_evaluate_reads_the_test_images(call, copied, ran, monkeypatch):
     assert [name for name, stage in STAGE_TABLE.items() if "test" in stage.splits] == ["evaluate"]
     read, images = [], Job.images

@@ -32,6 +32,7 @@ def costs(small, tmp_path_factory):
     return path
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_a_target_with_costs_of_its_own(call, ran, small, finished, tmp_path, costs):
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from quick_models import quick_onnx
 
 pytest.importorskip("ai_edge_quantizer", reason="pip install 'once-for-all[tflite]'")
 pytest.importorskip("tflite_micro", reason="pip install 'once-for-all[mcu]'")
 
-from ofa.export.graph import onnx_graph
 from ofa.export.runtimes import tflm
 from ofa.pipeline.artefacts.verification import TRAINED, Quantization
 from ofa.predictors.metrics import top1
@@ -102,12 +102,6 @@ def trained():
     calibrate(model, (batch for batch, _ in images("train", SIDE, limit=128)))
     assert top1(model, images("validation", SIDE)) > 0.95
     return model
-
-
-def quick_onnx(model, path, *, resolution, **_):
-    """As ``export_onnx``, whose tracing takes seconds."""
-    path.write_bytes(onnx_graph(model, (3, resolution, resolution)).SerializeToString(deterministic=True))
-    return path
 
 
 def written(model, folder, monkeypatch, *, training, attempts=BAD, drop=0.01):

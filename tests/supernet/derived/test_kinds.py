@@ -5,6 +5,7 @@ import pytest
 import torch
 from counted_costs import counted_costs
 from shared_networks import images, scramble, subnets_of
+from shared_spaces import MIXED, SETTINGS
 
 from ofa.predictors.accuracy.features import feature_groups, features
 from ofa.predictors.costs.cost_table import CostTable
@@ -15,53 +16,6 @@ from ofa.supernet.space import SearchSpace
 from ofa.supernet.supernet import Supernet
 
 HEAD = {"num_classes": 5, "in_chans": 3}
-SETTINGS = {
-    "k3e1": {"kernels": {"conv_dw": 3}, "expand": 1},
-    "k5e1": {"kernels": {"conv_dw": 5}, "expand": 1},
-    "k3e3": {"kernels": {"conv_dw": 3}, "expand": 3},
-    "k5e3": {"kernels": {"conv_dw": 5}, "expand": 3},
-}
-# As FBNet has them, beside independent choices, elastic widths, and blocks of other shapes that stand in their places:
-# one with a residual connection, a squeeze-and-excite and middle channels of its own among them.
-MIXED = {
-    "family": "efficientnet",
-    "resolutions": [15, 24],
-    "timm": "timm.models.EfficientNet",
-    "arguments": {
-        "block_args": [["ir_r1_k5_s2_e3_c16_noskip", "ir_r1_k5_s1_e3_c16"], ["ir_r2_k5_s2_e4_c24"]],
-        "stem_size": 16,
-        "fix_stem": True,
-        "num_features": 32,
-        "round_chs_fn": "int",
-        "act_layer": "relu6",
-    },
-    "stages": [
-        {
-            "depths": [1, 2],
-            "blocks": [
-                {"in_channels": 16, "kinds": {"conv": {"block": "cn_r1_k1_s2_c16"}, **SETTINGS}},
-                {
-                    "in_channels": 16,
-                    "kinds": {
-                        **dict(list(SETTINGS.items())[:2]),
-                        "squeezed": {"block": "ir_r1_k3_s1_e2_c16_se0.25"},
-                        "separable": {"block": "ds_r1_k3_s1_c16"},
-                        "k5e3": SETTINGS["k5e3"],
-                    },
-                },
-            ],
-        },
-        {
-            "depths": [1, 2],
-            "blocks": [
-                {"in_channels": 16, "kernels": {"conv_dw": [3, 5]}, "expands": [2, 4]},
-                {"in_channels": 24, "kinds": {"small": {"expand": 2}, "large": {"expand": 4}}},
-            ],
-        },
-    ],
-    "widths": {"stem": [8, 16], "0": [8, 16], "1": [16, 24]},
-    "expand_of": "in",
-}
 SPACE = SearchSpace.from_dict(MIXED)
 
 

@@ -21,10 +21,12 @@ import pytest
 import safetensors.torch
 import shared_spaces
 import torch
+import toy_relaxed
 from shared_spaces import SMALL as SPACE
 from torch import distributed as dist
 
 from ofa.predictors.costs.cost_table import CostTable
+from ofa.supernet.relaxation.search import search_architecture
 from ofa.supernet.supernet import Supernet
 from ofa.supernet.training import distributed, weight_sharing
 from ofa.supernet.training.finetune import finetune
@@ -54,6 +56,7 @@ CASES = {
 }
 EQUAL = [name for name in CASES if name != "different"]
 TOLERANCE = 2e-5
+SEARCHES = ("darts", "drnas", "gdas", "milenas", "darts_2nd")
 COLLECTIVES = ("all_reduce", "broadcast", "all_gather", "reduce", "barrier", "all_gather_into_tensor", "gather")
 
 
@@ -181,6 +184,26 @@ def finetuned(*, rank=None, count=None):
     return model.state_dict(), {"losses": losses, "calls": calls}
 
 
+@functools.cache
+def searched(name, *, rank=None, count=None):
+    """The end of an architecture search, without batch norm and dropout."""
+    rank = distributed.rank() if rank is None else rank
+    count = distributed.world_size() if count is None else count
+    relaxed = toy_relaxed.relaxed_for(name, dropout=0.0)
+    relaxed.net.norm = torch.nn.Identity()
+    sizes = (8, 8) if name == "milenas" else (9, 7)  # which counts both halves by the images of the second
+
+    def own(epoch, start):
+        for batch in toy_relaxed.batches(epoch, start, n=9):
+            halves = (batch[:2], batch[2:])
+            yield tuple(part[:n][rank::count] for half, n in zip(halves, sizes, strict=True) for part in half)
+
+    method, steps = toy_relaxed.fast(name), toy_relaxed.STEPS
+    options = {"epochs": 2, "steps_per_epoch": steps, "normalize": toy_relaxed.prepare, "progress": False}
+    search_architecture(relaxed, method, own, **options)
+    return relaxed.state_dict()
+
+
 def averaged(images):
     """``average_gradients`` of three parameters: used by both processes, by the second alone, by none."""
     number = distributed.rank()
@@ -208,6 +231,10 @@ def main(number, folder):
         state = {name: tensor.contiguous() for name, tensor in state.items()}
         safetensors.torch.save_file(state, folder / f"{case}-{number}.safetensors")
         (folder / f"{case}-{number}.json").write_text(json.dumps(happened))
+    for name in SEARCHES:
+        state = {key: tensor.contiguous() for key, tensor in searched(name).items()}
+        safetensors.torch.save_file(state, folder / f"search {name}-{number}.safetensors")
+        (folder / f"search {name}-{number}.json").write_text("{}")
     state, happened = finetuned()
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     safetensors.torch.save_file(state, folder / f"finetune-{number}.safetensors")
@@ -331,6 +358,17 @@ def test_processes_speak_once_a_step(results, case):
     times = 2 if case == "attentive" else 1
     for _, events in results(case):
         assert events["calls"] == {"all_reduce": times * 2 * STEPS, "broadcast": 2}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_all_processes_find_the_same_architecture(results, name):
+    (first, _), (second, _) = results(f"search {name}")
+    assert not [key for key in first if not torch.equal(first[key], second[key])]
+    alone, half = searched(name), searched(name, rank=0, count=2)
+    first, half = ({key: value for key, value in end.items() if ".alpha." in key} for end in (first, half))
+    assert farthest(half, {key: alone[key] for key in first}) > 50 * TOLERANCE
+    if name != "darts_2nd":  # the virtual step is each process's own
+        assert farthest(first, {key: alone[key] for key in first}) < TOLERANCE
 
 
 def test_gradients_count_by_their_images(pair):

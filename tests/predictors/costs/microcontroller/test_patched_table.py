@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("tflite_micro", reason="pip install 'once-for-all[mcu]'")
 pytest.importorskip("bakenn", reason="pip install 'once-for-all[mcu]'")
@@ -113,6 +114,14 @@ def test_no_network_needs_more_and_patches_may_be_switched_off():
     without = ram(space, **HEAD, cpu="cortex_m4", memory=Memory(patches=False))
     assert np.array_equal(without.predict(codes), plain)
     assert patches_of(without, space.largest) is None
+
+
+def test_costs_that_jump_between_patches_have_no_gradient():
+    space = SPACES["mcu"]
+    alike = [torch.full((int(count),), 1 / int(count)) for count in space.num_options]
+    with pytest.raises(ValueError, match=r"^ram of programs with patches is a cost table without gradient; limit"):
+        ram(space, **HEAD, cpu="cortex_m4", memory=Memory()).expected(alike)
+    assert ram(space, **HEAD, cpu="cortex_m4", memory=Memory(patches=False)).expected(alike) > 0
 
 
 def test_more_overhead_allows_less_memory():

@@ -1,0 +1,1 @@
+"""Zero-cost proxies: what an untrained network says of how well it will train, one proxy a file."""
