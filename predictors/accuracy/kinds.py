@@ -59,7 +59,7 @@ KINDS: dict[str, PredictorKind] = {
     "gp": PredictorKind(help="Gaussian process", load=_gp),
     "mlp": PredictorKind(help="neural networks", load=_mlp, losses=tuple(LOSSES)),
     "trees": PredictorKind(help="boosted trees", load=_trees),
-    # Several times as slow as all others together, and best on one table of three (benchmarks/results/predictors.md).
+    # Several times as slow as ``mlp``, and on no table clearly better (benchmarks/results/predictors.md).
     "graph": PredictorKind(help="graph networks over the blocks", load=_graph, losses=tuple(LOSSES), compared=False),
 }
 AUTO = "auto"  # the kind of highest cross-validated Kendall tau
