@@ -5,9 +5,9 @@
 
 Three ways to five networks of 5 to 40 million multiply-accumulates, on the whole training set:
 
-``supernet``: one supernet; search finds a network for each limit; each is trained on with
-the full network as teacher.
-``alone``: the same five networks from nothing, as many epochs as the full network of the supernet had.
+``supernet``: one supernet, by the default schedule for twice ``--epochs``; search finds a network for each limit; each
+is trained on with the full network as teacher.
+``alone``: the same five networks from nothing, ``--epochs`` each.
 ``hand``: networks made by hand (``hand_made.py``), each with the supernet's whole compute, fine-tuning included,
 divided by five, trained with the supernet's optimizer, weight decay and label smoothing, and one cosine.
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="RESULTS")
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the images of {name}")
-    parser.add_argument("--epochs", type=int, default=60, help="of the full network; as many more follow")
+    parser.add_argument("--epochs", type=int, default=60, help="of each network trained alone; half the supernet's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--images", type=int, help="use so many of each split only, to try it out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

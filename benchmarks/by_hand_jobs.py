@@ -52,7 +52,7 @@ SPACE = SearchSpace.from_dict(
     }
 )  # fmt: skip
 LIMITS = (5e6, 10e6, 20e6, 30e6, 40e6)
-LR, LATER_LR, BATCH = 0.4, 2.5, 256
+LR, BATCH = 0.4, 256
 SETTINGS = Settings(weight_decay=1e-4, label_smoothing=0.1, warmup_epochs=3)
 FINETUNED = 0.1  # epochs of fine-tuning of each of the five, as a share of the full network's
 FINETUNE_LR = 0.1  # of LR
@@ -251,8 +251,7 @@ def cost_of(subnet: Subnet, macs: CostTable) -> float:
 
 
 def phases_of(job: Job) -> tuple[Phase, ...]:
-    first, second = SCHEDULES["random"](SPACE, epochs=job.epochs, lr=LR)
-    return first, replace(second, epochs=job.epochs, lr=second.lr * LATER_LR, subnets=2)
+    return SCHEDULES["auto"](SPACE, epochs=2 * job.epochs, lr=LR)
 
 
 def finetuning_epochs(job: Job) -> int:
