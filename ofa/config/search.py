@@ -78,7 +78,7 @@ class PredictorConfig(Section):
         (),
         max_length=len(PROXIES),
         description="Zero-cost proxies that accuracy is told from beside the choices, computed of the measured subnets "
-        f"and of as many others: {choices(PROXIES)}.",
+        f"and of as many others (seldom of use where weights are shared): {choices(PROXIES)}.",
     )
 
 
