@@ -50,6 +50,7 @@ def written(tmp_path):
     return make
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_the_recipe_runs_unchanged(call, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = call("init", tiny, "--targets", "server", "--time", "10m")

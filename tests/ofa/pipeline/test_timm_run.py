@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import timm
 import torch
 
@@ -20,6 +21,7 @@ targets:
 """
 
 
+@pytest.mark.usefixtures("quick_models")
 def test_a_timm_model_becomes_a_deployed_network(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yaml").write_text(RECIPE)
