@@ -57,10 +57,27 @@ def nas_bench_macro(folder: Path) -> Table:
     return Table(CategoricalSpace([3] * 8, roles=["layer"] * 8), codes, accuracy, flops / 1e6)
 
 
+def nas_bench_201(folder: Path) -> Table:
+    """NAS-Bench-201: six edges of a cell with one of five operations each, CIFAR-10 accuracy after 200 epochs.
+
+    In place of MACs the sum of kernel sizes, to which they are nearly proportional.
+    """
+    options = {"none": 0, "skip_connect": 0, "nor_conv_1x1": 1, "nor_conv_3x3": 9, "avg_pool_3x3": 0}
+    rows = _rows(folder / "nasbench201_200epochs.csv")
+    names = [
+        [part.split("~")[0] for part in row["ArchitectureString"].replace("+", "").split("|") if part] for row in rows
+    ]
+    codes = np.array([[list(options).index(name) for name in edges] for edges in names], np.int8)
+    accuracy = np.array([float(row["CIFAR10TestAccuracy200Epochs"]) for row in rows])
+    macs = np.array([sum(options[name] for name in edges) for edges in names], float)
+    return Table(CategoricalSpace([5] * 6, roles=["edge"] * 6), codes, accuracy, macs)
+
+
 TABLES: dict[str, Callable[[Path], Table]] = {
     "ofa_mbv3": ofa_mobilenetv3,
     "accel": accel_nasbench,
     "macro": nas_bench_macro,
+    "nasbench201": nas_bench_201,
 }
 
 

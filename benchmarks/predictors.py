@@ -26,6 +26,7 @@ from ofa.predictors.accuracy.predictor import AccuracyPredictor
 
 ROWS = (25, 50, 100, 300, 900)
 KINDS = ("floor", "gp", "mlp", "trees", "auto")
+RANKED = {"mlp_ranking": "mlp", "graph_ranking": "graph"}  # fitted to the order of accuracies
 
 
 class Floor:
@@ -51,7 +52,9 @@ def judge(table: Table, kind: str, rows: int, split: int) -> dict[str, Any]:
     held_out = order[: len(order) // 3][:2000]
     fitted = order[len(order) // 3 :][:rows]
     start = time.process_time()
-    predictor = Floor(table) if kind == "floor" else AccuracyPredictor(table.space, kind=kind, seed=split)
+    loss = "ranking" if kind in RANKED else "squares"
+    own = AccuracyPredictor(table.space, kind=RANKED.get(kind, kind), loss=loss, seed=split)
+    predictor = Floor(table) if kind == "floor" else own
     predictor.fit(table.codes[fitted], table.accuracy[fitted])
     seconds = time.process_time() - start
     mean, std = predictor.predict(table.codes[held_out], return_std=True)
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("--only", choices=TABLES)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=(*KINDS, "graph", *RANKED))
     parser.add_argument(
         "--points", type=Path, help="JSON file of tau by table, kind and rows; added to when it is there"
     )

@@ -1,10 +1,13 @@
 """Zero-cost proxies on untrained networks of NAS-Bench-201: rank correlation with their published accuracies.
 
 python benchmarks/proxies.py score NASBENCH201_CSV CIFAR10_FOLDER OUT [--networks 400] [--init torch]
-python benchmarks/proxies.py table NASBENCH201_CSV OUT
+python benchmarks/proxies.py table NASBENCH201_CSV OUT [QUIET]
+python benchmarks/proxies.py features NASBENCH201_CSV OUT
+python benchmarks/proxies.py collection NASBENCH201_CSV OUT
 
 `score` adds a row a network and proxy to OUT/rows_INIT.csv and goes on where it stopped. The networks are the
-benchmark's own (16 channels, 5 cells a stage), in one random order, so that more of them are a longer list.
+benchmark's own (16 channels, 5 cells a stage), in one random order, so that more of them are a longer list. QUIET is an
+OUT of a few networks that were scored while nothing else ran: milliseconds are taken from there.
 """
 
 from __future__ import annotations
@@ -20,13 +23,18 @@ from PIL import Image
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor, nn
 
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
+from ofa.predictors.accuracy.proxy_line import ScoredNetworks
 from ofa.predictors.proxies.aggregate import aggregate
+from ofa.predictors.proxies.sampling import denser_above
 from ofa.predictors.proxies.table import AGGREGATES, PROXIES
 from ofa.supernet.cells.model import CellModel
 from ofa.supernet.cells.space import CellSpace
 from ofa.supernet.cells.subnet import CellSubnet
 
 DATA = {"CIFAR-10": "CIFAR10", "CIFAR-100": "CIFAR100", "IN16-120": "ImageNet"}
+_FEATURES = ("naswot", "zico", "macs", "fisher_spectrum", "expressivity", "synflow")
+_DRAWS = 10
 FIELDS = ("row", "proxy", "value", "milliseconds", "reason")
 # Spearman correlation with CIFAR-10 accuracy as published by several papers, over the whole space.
 BANDS = {
@@ -104,18 +112,19 @@ def score(table: Path, data: Path, out: Path, *, networks: int, init: str, batch
             file.flush()
 
 
-def tables(table: Path, out: Path) -> None:
+def tables(table: Path, out: Path, quiet: Path | None = None) -> None:
     _, accuracies = published(table)
     for path in sorted(out.glob("rows_*.csv")):
         print(f"\n### {path.stem.removeprefix('rows_')} initialisation\n")
-        print(table_of(_rows(path), accuracies))
+        print(table_of(_rows(path), accuracies, _rows((quiet or out) / path.name)))
 
 
-def table_of(rows: list[dict[str, str]], accuracies: dict[str, np.ndarray]) -> str:
+def table_of(rows: list[dict[str, str]], accuracies: dict[str, np.ndarray], timed: list[dict[str, str]]) -> str:
     values: dict[str, dict[int, float]] = defaultdict(dict)
     times: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         values[row["proxy"]][int(row["row"])] = float(row["value"])
+    for row in timed:
         times[row["proxy"]].append(float(row["milliseconds"]))
     for name, members in AGGREGATES.items():
         if all(member in values for member in members):
@@ -149,6 +158,73 @@ def table_of(rows: list[dict[str, str]], accuracies: dict[str, np.ndarray]) -> s
     return "\n".join(lines)
 
 
+def features(table: Path, out: Path) -> None:
+    """Kendall's tau of accuracy predictors on networks that were neither measured nor scored, with and without proxies.
+
+    Of the scored networks, 70 % give surrogates of the proxies, some of them have an accuracy, and the others judge.
+    """
+    architectures, accuracies = published(table)
+    space, values = CellSpace.preset("nasbench201"), _values(out)
+    rows = np.array(sorted(set.intersection(*(set(values[name]) for name in _FEATURES))))
+    codes = np.stack([space.encode(CellSubnet.from_arch(architectures[row])) for row in rows])
+    scores = {name: np.array([values[name][row] for row in rows.tolist()]) for name in _FEATURES}
+    print(f"{len(rows)} networks, Kendall tau with CIFAR-10 accuracy, mean of {_DRAWS} draws\n")
+    print(
+        "| accuracies | choices alone | and naswot, zico | and all of " + ", ".join(_FEATURES) + " |\n|---|---|---|---|"
+    )
+    for measured in (10, 20, 50):
+        taus = defaultdict(list)
+        for draw in range(_DRAWS):
+            chosen = np.random.default_rng(draw).permutation(len(rows))
+            scored, judged = np.split(chosen, [round(0.7 * len(rows))])
+            known, true = scored[:measured], accuracies["CIFAR-10"][rows]
+            for names in ((), ("naswot", "zico"), _FEATURES):
+                proxies = (
+                    ScoredNetworks(codes[scored], {name: scores[name][scored] for name in names}) if names else None
+                )
+                fitted = AccuracyPredictor(space).fit(codes[known], true[known], proxies=proxies)
+                taus[names].append(kendalltau(fitted.predict(codes[judged]), true[judged]).statistic)
+        print(
+            f"| {measured} | " + " | ".join(f"{np.mean(of_names):.2f}" for of_names in taus.values()) + " |", flush=True
+        )
+
+
+def collection(table: Path, out: Path) -> None:
+    """What is found when a few networks are measured that spread over MACs, or that az_nas ranks first at each cost.
+
+    Of 80 networks, drawn again and again, 20 are measured. The best of them, the tau of a predictor of them on the 60
+    others, and the regret of the network that it likes best of all.
+    """
+    architectures, accuracies = published(table)
+    space, values = CellSpace.preset("nasbench201"), _values(out)
+    rows = np.array(sorted(set.intersection(*(set(values[name]) for name in AGGREGATES["az_nas"]))))
+    codes = np.stack([space.encode(CellSubnet.from_arch(architectures[row])) for row in rows])
+    scores = {name: np.array([values[name][row] for row in rows.tolist()]) for name in AGGREGATES["az_nas"]}
+    print("| collection | regret of the best measured, points | tau on the others | regret of the best predicted |")
+    print("|---|---|---|---|")
+    for name in ("spread", "proxies"):
+        found = []
+        for draw in range(_DRAWS * 3):
+            rng = np.random.default_rng(draw)
+            pool = rng.permutation(len(rows))[:80]
+            ranks = aggregate({proxy: column[pool] for proxy, column in scores.items()})
+            ranks = ranks if name == "proxies" else rng.random(len(pool))
+            chosen = denser_above(ranks, scores["macs"][pool], n=20, rng=rng)
+            true, others = accuracies["CIFAR-10"][rows[pool]], np.setdiff1d(np.arange(len(pool)), chosen)
+            predicted = AccuracyPredictor(space).fit(codes[pool][chosen], true[chosen]).predict(codes[pool])
+            tau = kendalltau(predicted[others], true[others]).statistic
+            found.append((true.max() - true[chosen].max(), tau, true.max() - true[predicted.argmax()]))
+        print(f"| {name} | " + " | ".join(f"{mean:.2f}" for mean in np.mean(found, axis=0)) + " |", flush=True)
+
+
+def _values(out: Path) -> dict[str, dict[int, float]]:
+    """Of each proxy by row of the benchmark's table."""
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in _rows(out / "rows_torch.csv"):
+        values[row["proxy"]][int(row["row"])] = float(row["value"])
+    return values
+
+
 def _interval(scores: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Of Spearman's correlation, by 500 draws of networks with replacement."""
     rng = np.random.default_rng(0)
@@ -165,15 +241,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["score", "table"])
+    parser.add_argument("command", choices=["score", "table", "features", "collection"])
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--networks", type=int, default=400)
     parser.add_argument("--init", choices=["torch", "kaiming"], default="torch")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--names", default=",".join(PROXIES), help="proxies, by commas")
     arguments = parser.parse_args()
-    if arguments.command == "table":
-        tables(*arguments.paths)
+    if arguments.command != "score":
+        {"table": tables, "features": features, "collection": collection}[arguments.command](*arguments.paths)
         return
     torch.set_num_threads(1)
     options = {"networks": arguments.networks, "init": arguments.init, "batch": arguments.batch}

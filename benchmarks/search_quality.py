@@ -110,15 +110,10 @@ def tables(folder: Path) -> list[Table]:
     costs[tuple(codes.T)] = [values["flops"] for values in networks.values()]
     found = [Table("NAS-Bench-Macro, CIFAR-10", macro, accuracy, costs)]
 
-    with (folder / "nasbench201_200epochs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
     cells = CategoricalSpace([len(OPERATIONS)] * 6)
-    chosen = [
-        [part.split("~")[0] for part in row["ArchitectureString"].replace("+", "").split("|") if part] for row in rows
-    ]
-    codes = np.array([[OPERATIONS.index(operation) for operation in names] for names in chosen])
+    codes, rows = nas_bench_201_codes(folder / "nasbench201_200epochs.csv", "ArchitectureString")
     costs = np.full(cells.num_options, np.nan)
-    costs[tuple(codes.T)] = [sum(WEIGHTS.get(operation, 0) for operation in names) for names in chosen]
+    costs[tuple(codes.T)] = [sum(WEIGHTS.get(OPERATIONS[choice], 0) for choice in code) for code in codes]
     for name, column in (("CIFAR-10", "CIFAR10"), ("CIFAR-100", "CIFAR100"), ("ImageNet16-120", "ImageNet")):
         accuracy = np.full(cells.num_options, np.nan)
         accuracy[tuple(codes.T)] = [float(row[f"{column}TestAccuracy200Epochs"]) for row in rows]
@@ -127,6 +122,14 @@ def tables(folder: Path) -> list[Table]:
         if np.isnan(table.accuracy).any():
             raise SystemExit(f"{table.name}: the file does not have all {table.space.size} networks")
     return found
+
+
+def nas_bench_201_codes(path: Path, column: str) -> tuple[np.ndarray, list[dict[str, str]]]:
+    """Codes ``(n, 6)`` of the networks that the column of a CSV file describes, and its rows."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = [[part.split("~")[0] for part in row[column].replace("+", "").split("|") if part] for row in rows]
+    return np.array([[OPERATIONS.index(operation) for operation in names] for names in chosen]), rows
 
 
 def regret(table: Table, strategy: str, seed: int) -> np.ndarray:

@@ -253,6 +253,22 @@ def show(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
     typer.echo(text(run))
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, of one supernet or of several.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")] = Path("compare.html"),
+) -> None:
+    """Compare finished runs: accuracy, cost, front, hypervolume, regret and seconds of each target.
+
+    Prints a table, and writes a page with the same table and a chart for each cost.
+
+    Example: ofa compare runs/evolution runs/nsga2 --out compare.html
+    """
+    from ofa.comparison.shown import compare as text
+
+    typer.echo(text(runs, out))
+
+
 app.command()(benchmark)
 
 

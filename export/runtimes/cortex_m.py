@@ -90,9 +90,8 @@ def load(
     black = np.zeros((1, channels, height, width), np.float32)
     variant = tools.PROCESSORS[cpu].variant
     made = write_sources(model, folder, images=black, names=[variant], in_place=in_place, patches=patches)[variant]
-    session = Session(cpu, folder, micro.input, micro.output, made.executed, timeout, owner)
-    tools.build(folder, cpu=cpu, timeout=timeout)
-    return session
+    # It is built when it runs: with counters, with outputs, or plain.
+    return Session(cpu, folder, micro.input, micro.output, made.executed, timeout, owner)
 
 
 def run(session: Session, images: np.ndarray) -> np.ndarray:

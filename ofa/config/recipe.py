@@ -23,6 +23,7 @@ from ofa.config.target import Target, TargetName, target_problems
 from ofa.config.train import TrainConfig, train_problems, with_phases
 from ofa.config.types import MAX_FILE_NAME, UNPRINTABLE, Section, Takes, reserved, whole
 from ofa.errors import UserError
+from ofa.predictors.accuracy.kinds import loss_problem
 from ofa.supernet.space import SearchSpace, space_class_of
 
 
@@ -116,6 +117,8 @@ def _across_sections(recipe: Recipe) -> list[Problem]:
         problems.append(("data", "folder and idx are both given; keep one of them"))
     if data.test and not data.folder:
         problems.append(("data.test", f'"{data.test}" names a sub-folder of data.folder, which is not given'))
+    if problem := loss_problem(recipe.predictor.kind, recipe.predictor.loss):
+        problems.append(("predictor", problem))
     problems += train_problems(recipe.train, recipe.space)
     for name, target in recipe.targets.items():
         problems += target_problems(name, target, recipe.space)

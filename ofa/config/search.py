@@ -20,7 +20,7 @@ from ofa.config.types import (
     whole,
 )
 from ofa.predictors.accuracy.choice import CHOICES
-from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.predictors.accuracy.kinds import AUTO, KINDS, LOSSES
 from ofa.predictors.accuracy.targets import TARGETS
 from ofa.predictors.proxies.table import PROXIES
 from ofa.strategies.learned import DIFFERENTIABLE, HELP, LearnedSettings
@@ -63,6 +63,12 @@ class PredictorConfig(Section):
     """The model that predicts a subnet's accuracy from its choices."""
 
     kind: Literal[(*KINDS, AUTO)] = Field("gp", description=f"{choices(KINDS)}; {AUTO}: what predicts best here.")
+    loss: Literal[tuple(LOSSES)] = Field(
+        "squares",
+        description="What its fit makes small: "
+        + "; ".join(f"{name}: {help}" for name, help in LOSSES.items())
+        + f" (kinds {', '.join(name for name, kind in KINDS.items() if 'ranking' in kind.losses)} and {AUTO}).",
+    )
     target: Literal[tuple(TARGETS)] = Field(
         "smoothed_accuracy",
         description="What accuracy is told from when it is predicted, and when the best of the measured candidates is "
@@ -72,7 +78,7 @@ class PredictorConfig(Section):
         (),
         max_length=len(PROXIES),
         description="Zero-cost proxies that accuracy is told from beside the choices, computed of the measured subnets "
-        f"and of as many others: {choices(PROXIES)}.",
+        f"and of as many others (seldom of use where weights are shared): {choices(PROXIES)}.",
     )
 
 

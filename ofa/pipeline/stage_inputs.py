@@ -60,9 +60,12 @@ def finetuned_from(manifest: RunManifest, recipe: Recipe) -> str:
 
 
 def relaxed_from(manifest: RunManifest, recipe: Recipe) -> str:
-    """A digest of what all architectures of the stage ``relax`` are made from, whatever the limits of each."""
+    """A digest of what all architectures of the stage ``relax`` are made from, whatever the limits of each.
+
+    How many images tell the accuracies beside them (``collect``) is left out.
+    """
     inputs = _own_inputs(manifest, "relax", recipe)
-    del inputs["recipe"]["relaxing"]["limits"], inputs["recipe"]["runtimes"]
+    del inputs["recipe"]["relaxing"]["limits"], inputs["recipe"]["runtimes"], inputs["recipe"]["collect"]
     return digest({**inputs, "supernet": manifest.outputs("train")})
 
 

@@ -24,18 +24,26 @@ def probabilities(report: Report) -> list[str]:
     return [
         small_multiples(
             f"{', '.join(targets)}: probabilities of each choice ({relaxation.method})",
-            [_panel(relaxation, number) for number, gene in enumerate(relaxation.genes) if len(gene.options) > 1],
+            _panels(relaxation),
             x="left to right: epochs",
         )
         for targets, relaxation in first_of.items()
     ]
 
 
-def _panel(found: Relaxation, number: int) -> Panel:
-    """The probabilities of a gene's options after each epoch."""
-    gene = found.genes[number]
-    lines = list(zip(*(epoch.probabilities[number] for epoch in found.history), strict=True))
-    return Panel(gene.name.replace("_", " "), gene.options, lines)
+def _panels(found: Relaxation) -> list[Panel]:
+    """The probabilities of each gene's options after each epoch."""
+    if not found.history:  # its file was lost
+        return []
+    return [
+        Panel(
+            gene.name.replace("_", " "),
+            gene.options,
+            list(zip(*(epoch.probabilities[number] for epoch in found.history), strict=True)),
+        )
+        for number, gene in enumerate(found.genes)
+        if len(gene.options) > 1
+    ]
 
 
 def progress(report: Report) -> list[str]:

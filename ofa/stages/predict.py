@@ -13,7 +13,8 @@ from ofa.proxies.features import scored_networks
 
 
 def run(job: Job) -> Outcome:
-    space, kind, seed = job.recipe.space, job.recipe.predictor.kind, job.recipe.seed
+    space, kind = job.recipe.space, job.recipe.predictor.kind
+    options = {"kind": kind, "loss": job.recipe.predictor.loss, "seed": job.recipe.seed}
     codes, scores = subnet_csv.read_scores(job.folder / "accuracy.csv", space)
     target = job.recipe.predictor.target
     signal = TARGETS[target].signal(scores)
@@ -21,11 +22,11 @@ def run(job: Job) -> Outcome:
     # How good it is, fitted on some of the subnets and asked for the others; then a predictor fitted on all of them.
     names = job.recipe.predictor.features
     proxies = scored_networks(job, codes, names) if names else None
-    held_out = quality(space, codes, scores.accuracy, signal=signal, kind=kind, seed=seed, proxies=proxies)
+    held_out = quality(space, codes, scores.accuracy, signal=signal, proxies=proxies, **options)
     measured = PredictorQuality.model_validate({**held_out, "target": target})
     measured.save(job.folder)
     folder = job.folder / "predictor"
-    predictor = AccuracyPredictor(space, kind=kind, seed=seed)
+    predictor = AccuracyPredictor(space, **options)
     predictor.fit(codes, scores.accuracy, signal=signal, proxies=proxies).save(folder)
 
     summary = (

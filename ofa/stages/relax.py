@@ -47,7 +47,7 @@ from ofa.supernet.training.errors import Diverged, OutOfMemory, Stopped
 from ofa.targets.limit_sets import LimitSet, limit_sets, of_json, to_json
 from ofa.targets.target_costs import target_costs
 
-FOLDER, FILE = "relax", "architecture.safetensors"
+FOLDER, FILE, LOG = "relax", "architecture.safetensors", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _log(
     search: LimitSet, relaxed: Relaxed, how: Relaxing, folder: Path, *, done: int
 ) -> Callable[[dict[str, Any]], None]:
     """What keeps an epoch's figures and shows them; ``done``: epochs of an earlier start."""
-    rows = EpochRows(folder / "metrics.jsonl", done=done)
+    rows = EpochRows(folder / LOG, done=done)
 
     def log(figures: dict[str, Any]) -> None:
         chosen = _most_probable(relaxed, search).id
@@ -206,7 +206,7 @@ def _record(job: Job, how: Relaxing, search: LimitSet, learned: Learned, made_fr
     except InfeasibleLimit as error:
         raise UserError(f"targets.{search.targets[0]}: {error}") from error
     save_architecture(relaxed.architecture, folder / FILE)
-    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = map(json.loads, EpochRows(folder / LOG, done=how.epochs).rows)
     names = gene_names(space.genes)
     record = RelaxationRecord(
         method=how.how.method,
@@ -241,7 +241,7 @@ def _summary(records: dict[LimitSet, RelaxationRecord]) -> str:
     for search, record in records.items():
         found = record.accuracies
         texts.append(
-            f"{', '.join(search.targets)} {record.id}, {record.method}, {len(record.history)} epochs, entropy "
-            f"{record.history[-1].entropy:.2f}, relaxed {found.relaxed:.1%}, as one network {found.calibrated:.1%}"
+            f"{', '.join(search.targets)} {record.id}, {record.method}, relaxed {found.relaxed:.1%}, as one network "
+            f"{found.calibrated:.1%} validation accuracy"
         )
     return "; ".join(texts)

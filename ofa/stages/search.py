@@ -207,7 +207,8 @@ def _values(job: Job, question: _Question, found: dict[Subnet, Scores]) -> dict[
     measured = _measurements(
         job, np.stack([space.encode(subnet) for subnet in found]), Scores(*np.array(list(found.values())).T)
     )
-    predictor = AccuracyPredictor(space, kind=question.predictor.kind_, seed=job.recipe.seed)
+    known = question.predictor
+    predictor = AccuracyPredictor(space, kind=known.kind_, loss=known.loss, seed=job.recipe.seed)
     values = CHOICES[job.recipe.search.choose_by].value(predictor, question.collected, measured)
     return dict(zip(found, values.tolist(), strict=True))
 

@@ -44,11 +44,8 @@ class Archive:
         ``feasible``: the fraction of the generation's candidates that were. Raises ``ValueError`` for a score that is
         not finite.
         """
-        scores = np.asarray(self._score(codes), float)
-        if not np.isfinite(scores).all():
-            code = codes[np.argmin(np.isfinite(scores))].tolist()
-            raise ValueError(f"the predictor's answer for code {code} is not a finite number")
-        self._seen.update(_keys(codes))
+        scores = finite_scores(self._score(codes), codes)
+        self.pass_over(codes)
         for kept, new in ((self._codes, codes), (self._scores, scores), (self._costs, costs)):
             kept.append(new)
         self._evaluated += len(codes)
@@ -64,16 +61,22 @@ class Archive:
         )
         return scores
 
+    def pass_over(self, codes: np.ndarray) -> None:
+        """From now on these codes are known: none of them is evaluated any more."""
+        self._seen.update(_keys(codes))
+
     def networks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All of them in the order of evaluation: codes ``(n, genes)``, scores ``(n,)``, costs ``(n, c)``."""
         return np.concatenate(self._codes), np.concatenate(self._scores), np.concatenate(self._costs)
 
 
 def rounds(problem: Problem, settings: SearchSettings, archive: Archive) -> Iterator[np.random.Generator]:
-    """One generator a generation, until a setting says stop.
+    """One generator a generation, until a setting says stop; none after a first generation without a network.
 
     What one generation draws does not depend on how much another did.
     """
+    if not archive.history:
+        return
     from tqdm import tqdm  # not at the top: a recipe's check reads the names of the strategies
 
     generations = range(1, settings.generations + 1)
@@ -82,6 +85,15 @@ def rounds(problem: Problem, settings: SearchSettings, archive: Archive) -> Iter
         if stale or time.monotonic() >= problem.deadline:
             return
         yield np.random.default_rng((problem.seed, generation))
+
+
+def finite_scores(answer: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The predictor's answer for the codes as numbers ``(n,)``. Raises ``ValueError`` when one is not finite."""
+    scores = np.asarray(answer, float)
+    if not np.isfinite(scores).all():
+        code = codes[np.argmin(np.isfinite(scores))].tolist()
+        raise ValueError(f"the predictor's answer for code {code} is not a finite number")
+    return scores
 
 
 def best_first(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:

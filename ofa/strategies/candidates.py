@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,10 @@ class Candidates(NamedTuple):
     codes: np.ndarray
     costs: np.ndarray
     feasible: float
+
+    def of(self, rows: np.ndarray | slice) -> Candidates:
+        """Those of the given rows alone."""
+        return Candidates(self.codes[rows], self.costs[rows], self.feasible)
 
 
 def sample_feasible(problem: Problem, archive: Archive, n: int, rng: np.random.Generator) -> Candidates:
@@ -41,6 +46,38 @@ def sample_feasible(problem: Problem, archive: Archive, n: int, rng: np.random.G
     return Candidates(codes[new], costs[new], float(good.mean()))
 
 
+def gather(
+    problem: Problem, archive: Archive, n: int, rng: np.random.Generator, make: Callable[[int], np.ndarray]
+) -> Candidates:
+    """At most ``n`` new feasible networks of those that ``make(count)`` gives; random ones make up for what is missing.
+
+    ``make`` gives ``count`` canonical codes at each call. It is asked for more as long as too few are new and feasible.
+    """
+    codes, costs = problem.feasible_seeds[:0], np.empty((0, len(problem.limits)))
+    made = tried = feasible = 0
+    elsewhere = 0.0
+    for _ in range(MAX_ROUNDS):
+        # Later rounds make as many as the yield of earlier ones asks for.
+        more = min(made // len(codes) * (n - len(codes)) + n // 2, _SPARE * n) if len(codes) else _SPARE * n
+        made += more
+        offspring = np.concatenate([codes, make(more)])
+        # Known codes are not costed again: near a good network most offspring are known.
+        new = offspring[archive.unseen(offspring)[len(codes) :]]
+        new, new_costs, good = problem.filter_feasible(new)
+        tried, feasible = tried + len(good), feasible + len(new)
+        codes, costs = np.concatenate([codes, new])[:n], np.concatenate([costs, new_costs])[:n]
+        if len(codes) == n:
+            break
+    else:
+        # Nothing new is left of what is made: sample elsewhere.
+        others = sample_feasible(problem, archive, n, rng)
+        elsewhere = others.feasible
+        codes, costs = np.concatenate([codes, others.codes]), np.concatenate([costs, others.costs])
+        new = archive.unseen(codes)[:n]
+        codes, costs = codes[new], costs[new]
+    return Candidates(codes, costs, feasible / tried if feasible else elsewhere)
+
+
 def breed(
     problem: Problem,
     archive: Archive,
@@ -52,28 +89,11 @@ def breed(
     crossover: float,
 ) -> Candidates:
     """At most ``n`` offspring of the codes ``parents``; random networks make up for offspring that is missing."""
-    codes, costs = parents[:0], np.empty((0, len(problem.limits)))
-    made = tried = feasible = 0
-    for _ in range(MAX_ROUNDS):
-        # Later rounds make as many as the yield of earlier ones asks for.
-        more = min(made // len(codes) * (n - len(codes)) + n // 2, _SPARE * n) if len(codes) else _SPARE * n
-        made += more
-        offspring = vary(problem.space, parents, more, rng, mutation=mutation, crossover=crossover)
-        offspring = np.concatenate([codes, offspring])
-        # Known codes are not costed again: near a good network most offspring are known.
-        new = offspring[archive.unseen(offspring)[len(codes) :]]
-        new, new_costs, good = problem.filter_feasible(new)
-        tried, feasible = tried + len(good), feasible + len(new)
-        codes, costs = np.concatenate([codes, new])[:n], np.concatenate([costs, new_costs])[:n]
-        if len(codes) == n:
-            break
-    else:
-        # Around the parents there is nothing new left: sample elsewhere.
-        others = sample_feasible(problem, archive, n, rng)
-        codes, costs = np.concatenate([codes, others.codes]), np.concatenate([costs, others.costs])
-        new = archive.unseen(codes)[:n]
-        codes, costs = codes[new], costs[new]
-    return Candidates(codes, costs, feasible / max(tried, 1))
+
+    def make(count: int) -> np.ndarray:
+        return vary(problem.space, parents, count, rng, mutation=mutation, crossover=crossover)
+
+    return gather(problem, archive, n, rng, make)
 
 
 def first_population(
@@ -86,3 +106,12 @@ def first_population(
         return sampled
     # Where limits leave room for next to nothing, what is left lies around the feasible seeds.
     return breed(problem, archive, problem.feasible_seeds, n, rng, mutation=mutation, crossover=crossover)
+
+
+def first_generation(problem: Problem, n: int) -> Archive:
+    """An archive of the first population: empty when every feasible network that could be found is one to avoid."""
+    archive = Archive(problem)
+    population = first_population(problem, archive, n)
+    if len(population.codes):
+        archive.add(*population)
+    return archive

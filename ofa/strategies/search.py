@@ -15,7 +15,7 @@ from ofa.strategies.differentiable import ARGUMENTS, search_differentiable
 from ofa.strategies.learned import DIFFERENTIABLE
 from ofa.strategies.limits import Cost, InfeasibleLimit, feasible_codes
 from ofa.strategies.pareto import front
-from ofa.strategies.problem import Problem
+from ofa.strategies.problem import Problem, partial_score
 from ofa.strategies.result import TOP, SearchResult
 from ofa.strategies.settings import chosen
 from ofa.strategies.table import STRATEGIES, all_settings
@@ -54,7 +54,8 @@ def search(
     Args:
         strategy: ``"evolution"`` as published for Once-for-All, whose settings are the defaults; ``"nsga2"`` for a
             whole front of high accuracy and low ``objectives``; ``"random"`` to compare with; ``"differentiable"`` to
-            learn from images, with ``net``, ``images`` and ``labels``.
+            learn from images, with ``net``, ``images`` and ``labels``. The others of ``STRATEGIES`` are in
+            docs/methods.md, with what was measured of each.
         objectives: any costs, with a limit or without; by default the first limit's, and all limits' for ``"nsga2"``.
         include: networks that are evaluated first, and so among the first parents.
         avoid: networks that are neither evaluated nor returned.
@@ -62,8 +63,9 @@ def search(
         settings: ``population`` (100 networks a generation), ``generations`` (30), ``patience`` and ``seconds`` (none);
             of those that breed ``mutation`` (0.1, the chance that a gene is redrawn) and ``crossover`` (0.5, the
             fraction of offspring that has two parents); of evolution ``parents`` (0.25, the fraction of its population
-            that it keeps); of ``"differentiable"`` those of ``ofa.strategies.differentiable.search_differentiable``,
-            which needs no predictor. Those that the strategy does not have are not used.
+            that it keeps); of the others those in their settings classes (docs/recipe.md lists all); of
+            ``"differentiable"`` those of ``ofa.strategies.differentiable.search_differentiable``, which needs no
+            predictor. Those that the strategy does not have are not used.
 
     Raises ``InfeasibleLimit`` when no network meets the limits, ``UserError`` when an argument is out of range or
     contradicts another, and ``ValueError`` when the predictor answers with something that is not finite.
@@ -108,6 +110,7 @@ def search(
         feasible_seeds=included if len(included) else feasible_codes(space, limits, seed=seed),
         include=included,
         avoid=avoided,
+        partial_score=partial_score(predictor),
         seed=seed,
         deadline=math.inf if own_settings.seconds is None else started + own_settings.seconds,
         progress=progress,

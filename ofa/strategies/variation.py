@@ -47,6 +47,35 @@ def vary(
     return space.canonical(np.where(changed, np.where(crossed, partner, redrawn), parent))
 
 
+def change_one(space: Genome, parents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Canonical codes that differ from each parent in one active gene, and in what that gene switches on."""
+    rows = np.arange(len(parents))
+    changeable = space.active_genes(parents) & (space.num_options > 1)
+    gene = (rng.random(parents.shape) * changeable).argmax(axis=1)
+    counts = space.num_options[gene]
+    step = 1 + (rng.random(len(parents)) * (counts - 1)).astype(int)
+    changed = inactive_redrawn(space, parents, rng)
+    changed[rows, gene] = (parents[rows, gene] + step) % counts
+    return space.canonical(changed)
+
+
+def neighbours(space: Genome, code: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Canonical codes of all networks that differ from ``code`` ``(genes,)`` in one gene (and in what that switches on,
+    which is drawn), in random order; some may be ``code`` itself.
+    """
+    genes = np.repeat(np.arange(space.num_genes), space.num_options)
+    options = np.concatenate([np.arange(count) for count in space.num_options])
+    changed = inactive_redrawn(space, np.repeat(code[None], len(genes), axis=0), rng)
+    changed[np.arange(len(genes)), genes] = options
+    return rng.permutation(space.canonical(changed))
+
+
+def inactive_redrawn(space: Genome, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same networks, with random options of what a change may switch on: canonical zeros are the smallest ones."""
+    redrawn = (rng.random(codes.shape) * space.num_options).astype(DTYPE)
+    return np.where(space.active_genes(codes), codes, redrawn)
+
+
 def repair(
     space: Genome,
     codes: np.ndarray,

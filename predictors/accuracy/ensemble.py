@@ -29,7 +29,13 @@ class Ensemble:
         self._members = [_member(arrays, number) for number in range(int(arrays["members"]))]
 
     @staticmethod
-    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int) -> Arrays:
+    def inputs(space: Genome, codes: np.ndarray) -> np.ndarray:
+        """What a member sees of canonical codes: a row each (``features.inputs_of``)."""
+        return features(space, codes).astype(float)
+
+    @staticmethod
+    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int, loss: str = "squares") -> Arrays:
+        """``loss``: a key of ``kinds.LOSSES`` that the kind has."""
         raise NotImplementedError
 
     @staticmethod
@@ -46,9 +52,10 @@ class Ensemble:
         seed: int,
         *,
         quick: bool = False,
+        loss: str = "squares",
     ) -> Kind:
         """``networks`` ``(n,)`` numbers the rows' networks from 0; ``quick`` takes three members instead of five."""
-        inputs = features(space, codes).astype(float)
+        inputs = cls.inputs(space, codes)
         count = int(networks.max()) + 1
         members = min(_QUICK_MEMBERS if quick else _MEMBERS, count)
         folds = np.random.default_rng(seed).permutation(count)[networks] % members
@@ -57,13 +64,13 @@ class Ensemble:
         for number in range(members):
             out = folds == number
             state = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-            member = cls.fit_member(inputs[~out], targets[~out], state)
+            member = cls.fit_member(inputs[~out], targets[~out], state, loss)
             arrays |= {f"{number}/{name}": np.array(array) for name, array in member.items()}
             left_out[out] = cls.predict_member(member, inputs[out]) - targets[out]
         # A left-out error is one member's and holds its own share of disagreement, which predict adds for each network.
         # On rows that they have seen members agree too well, so the disagreement is taken beside them.
         total = np.quantile(np.abs(left_out), ONE_STD) ** 2
-        beside = features(space, mutate(space, codes, len(codes), np.random.default_rng(seed))).astype(float)
+        beside = cls.inputs(space, mutate(space, codes, len(codes), np.random.default_rng(seed)))
         each = [cls.predict_member(_member(arrays, number), beside) for number in range(members)]
         noise = np.sqrt(max(total - np.median(np.var(each, axis=0, ddof=1)), 0.01 * total))
         return cls(space, {**arrays, "noise": np.array(noise)})

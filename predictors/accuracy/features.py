@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ofa.supernet.genome import DTYPE, Genome
@@ -26,6 +28,12 @@ def features(space: Genome, codes: np.ndarray) -> np.ndarray:
     several genes, the fraction of them that chose each option.
     """
     return np.concatenate(_grouped(space, codes), axis=1).astype(np.float32)
+
+
+def inputs_of(model: Any, space: Genome, codes: np.ndarray) -> np.ndarray:
+    """What ``model.predict`` sees of canonical codes: a row each. A model with ``inputs`` says so itself."""
+    own = getattr(model, "inputs", None)
+    return features(space, codes).astype(float) if own is None else own(space, codes)
 
 
 def feature_groups(space: Genome) -> tuple[slice, ...]:

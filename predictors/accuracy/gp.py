@@ -70,6 +70,14 @@ class GaussianProcess:
         variance = self._signal + self._noise - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 0.01 * self._noise)) * self._std_scale
 
+    def posterior(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Mean ``(n,)`` and covariance ``(n, n)`` of what noise is added to, and the variance of that noise."""
+        scaled = inputs * self._weights
+        shared = self._covariance(scaled)
+        explained = solve_triangular(self._factor, shared.T, lower=True, check_finite=False)
+        between = self._signal * _matern(np.sqrt(3 * _squared_distances(scaled, scaled)))
+        return shared @ self._alpha, between - explained.T @ explained, float(self._noise)
+
     def arrays(self) -> Arrays:
         return {"codes": self._codes, "targets": self._targets, "theta": self._theta}
 

@@ -10,13 +10,17 @@ from sklearn.neural_network import MLPRegressor
 
 from ofa.predictors.accuracy.ensemble import Arrays, Ensemble
 
+_HIDDEN = 64
+
 
 class MLPEnsemble(Ensemble):
-    """Networks of one hidden layer, fitted by L-BFGS."""
+    """Networks of one hidden layer, fitted to accuracies by L-BFGS, or to their order by gradient descent."""
 
     @staticmethod
-    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int) -> Arrays:
-        model = MLPRegressor(hidden_layer_sizes=(64,), solver="lbfgs", alpha=1.0, max_iter=300, random_state=seed)
+    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int, loss: str = "squares") -> Arrays:
+        if loss != "squares":
+            return _fitted_by_gradient(inputs, targets, seed, loss)
+        model = MLPRegressor(hidden_layer_sizes=(_HIDDEN,), solver="lbfgs", alpha=1.0, max_iter=300, random_state=seed)
         with warnings.catch_warnings():
             # Stopping early is part of the regularisation: more iterations do not raise the held-out rank.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -28,3 +32,24 @@ class MLPEnsemble(Ensemble):
     def predict_member(member: Arrays, inputs: np.ndarray) -> np.ndarray:
         hidden = np.maximum(inputs @ member["hidden"] + member["hidden_bias"], 0)
         return hidden @ member["output"] + member["output_bias"]
+
+
+def _fitted_by_gradient(inputs: np.ndarray, targets: np.ndarray, seed: int, loss: str = "squares") -> Arrays:
+    import torch
+
+    from ofa.predictors.accuracy.gradient import fit_by_gradient
+
+    def forward(weights: dict[str, torch.Tensor], data: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(data @ weights["hidden"] + weights["hidden_bias"])
+        return hidden @ weights["last"] + weights["last_bias"]
+
+    generator = torch.Generator().manual_seed(seed)
+    columns = inputs.shape[1]
+    weights = {
+        "hidden": torch.randn(columns, _HIDDEN, generator=generator) / columns**0.5,
+        "hidden_bias": torch.zeros(_HIDDEN),
+        "last": torch.randn(_HIDDEN, generator=generator) / _HIDDEN**0.5,
+        "last_bias": torch.zeros(()),
+    }
+    fitted = fit_by_gradient(forward, weights, inputs, targets, loss=loss)
+    return {name.replace("last", "output"): array.astype(float) for name, array in fitted.items()}

@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ofa.predictors.accuracy import serialization
-from ofa.predictors.accuracy.features import features
-from ofa.predictors.accuracy.kinds import AUTO, KINDS
+from ofa.predictors.accuracy.features import features, inputs_of
+from ofa.predictors.accuracy.kinds import AUTO, KINDS, LOSSES, loss_problem
 from ofa.predictors.accuracy.proxy_line import ProxyLine, ScoredNetworks
 from ofa.predictors.accuracy.selection import compare
 from ofa.predictors.accuracy.sklearn_regressor import SklearnRegressor
@@ -31,8 +31,10 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     """A scikit-learn regressor from codes ``(n, genes)`` to accuracy, in whatever unit accuracy was measured.
 
     ``kind="gp"``: a Gaussian process, most often the best for few rows and the fastest fit. ``kind="mlp"``: five small
-    networks, and ``kind="trees"``: five times gradient-boosted trees, each fitted without another fifth of the rows.
-    ``kind="auto"``: the one of highest cross-validated Kendall tau (``gp`` below 20 rows).
+    networks, ``kind="trees"``: five times gradient-boosted trees, and ``kind="graph"``: five graph networks over the
+    blocks, each fitted without another fifth of the rows. ``kind="auto"``: the one of highest cross-validated Kendall
+    tau, without the slow ``graph`` (``gp`` below 20 rows). ``loss="ranking"``, of ``mlp`` and ``graph``: fitted to the
+    order of the accuracies, which a search needs; ``auto`` is then ``mlp``.
     ``model=``: any regressor with ``fit`` and ``predict`` (``get_params`` too, or it is deep-copied); it sees
     ``features(space, codes)`` and ``kind`` is not used. All give a standard deviation that is scaled on rows left out
     of a fit, so that about 68 % of new measurements fall within one.
@@ -43,9 +45,12 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
     (0 without a ``signal``), and ``proxy_line_`` (None without ``proxies``).
     """
 
-    def __init__(self, space: Genome, *, kind: str = "gp", model: Any = None, seed: int = 0) -> None:
+    def __init__(
+        self, space: Genome, *, kind: str = "gp", loss: str = "squares", model: Any = None, seed: int = 0
+    ) -> None:
         self.space = space
         self.kind = kind
+        self.loss = loss
         self.model = model
         self.seed = seed
 
@@ -117,9 +122,12 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         self.kind_ = self.kind
         if self.kind == AUTO:
             few = len(codes) < _COMPARABLE or constant
-            self.scores_ = {} if few else compare(self.space, codes, targets, self.seed)
-            self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default="gp")
-        self.model_ = KINDS[self.kind_].load().fit(self.space, codes, targets, networks, self.seed)
+            self.scores_ = {} if few else compare(self.space, codes, targets, self.seed, self.loss)
+            first = next(name for name, kind in KINDS.items() if self.loss in kind.losses)
+            self.kind_ = max(self.scores_, key=self.scores_.__getitem__, default=first)
+        # A kind that is fitted in one way alone need not know of others.
+        options = {} if self.loss == "squares" else {"loss": self.loss}
+        self.model_ = KINDS[self.kind_].load().fit(self.space, codes, targets, networks, self.seed, **options)
         return self
 
     @one_blas_thread
@@ -137,10 +145,10 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         mean, std = np.empty(len(codes)), np.empty(len(codes))
         for start in range(0, len(codes), _CHUNK):
             part = slice(start, start + _CHUNK)
-            inputs = features(self.space, codes[part]).astype(float)
+            inputs = inputs_of(self.model_, self.space, codes[part])
             mean[part], std[part] = self.model_.predict(inputs, return_std=return_std)
             if line := self.proxy_line_:
-                mean[part] = mean[part] * line.spread + line.predict(inputs)
+                mean[part] = mean[part] * line.spread + line.predict(features(self.space, codes[part]).astype(float))
                 std[part] *= line.spread
         mean = between(mean * self.scale_ + self.mean_, self.limits_, self.range_)
         return (mean, np.hypot(std * self.scale_, self.noise_)) if return_std else mean
@@ -160,6 +168,7 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
             "kind": self.kind,
             "chosen": self.kind_,
             "scores": self.scores_,
+            "loss": self.loss,
             "seed": int(self.seed),
             "mean": self.mean_,
             "scale": self.scale_,
@@ -180,7 +189,8 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         """
         folder = Path(folder)
         values, space, arrays = serialization.read(folder, "kind", "chosen", "scores", "seed", "mean", "scale")
-        predictor = cls(space, kind=values["kind"], seed=values["seed"])
+        # Predictors of before have no loss.
+        predictor = cls(space, kind=values["kind"], loss=values.get("loss", "squares"), seed=values["seed"])
         predictor.kind_, predictor.scores_ = values["chosen"], values["scores"]
         predictor.mean_, predictor.scale_ = values["mean"], values["scale"]
         # Predictors of before have no noise and no range.
@@ -199,6 +209,10 @@ class AccuracyPredictor(RegressorMixin, BaseEstimator):
         known = [*KINDS, AUTO]
         if self.kind not in known:
             raise ValueError(f"kind is {self.kind!r}; there are {', '.join(map(repr, known))}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss is {self.loss!r}; there are {', '.join(map(repr, LOSSES))}")
+        if self.model is None and (problem := loss_problem(self.kind, self.loss)):
+            raise ValueError(problem)
         usable = all(callable(getattr(self.model, name, None)) for name in ("fit", "predict"))
         if self.model is not None and (isinstance(self.model, type) or not usable):
             raise ValueError(f"model is {self.model!r}; give an object with fit and predict, such as Ridge()")

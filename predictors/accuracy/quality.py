@@ -21,6 +21,7 @@ def quality(
     *,
     signal: np.ndarray | None = None,
     kind: str = "gp",
+    loss: str = "squares",
     model: Any = None,
     seed: int = 0,
     proxies: ScoredNetworks | None = None,
@@ -48,7 +49,7 @@ def quality(
             f"{len(codes)} measured rows of {count} networks are too few to judge a predictor; measure at least 10"
         )
     held_out = np.isin(networks, np.random.default_rng(seed).permutation(count)[: ceil_div(count, 5)])
-    predictor = AccuracyPredictor(space, kind=kind, model=model, seed=seed)
+    predictor = AccuracyPredictor(space, kind=kind, loss=loss, model=model, seed=seed)
     known = {"signal": None if signal is None else signal[~held_out], "proxies": proxies}
     predictor.fit(codes[~held_out], accuracy[~held_out], **known)
     mean, std = predictor.predict(codes[held_out], return_std=True)

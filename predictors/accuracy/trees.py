@@ -18,7 +18,7 @@ class GradientBoostingEnsemble(Ensemble):
     """
 
     @staticmethod
-    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int) -> Arrays:
+    def fit_member(inputs: np.ndarray, targets: np.ndarray, seed: int, loss: str = "squares") -> Arrays:
         # Splits can be equally good: rounding errors, which depend on the unit of accuracy, must not choose among them.
         model = GradientBoostingRegressor(
             n_estimators=150,

@@ -1,4 +1,8 @@
-"""What each block of a network gives, which AZ-NAS' proxies look at (arXiv:2403.19232)."""
+"""What each block of a network gives, which AZ-NAS' proxies look at (arXiv:2403.19232).
+
+As in the paper, networks read Gaussian noise: the neighbouring pixels of pictures are alike, and hide what a network
+does to its input.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ofa.predictors.proxies.network import blocks
+from ofa.predictors.proxies.network import blocks, noise_like
 from ofa.predictors.proxies.proxy import NoScore
 
 
@@ -33,13 +37,13 @@ def by_position(output: Tensor) -> Tensor:
     return output.flatten(1, 2) if channels_last else output.flatten(2).transpose(1, 2)
 
 
-def expressivities(model: nn.Module, images: Tensor) -> list[float]:
+def expressivities(model: nn.Module, images: Tensor, generator: torch.Generator) -> list[float]:
     """Of every block's output, the entropy of the shares of its principal components: how evenly it uses its channels.
 
     Raises ``NoScore`` when a block's output is constant.
     """
     with torch.no_grad():
-        outputs = block_outputs(model, images)
+        outputs = block_outputs(model, noise_like(images, generator))
     entropies = []
     for number, output in enumerate(outputs, start=1):
         rows = by_position(output).flatten(0, 1).double()

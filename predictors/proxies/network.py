@@ -11,6 +11,7 @@ from timm.layers import activations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ofa.supernet.cells.network import CellNetwork
 from ofa.supernet.supernet import Supernet
@@ -23,18 +24,18 @@ RECTIFIERS = (
     *(activations.GELU, activations.GELUTanh, activations.QuickGELU, activations.PReLU),
 )
 _TIMM_NORMS = (timm.layers.RmsNorm, timm.layers.RmsNorm2d, timm.layers.SimpleNorm, timm.layers.SimpleNorm2d)
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, *_TIMM_NORMS)
+NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, *_TIMM_NORMS)
 
 
-def working_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of a network that may be run and changed at will; of a supernet, its active subnet.
+def working_copy(model: nn.Module) -> nn.Module:
+    """A copy of a network in float32 that may be run and changed at will; of a supernet, its active subnet.
 
     It is as in the first step of training, without what is random in training: batch norms take the statistics of the
     batch, and nothing is dropped. Every weight has a gradient, and no layer works in place.
     """
     elastic = isinstance(model, Supernet | CellNetwork)
     own = model.extract(model.active) if elastic else copy.deepcopy(model)
-    own = own.to(dtype).requires_grad_(True).eval()
+    own = own.float().requires_grad_(True).eval()
     for module in own.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
@@ -46,6 +47,11 @@ def working_copy(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mod
 def on_its_device(model: nn.Module, images: Tensor) -> Tensor:
     """Images as the network's weights are stored: on their device, in their precision."""
     return images.detach().to(next(model.parameters(), images))
+
+
+def noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of the shape of images, on their device."""
+    return torch.randn(images.shape, generator=generator).to(images)
 
 
 def drawn_labels(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:

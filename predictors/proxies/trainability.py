@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ofa.predictors.proxies.block_outputs import block_outputs, by_position
+from ofa.predictors.proxies.network import noise_like
 from ofa.predictors.proxies.proxy import NoScore
 
 
@@ -20,7 +21,7 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
     """
     model.requires_grad_(False)  # the gradient of features alone is needed
     scores = []
-    outputs = block_outputs(model, images.clone().requires_grad_())
+    outputs = block_outputs(model, noise_like(images, generator).requires_grad_())
     for number, (before, after) in enumerate(pairwise(outputs), start=2):
         if not after.requires_grad:
             raise NoScore(f"the output of block {number} of {len(outputs)} does not depend on the images")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ofa.predictors.proxies.network import batch_norms, weighted_layers
+from ofa.predictors.proxies.network import batch_norms, noise_like, weighted_layers
 
 _STEP = 0.01  # of the perturbation, in standard deviations of the input
 _REPEATS = 2
@@ -38,7 +38,7 @@ def compute(model: nn.Module, images: Tensor, labels: Tensor | None, generator: 
         for _ in range(_REPEATS):
             for layer in weighted_layers(model):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
-            noise, change = (torch.randn(images.shape, generator=generator).to(images) for _ in range(2))
+            noise, change = noise_like(images, generator), noise_like(images, generator)
             model(noise + _STEP * change)
             moved = features[-1]
             spreads.clear()

@@ -69,9 +69,7 @@ def _labels(labels: Any, model: nn.Module, images: Tensor) -> Tensor:
         raise ValueError(f"{wanted} have the shape {classes.shape}")
     if classes.dtype.kind not in "iu":
         raise ValueError(f"{wanted} are of type {classes.dtype}")
-    if classes.min() < 0 or classes.max() >= num_classes:
-        raise ValueError(
-            f"{wanted} {'begin at' if classes.min() < 0 else 'go up to'} "
-            f"{classes.min() if classes.min() < 0 else classes.max()}"
-        )
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"{wanted} go from {low} to {high}")
     return torch.from_numpy(classes.astype(np.int64))

@@ -18,7 +18,7 @@ from ofa.supernet import families
 from ofa.supernet.space import SearchSpace
 from ofa.targets import requirements
 
-COMMANDS = ["run", *STAGES, "check", "init", "spaces", "models", "import-ofa", "runtimes", "show"]
+COMMANDS = ["run", *STAGES, "check", "init", "spaces", "models", "import-ofa", "runtimes", "show", "compare"]
 
 
 def ofa(capsys, *arguments: str) -> tuple[int, str, str]:

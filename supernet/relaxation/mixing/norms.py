@@ -7,65 +7,22 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ofa.supernet.elastic import layer_norm as elastic
-
-
-def weighted_norm(
-    x: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    eps: float,
-    centre_output: bool = True,
-    centre_variance: bool = True,
-    correction: float = 0.0,
-) -> Tensor:
-    """``x`` ``(..., channels)`` normalised over its last axis, of which ``mask`` ``(channels,)`` says how much counts.
-
-    In the type of ``weight``, whatever autocast says, as torch's own norms.
-
-    Args:
-        weight, bias: of each channel; no bias where it is None.
-        centre_output: whether the mean is taken off.
-        centre_variance: whether the variance is about the mean, or the mean square.
-        correction: by how many channels the variance's divisor is smaller than their number.
-    """
-    with torch.autocast(x.device.type, enabled=False):
-        values, mask = x.to(weight.dtype), mask.to(weight.dtype)
-        total = mask.sum()
-        centred = values - (values @ (mask / total))[..., None] if centre_variance else values
-        variance = (centred.square() @ (mask / (total - correction)))[..., None]
-        normalised = (centred if centre_output else values) * torch.rsqrt(variance + eps) * weight
-        return normalised if bias is None else normalised + bias
+from ofa.supernet.relaxation.mixing.weighted_norm import NormKind, weighted_norm
 
 
 class _Weighted(nn.Module):
-    """Runs ``weighted_norm`` in place of the plain norm; what it computes is computed again in the backward pass, so
-    that it keeps no more of its input than the plain norm."""
+    """Runs ``weighted_norm`` in place of the plain norm."""
 
     mask: Tensor
     channel_dim: int
-    centre_output = centre_variance = True
-    correction = 0.0
+    kind = NormKind()
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.movedim(self.channel_dim, -1)
-        width = last.shape[-1]
-        bias = getattr(self, "bias", None)
-        arguments = (last, self.mask, self.weight[:width], None if bias is None else bias[:width])
-        options = {
-            "eps": self.eps,
-            "centre_output": self.centre_output,
-            "centre_variance": self.centre_variance,
-            "correction": self.correction,
-        }
-        if torch.is_grad_enabled():
-            normed = checkpoint(weighted_norm, *arguments, **options, use_reentrant=False, preserve_rng_state=False)
-        else:
-            normed = weighted_norm(*arguments, **options)
+        width, bias = x.shape[self.channel_dim], getattr(self, "bias", None)
+        weight, bias = self.weight[:width], None if bias is None else bias[:width]
+        normed = weighted_norm(x.movedim(self.channel_dim, -1), self.mask, weight, bias, eps=self.eps, kind=self.kind)
         return self.finish(normed.movedim(-1, self.channel_dim))
 
     def finish(self, x: Tensor) -> Tensor:
@@ -79,11 +36,11 @@ class _WeightedAct(_Weighted):
 
 
 class _WeightedRms(_Weighted):
-    centre_output = centre_variance = False
+    kind = NormKind(centre_variance=False, centre_output=False)
 
 
 class _WeightedSimple(_Weighted):
-    centre_output, correction = False, 1.0
+    kind = NormKind(centre_output=False, correction=1.0)
 
 
 class WeightedGlobalResponseNorm(elastic.ElasticGlobalResponseNorm):

@@ -8,6 +8,7 @@ import pytest
 
 from ofa.config.recipe_file import load_recipe
 from ofa.pipeline import subnet_csv
+from ofa.predictors.accuracy.predictor import AccuracyPredictor
 from ofa.predictors.metrics import Scores
 from ofa.predictors.proxies.proxy import Proxy, Score
 from ofa.proxies.table_file import Row, read_rows, write_rows
@@ -107,6 +108,23 @@ def test_collection_measures_mostly_what_the_proxies_rank_first(call, copied, sc
     scored.clear()
     assert call("collect", copied)[0] == 0
     assert scored == [] and (copied / "accuracy.csv").read_bytes() == whole
+
+
+def test_a_predictor_learns_from_proxies_beside_the_choices(call, copied, scored):
+    words = ("predict", copied, "--set", "predictor.features=[naswot,params]")
+    code, _, err = call(*words, "--update")
+    assert code == 0, err
+    collected = len(rows_of(copied / "accuracy.csv"))
+    assert set(scored) == {"naswot", "params"} and collected < len(scored) // 2 <= 2 * collected
+    predictor = AccuracyPredictor.load(copied / "predictor")
+    assert len(predictor.proxy_line_.arrays()["weights"]) == 2
+    # The values are kept: another kind of predictor computes none, and the search goes on with it.
+    scored.clear()
+    assert call(*words, "--set", "predictor.kind=trees", "--update")[0] == 0 and scored == []
+    assert call("search", copied)[0] == 0
+
+    code, _, err = call("predict", copied, "--set", "predictor.features=[naswott]", "--update")
+    assert code == 2 and "predictor.features.0: must be 'naswot'" in err
 
 
 def test_rows_come_back_as_they_were_written(small, tmp_path):

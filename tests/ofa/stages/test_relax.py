@@ -181,3 +181,12 @@ def test_parameters_of_another_space_are_refused(whole):
         load_architecture(path, SearchSpace.preset("tiny_mbv3"))
     with pytest.raises(ValueError, match="damaged"):
         load_architecture(whole[0] / "report.json", open_run(whole[0]).space)
+
+
+def test_a_check_tells_what_it_takes(call, small):
+    code, out, err = call("check", small, *options())
+    assert code == 0, err
+    assert "relax     1,092 training images are few for a differentiable search" in out
+    assert "relax     gdas: 2 epochs for each set of limits" in out and ", differentiable search " in out
+    code, out, err = call("check", small)
+    assert code == 0 and "relax" not in out and "differentiable" not in out, err

@@ -96,8 +96,12 @@ class Chain(nn.Sequential):
             {"labels": [0, 1]},
             r"labels are 4 whole numbers from 0 to 3, one an image; these have the shape \(2,",
         ),
-        ("snip", {"labels": [0, 1, 2, 4]}, "labels are 4 whole numbers from 0 to 3, one an image; these go up to 4"),
-        ("snip", {"labels": [0, 1, 2, -1]}, "these begin at -1"),
+        (
+            "snip",
+            {"labels": [0, 1, 2, 4]},
+            "labels are 4 whole numbers from 0 to 3, one an image; these go from 0 to 4",
+        ),
+        ("snip", {"labels": [0, 1, 2, -1]}, "these go from -1 to 2"),
         ("snip", {"images": torch.zeros(4, 3, 8, 8, dtype=torch.uint8)}, "proxy batch 0 holds uint8 values"),
     ],
 )
