@@ -165,10 +165,6 @@ def new_network(space: ofa.CellSpace, seed: int, **options: Any) -> ofa.CellNetw
 # -- baselines ----------------------------------------------------------------------------------------------------
 
 
-def random_network(seed: int, weights: Half, architecture: Half) -> dict[str, Any]:
-    return {"arch": _samples(seed, 1)[0].arch}
-
-
 def random_search(seed: int, weights: Half, architecture: Half) -> dict[str, Any]:
     """The best of ten networks, each trained for 300 steps from new weights."""
     scores = []
@@ -196,7 +192,6 @@ def weight_sharing(seed: int, weights: Half, architecture: Half) -> dict[str, An
 
 
 BASELINES: dict[str, Callable[[int, Half, Half], dict[str, Any]]] = {
-    "random_network": random_network,
     "random_search": random_search,
     "weight_sharing": weight_sharing,
 }

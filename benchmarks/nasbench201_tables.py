@@ -40,7 +40,9 @@ def found(truth: dict[str, dict[str, float]], by_name: dict[str, Rows]) -> list[
     best = {name: max(row[name] for row in truth.values()) for name in COLUMNS}
     lines.append(f"| best of the table | | {' | '.join(f'{value:.2f}' for value in best.values())} | 1 | |")
     every = {name: [row[name] for row in truth.values()] for name in COLUMNS}
-    lines.append(f"| all networks | | {' | '.join(map(_spread, every.values()))} | 7,813 | |")
+    lines.append(f"| mean of all networks | | {' | '.join(map(_spread, every.values()))} | | |")
+    median = " | ".join(f"{np.median(values):.2f}" for values in every.values())
+    lines.append(f"| median of all networks | | {median} | 7,813 | |")
     for name, rows in sorted(by_name.items(), key=lambda item: -_mean(item[1], "cifar10")):
         accuracy = " | ".join(_spread([row[column] for row in rows]) for column in COLUMNS)
         ranks = " ".join(f"{row['rank']:,}" for row in sorted(rows, key=lambda row: row["seed"]))
@@ -66,7 +68,8 @@ def gaps(by_name: dict[str, Rows]) -> list[str]:
 def against_random(truth: dict[str, dict[str, float]], by_name: dict[str, Rows]) -> list[str]:
     """Who is better than which baseline, by mean accuracy on CIFAR-10, and in how many seeds."""
     means = {name: _mean(by_name[name], "cifar10") for name in BASELINES if name in by_name}
-    means["a random network, on average"] = float(np.mean([row["cifar10"] for row in truth.values()]))
+    every = [row["cifar10"] for row in truth.values()]
+    means |= {"the mean of all networks": float(np.mean(every)), "their median": float(np.median(every))}
     lines = []
     for baseline, mean in means.items():
         better = [
@@ -83,7 +86,7 @@ def _mean(rows: Rows, key: str) -> float:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 if __name__ == "__main__":
