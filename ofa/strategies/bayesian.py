@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ofa.predictors.blas import one_blas_thread
-from ofa.strategies.archive import Archive, rounds
-from ofa.strategies.candidates import first_generation
+from ofa.strategies.archive import Archive
 from ofa.strategies.problem import Problem
-from ofa.strategies.surrogate import SurrogateSettings, fit_model, model_inputs, pool
+from ofa.strategies.surrogate import SurrogateSettings, fit_model, model_inputs, search_by_model
 
 
-@one_blas_thread
 def bayesian(problem: Problem, settings: SurrogateSettings) -> Archive:
     """Each generation is the batch of a ``pool`` from which a Gaussian process expects most improvement.
 
@@ -19,19 +16,14 @@ def bayesian(problem: Problem, settings: SurrogateSettings) -> Archive:
     choice is taken to score as predicted, so that its neighbours say less that is new
     ("Kriging believer", https://doi.org/10.1007/978-3-642-10701-6_6).
     """
-    archive = first_generation(problem, settings.population)
-    for rng in rounds(problem, settings, archive):
-        candidates = pool(problem, archive, settings, rng)
-        if not len(candidates.codes):
-            break
-        rows = np.arange(len(candidates.codes))
-        if len(rows) > 1 and len(archive.networks()[0]) > 1:
-            model = fit_model("gp", problem, archive, rng)
-            mean, covariance, noise = model.posterior(model_inputs(model, problem, candidates.codes))
-            best = model.predict(model_inputs(model, problem, archive.networks()[0]), return_std=False)[0].max()
-            rows = expected_improvement_batch(mean, covariance, noise, best, settings.population)
-        archive.add(*candidates.of(rows[: settings.population]))
-    return archive
+
+    def choose(archive: Archive, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        model = fit_model("gp", problem, archive, rng)
+        mean, covariance, noise = model.posterior(model_inputs(model, problem, codes))
+        best = model.predict(model_inputs(model, problem, archive.networks()[0]), return_std=False)[0].max()
+        return expected_improvement_batch(mean, covariance, noise, best, settings.population)
+
+    return search_by_model(problem, settings, choose)
 
 
 def expected_improvement_batch(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ofa.strategies.archive import Archive, best_first
-from ofa.strategies.candidates import Candidates, gather
+from ofa.predictors.blas import one_blas_thread
+from ofa.strategies.archive import Archive, best_first, rounds
+from ofa.strategies.candidates import Candidates, first_generation, gather
 from ofa.strategies.problem import Problem
 from ofa.strategies.settings import BreedingSettings, setting
 from ofa.strategies.variation import sample, vary
@@ -22,6 +24,25 @@ class SurrogateSettings(BreedingSettings):
     """Those of strategies whose model chooses what is evaluated."""
 
     pool: int = setting(500, 2, 100_000, "Subnets among which bayesian and bananas choose those of a generation.")
+
+
+# Given the archive, codes ``(n, genes)`` and a generator: the rows of the codes to evaluate, the best first.
+Choose = Callable[[Archive, np.ndarray, np.random.Generator], np.ndarray]
+
+
+@one_blas_thread
+def search_by_model(problem: Problem, settings: SurrogateSettings, choose: Choose) -> Archive:
+    """Each generation is what ``choose`` takes of a ``pool``; all of it where there is nothing to choose or learn."""
+    archive = first_generation(problem, settings.population)
+    for rng in rounds(problem, settings, archive):
+        candidates = pool(problem, archive, settings, rng)
+        if not len(candidates.codes):
+            break
+        rows = np.arange(len(candidates.codes))
+        if len(rows) > 1 and len(archive.networks()[0]) > 1:
+            rows = choose(archive, candidates.codes, rng)
+        archive.add(*candidates.of(rows[: settings.population]))
+    return archive
 
 
 def pool(problem: Problem, archive: Archive, settings: SurrogateSettings, rng: np.random.Generator) -> Candidates:
