@@ -119,11 +119,7 @@ def _from_rank_0(trainings: list[Training]) -> list[Training]:
 def _finished(job: Job, training: Training, made_from: str) -> FinetuningRecord | None:
     """What an earlier start has made of this network, for whichever target, if it would be made alike now."""
     weights = job.folder / FOLDER / training.network / "weights.safetensors"
-    for path in sorted((job.folder / FOLDER).glob("*.json")):
-        try:
-            record = FinetuningRecord.load(job.folder, path.stem)
-        except UserError:  # damaged: made anew
-            continue
+    for record in FinetuningRecord.readable(job.folder):
         alike = (record.network, record.made_from) == (training.network, made_from)
         if alike and weights.is_file() and file_digest(weights) == record.weights:
             return record

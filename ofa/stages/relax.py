@@ -109,11 +109,7 @@ def _searches(job: Job) -> list[LimitSet]:
 def _finished(job: Job, search: LimitSet, made_from: str) -> RelaxationRecord | None:
     """What an earlier start has learned for these limits, for whichever target, if it would learn the same now."""
     path = job.folder / FOLDER / search.digest / FILE
-    for record_path in sorted((job.folder / FOLDER).glob("*.json")):
-        try:
-            record = RelaxationRecord.load(job.folder, record_path.stem)
-        except UserError:  # damaged: made anew
-            continue
+    for record in RelaxationRecord.readable(job.folder):
         alike = (record.folder, record.made_from) == (search.digest, made_from)
         if alike and path.is_file() and file_digest(path) == record.architecture:
             return record

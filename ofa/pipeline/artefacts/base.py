@@ -8,6 +8,7 @@ format or refuses it by name. (The key is not called ``version``: beside the nam
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -74,6 +75,15 @@ class Artefact(Value):
             key = ".".join(map(str, first["loc"]))
             problem = f"{key}: {first['msg']}" if key else first["msg"]
             raise UserError(f"{path} is damaged: {problem}; {remedy} makes it anew") from error
+
+    @classmethod
+    def readable(cls, folder: Path) -> Iterator[Self]:
+        """Those of all targets that a run folder has, by name; damaged ones are left out: they are made anew."""
+        for path in sorted(cls.path(folder, "*").parent.glob("*.json")):
+            try:
+                yield cls.load(folder, path.stem)
+            except UserError:
+                continue
 
     def save(self, folder: Path, target: str = "") -> Path:
         """Writes it atomically; returns the path."""
